@@ -1,0 +1,24 @@
+/** 16-byte hashes: comparison and hex. */
+import { assert } from '../assert.ts';
+import { HASH_BYTES } from './constants.ts';
+
+/** prev_hash of index 0. */
+export const ZERO_HASH: Uint8Array = new Uint8Array(HASH_BYTES);
+
+export function sameHash(a: Uint8Array, b: Uint8Array): boolean {
+  for (let i = 0; i < HASH_BYTES; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
+export function toHex(bytes: Uint8Array): string {
+  let text = '';
+  for (const byte of bytes) text += (byte < 16 ? '0' : '') + byte.toString(16);
+  return text;
+}
+
+export function fromHex(text: string): Uint8Array {
+  assert(/^([0-9a-f]{2})*$/.test(text), 'hex is pairs of 0-9a-f');
+  const bytes = new Uint8Array(text.length / 2);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(text.slice(2 * i, 2 * i + 2), 16);
+  return bytes;
+}

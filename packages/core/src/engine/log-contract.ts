@@ -1,0 +1,157 @@
+/**
+ * What the engine promises to the replica: the types of LogStore. The replica never touches a file; it appends batches, installs
+ * suffixes, stores its vote, reads frames, and hears what became durable.
+ *
+ * Invariants (docs/log-format.md):
+ *  - onDurable(index, hash) is called only after the frames through `index` AND a tail record that says so are on stable storage;
+ *  - operations take effect in the order of their calls: an install waits for the appends before it, appends after it wait for it;
+ *  - a failed barrier is fatal: no call succeeds afterwards and the replica stops with the code of `onFatal`.
+ */
+import type { CommitIndex } from './commit-index.ts';
+import type { FrameBatch } from './frame-batch.ts';
+import type { FrameCodec } from './frame-codec.ts';
+import type { HeaderSuffix } from './header-suffix.ts';
+import type { DiskStats, VirtualDisk } from './virtual-disk.ts';
+
+export type Environment = 'dev' | 'production';
+
+/** Everything in `manifest.a` / `manifest.b` but the bookkeeping (sequence, checksum, version). */
+export interface ManifestState {
+  readonly clusterId: Uint8Array;
+  readonly replicaId: number;
+  /** Random 16 bytes, made when the directory was formatted. */
+  readonly bootId: Uint8Array;
+  /** Incarnation of each member, by position in `members`. */
+  readonly incarnations: readonly number[];
+  readonly environment: Environment;
+  readonly generation: number;
+  readonly epoch: number;
+  /** Replica ids of the members, ascending: 1..n. */
+  readonly members: readonly number[];
+  readonly view: number;
+  /** Last view in which this replica was normal. Never above `view`; neither ever goes back. */
+  readonly logView: number;
+  /** The last P + 1 canonical headers of the suffix of `logView` (fewer while the log is short). */
+  readonly headers: HeaderSuffix;
+  readonly checkpoint: { readonly index: CommitIndex; readonly hash: Uint8Array; readonly digest: Uint8Array };
+}
+
+export interface IndexRange {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** The log of record, as recovery found it. */
+export interface RecoveredLog {
+  readonly outcome: 'empty' | 'clean' | 'torn' | 'faulty';
+  readonly manifest: ManifestState;
+  /** Last index of the physically contiguous log (faulty slots with a known place included). */
+  readonly end: CommitIndex;
+  /** Chain hash of `end` (zero hash for NONE). */
+  readonly endHash: Uint8Array;
+  /** Damaged slots at or below `end`: may have been acknowledged, never nacked, to be repaired. Ascending. */
+  readonly faulty: readonly IndexRange[];
+  /** Head of the log of record: `end`, or above it when the manifest or the tail record states more. */
+  readonly head: CommitIndex;
+  readonly headHash: Uint8Array;
+  /** Index of the tail record: everything at or below it was promised. */
+  readonly promised: CommitIndex;
+  /** False when the frames through `end` do not chain up to the manifest's first header: which of them count is not known yet. */
+  readonly connected: boolean;
+  /** The tail record is lost: no vote and no PrepareOk above the manifest's headers until a StartView settles the head. */
+  readonly recoveringHead: boolean;
+  /** Records of the last P + 1 indexes up to `head`. */
+  readonly headers: HeaderSuffix;
+  /** Block time of the newest readable frame at or below head, two u32 halves of nanoseconds. */
+  readonly timeLow: number;
+  readonly timeHigh: number;
+  /** What was cut, repaired or found, in words, for the operator. */
+  readonly notes: readonly string[];
+}
+
+/** Stable codes of a directory that must not be opened. */
+export type RefusalCode =
+  | 'E_MANIFEST'
+  | 'E_MANIFEST_MISSING'
+  | 'E_NOT_FORMATTED'
+  | 'E_CLUSTER_ID'
+  | 'E_REPLICA_ID'
+  | 'E_VERSION'
+  | 'E_LOG_CORRUPT'
+  | 'E_IO_READ'
+  | 'E_IO_WRITE';
+
+export interface Refusal {
+  readonly code: RefusalCode;
+  /** What is wrong, in which file, and what to do. */
+  readonly message: string;
+}
+
+export interface LogFatal {
+  readonly code: 'E_FSYNC' | 'E_DISK_STALL' | 'E_ASSERT';
+  readonly message: string;
+}
+
+export interface LogEvents {
+  /** Frames through `index` and the tail record are durable; matched by the replica by (index, hash, view). */
+  onDurable(index: number, hash: Uint8Array, view: number): void;
+  /** The log is poisoned; the replica must stop with this code. Called once. */
+  onFatal(fatal: LogFatal): void;
+  /** The next segment cannot be made (true) or can again (false). */
+  onSpace(full: boolean): void;
+}
+
+export interface LogOptions {
+  readonly disk: VirtualDisk;
+  readonly codec: FrameCodec;
+  readonly events: LogEvents;
+  /** When given, other ids in the files are refused. */
+  readonly expect: { readonly clusterId: Uint8Array | null; readonly replicaId: number };
+  readonly segmentBytes: number;
+  readonly pipelineMax: number;
+}
+
+export type ReadOutcome =
+  | { readonly kind: 'frames'; readonly batch: FrameBatch }
+  | { readonly kind: 'none' }
+  | { readonly kind: 'faulty'; readonly index: number; readonly fault: string };
+
+export interface LogReport {
+  readonly durable: CommitIndex;
+  readonly end: CommitIndex;
+  readonly segments: number;
+  readonly bytes: number;
+  /** Manifest updates and tail records written since open. */
+  readonly manifestWrites: number;
+  readonly tailWrites: number;
+  readonly disk: Readonly<DiskStats>;
+}
+
+/** Implemented by `LogStore` (log-store.ts). */
+export interface LogPort {
+  /** Last durable manifest. */
+  readonly manifest: ManifestState;
+  /** Durable with its tail record. */
+  readonly durable: CommitIndex;
+  /** Last index handed to append (durable or not). */
+  readonly end: CommitIndex;
+  /** True while no further segment can be made. */
+  readonly full: boolean;
+  /** True while any operation is unfinished; `busySince` counts them for the stall watch of the caller. */
+  readonly idle: boolean;
+  /** Appends at `end + 1`; the batch's prevHash must be the hash of `end`. `view` is handed back by onDurable. */
+  append(batch: FrameBatch, view: number): void;
+  /** Stores the manifest in both copies; `done` after the second barrier. */
+  saveManifest(manifest: ManifestState, done: () => void): void;
+  /**
+   * Installs a suffix: manifest (both copies), then the tail record lowered to `keepThrough`, then the log ends at `keepThrough`. A keepThrough
+   * at `end` changes no frame. Frames above are appended afterwards as usual.
+   */
+  install(manifest: ManifestState, keepThrough: CommitIndex, done: () => void): void;
+  /** Rewrites damaged slots in place (same frames by hash); `done` once durable. */
+  repair(batch: FrameBatch, done: () => void): void;
+  /** Durable and not yet durable frames from `from` on, up to `maxBytes` (at least one frame). The medium is read, not a cache. */
+  read(from: number, maxBytes: number, callback: (outcome: ReadOutcome) => void): void;
+  report(): LogReport;
+  close(): void;
+}

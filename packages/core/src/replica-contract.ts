@@ -1,0 +1,176 @@
+/**
+ * What hosts a replica and what it shows: ports, configuration, status, events. The daemon, the simulator and the browser give the same
+ * `Replica` (replica.ts) other ports; there is no second implementation of the node.
+ */
+import type { CommitIndex } from './engine/commit-index.ts';
+import type { FrameCodec, FrameCodecBackend } from './engine/frame-codec.ts';
+import type { LogReport } from './engine/log-contract.ts';
+import type { DiskKind, VirtualDisk } from './engine/virtual-disk.ts';
+import type { ApplicationModule, OutboxCounts } from './kernel/types.ts';
+import type { Policy } from './policy.ts';
+import type { ClientMessage } from './vsr/client-protocol.ts';
+import type { Message } from './vsr/messages.ts';
+
+/** Runs one effect; calls `done` exactly once. */
+export interface EffectSink {
+  readonly name: string;
+  run(effect: EffectCall, done: (error: string | null) => void): void;
+}
+
+export interface EffectCall {
+  /** Effect id: stable over retries. */
+  readonly key: string;
+  readonly fence: { readonly generation: number; readonly view: number };
+  readonly index: number;
+  readonly channel: string;
+  readonly payload: Uint8Array;
+  readonly attempt: number;
+}
+
+export interface ReplicaPorts {
+  readonly disk: VirtualDisk;
+  readonly codec: FrameCodec;
+  readonly app: ApplicationModule;
+  /** Monotone clock, milliseconds. */
+  monotonicMs(): number;
+  /** Wall clock, milliseconds since the epoch (fractions welcome); used by a primary to stamp, nothing else. */
+  wallMs(): number;
+  /** Sends to a peer; may drop, never throws, never delivers synchronously. */
+  send(to: number, message: Message): void;
+  /** Sends to a client connection (`origin` as given to request/query). */
+  reply(origin: number, message: ClientMessage): void;
+  /** Runs `task` once soon, after what is at hand (setImmediate; simulator: same tick). */
+  defer(task: () => void): void;
+  /** Chooses the sink of a channel; null: no sink, the effect is acknowledged unrun and counted. */
+  sink(channel: string): EffectSink | null;
+  /** The replica must stop now: exit code and one line. Nothing may be called afterwards. */
+  halt(code: string, message: string): void;
+  onEvent(event: ReplicaEvent): void;
+  readonly policy: Policy;
+}
+
+export interface ReplicaConfig {
+  readonly replicaId: number;
+  /** Null: take the cluster id of the manifest. */
+  readonly clusterId: Uint8Array | null;
+  /** Seed of this process run's jitter. */
+  readonly seed: number;
+  readonly tickMs: number;
+  readonly heartbeatTicks: number;
+  /** Silence of the primary after which a backup votes for the next view, in ticks; jitter up to as much again is added. */
+  readonly viewChangeTicks: number;
+  readonly prepareRetryTicks: number;
+  /** A primary without quorum contact for so long steps down, in ticks. */
+  readonly abdicateTicks: number;
+  /** Its own disk not finishing an operation for so long makes a primary step down, in ticks. */
+  readonly stallTicks: number;
+  readonly pipelineMax: number;
+  /** Batches a primary has uncommitted before it lets requests gather. */
+  readonly batchesInFlightMax: number;
+  readonly batchBytesMax: number;
+  readonly batchCountMax: number;
+  /** Requests waiting for the pipeline, all clients together. */
+  readonly queueMax: number;
+  readonly segmentBytes: number;
+  /** A snapshot at every multiple of this index; 0: none. */
+  readonly snapshotEvery: number;
+  /** Bytes of frames kept in memory for peers that catch up. */
+  readonly cacheBytes: number;
+  readonly authorityWindowMs: number;
+  readonly effectConcurrency: number;
+}
+
+export const DEFAULT_CONFIG: Omit<ReplicaConfig, 'replicaId' | 'clusterId' | 'seed'> = {
+  tickMs: 10,
+  heartbeatTicks: 5,
+  viewChangeTicks: 50,
+  prepareRetryTicks: 10,
+  abdicateTicks: 100,
+  stallTicks: 500,
+  pipelineMax: 4096,
+  batchesInFlightMax: 3,
+  batchBytesMax: 512 * 1024,
+  batchCountMax: 1024,
+  queueMax: 16_384,
+  segmentBytes: 64 * 1024 * 1024,
+  snapshotEvery: 100_000,
+  cacheBytes: 16 * 1024 * 1024,
+  authorityWindowMs: 500,
+  effectConcurrency: 16,
+};
+
+export type ReplicaStatusName = 'normal' | 'view-change' | 'recovering' | 'recovering-head';
+
+export interface ReplicaStatus {
+  readonly id: number;
+  readonly clusterId: string;
+  readonly role: 'primary' | 'backup' | 'none';
+  readonly status: ReplicaStatusName;
+  readonly view: number;
+  readonly logView: number;
+  readonly primary: number;
+  /** True for a primary that has applied its own no-op and serves clients. */
+  readonly serving: boolean;
+  readonly abdicated: boolean;
+  readonly commit: CommitIndex;
+  readonly applied: CommitIndex;
+  readonly durable: CommitIndex;
+  readonly last: CommitIndex;
+  readonly checkpoint: CommitIndex;
+  /** D[applied], hex. */
+  readonly digest: string;
+  /** Chain hash of `last`, hex. */
+  readonly headHash: string;
+  readonly confirmedDigest: CommitIndex;
+  readonly diverged: string | null;
+  readonly faulty: readonly { readonly from: number; readonly to: number }[];
+  readonly readOnly: boolean;
+  readonly sessions: number;
+  readonly queue: number;
+  readonly outbox: OutboxCounts;
+  readonly viewChanges: number;
+  readonly lastViewChangeMs: number | null;
+  readonly disk: { readonly kind: DiskKind; readonly fallbackReason: string | null };
+  readonly codec: FrameCodecBackend;
+  readonly log: LogReport;
+  readonly notes: readonly string[];
+  readonly app: string;
+}
+
+export type ReplicaEvent =
+  | { readonly kind: 'status'; readonly status: ReplicaStatusName; readonly view: number }
+  | { readonly kind: 'view'; readonly view: number; readonly primary: number }
+  | { readonly kind: 'suspect'; readonly view: number; readonly why: string }
+  | { readonly kind: 'abdicate'; readonly view: number; readonly why: string }
+  | { readonly kind: 'truncate'; readonly from: number; readonly to: number }
+  | { readonly kind: 'repair'; readonly from: number; readonly to: number }
+  | { readonly kind: 'snapshot'; readonly index: number }
+  | { readonly kind: 'restart'; readonly snapshot: CommitIndex; readonly end: CommitIndex }
+  | { readonly kind: 'diverged'; readonly index: number; readonly peer: number }
+  | { readonly kind: 'effect'; readonly id: string; readonly state: 'started' | 'ran' | 'failed' | 'acknowledged' | 'dead' }
+  | { readonly kind: 'space'; readonly full: boolean };
+
+/** `Replica` of replica.ts, as its hosts use it. */
+export interface ReplicaHandle {
+  /** Every `tickMs`. */
+  tick(): void;
+  receive(from: number, message: Message): void;
+  /** One request record of a client; `payload` (envelope ++ body) may be kept: it must not change. */
+  request(origin: number, payload: Uint8Array): void;
+  query(origin: number, nonce: number, query: number, body: Uint8Array, consistency: number): void;
+  /** The connection is gone; its requests go on, replies go nowhere. */
+  disconnect(origin: number): void;
+  status(): ReplicaStatus;
+  /** Frames as they are on the medium, from `from` on (at least one when there is one). */
+  readLog(
+    from: number,
+    maxBytes: number,
+    callback: (
+      result:
+        | { readonly kind: 'frames'; readonly bytes: Uint8Array; readonly count: number }
+        | { readonly kind: 'none' }
+        | { readonly kind: 'faulty'; readonly index: number; readonly fault: string },
+    ) => void,
+  ): void;
+  close(): void;
+}

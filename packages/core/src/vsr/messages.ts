@@ -1,0 +1,128 @@
+/**
+ * The messages replicas exchange (docs/protocol.md). Names are VSR's. A message is a plain object; `codec.ts` gives it bytes. Who sent it is
+ * known from the link (handshake), never from the message.
+ *
+ * Invariants: every message carries the view it belongs to; indexes that may be absent are CommitIndexes.
+ */
+import type { CommitIndex } from '../engine/commit-index.ts';
+import type { FrameBatch } from '../engine/frame-batch.ts';
+import type { HeaderSuffix } from '../engine/header-suffix.ts';
+import type { IndexRange } from '../engine/log-contract.ts';
+
+/** Primary to backups: frames to write, and how far the primary has committed. */
+export interface Prepare {
+  readonly type: 'prepare';
+  readonly view: number;
+  readonly commit: CommitIndex;
+  readonly batch: FrameBatch;
+}
+
+/** Backup to primary: every frame of first..last is intact and durable here; `hash` is the chain hash of `last`. Counts for exactly this range. */
+export interface PrepareOk {
+  readonly type: 'prepareOk';
+  readonly view: number;
+  readonly first: number;
+  readonly last: number;
+  readonly hash: Uint8Array;
+}
+
+/** Heartbeat of a normal primary. `round` numbers ReadIndex rounds; digest is D at `applied` (all zero when none). */
+export interface Commit {
+  readonly type: 'commit';
+  readonly view: number;
+  readonly commit: CommitIndex;
+  readonly head: CommitIndex;
+  readonly round: number;
+  readonly applied: CommitIndex;
+  readonly digest: Uint8Array;
+}
+
+/** Answer to Commit, from status normal only. The digest is D at `digestIndex` of this replica. */
+export interface CommitOk {
+  readonly type: 'commitOk';
+  readonly view: number;
+  readonly round: number;
+  readonly durable: CommitIndex;
+  readonly applied: CommitIndex;
+  readonly digestIndex: CommitIndex;
+  readonly digest: Uint8Array;
+}
+
+/** "I have not heard the primary": a vote for every view up to `view` above the receiver's. Changes nothing durable. */
+export interface StartViewChange {
+  readonly type: 'startViewChange';
+  readonly view: number;
+}
+
+/** A vote: what this replica's log of record is, stored before it is sent. */
+export interface DoViewChange {
+  readonly type: 'doViewChange';
+  readonly view: number;
+  readonly logView: number;
+  readonly head: CommitIndex;
+  readonly headHash: Uint8Array;
+  /** Commit hint: known commit or checkpoint. */
+  readonly commit: CommitIndex;
+  /** Durable and connected through here (faulty slots apart). */
+  readonly present: CommitIndex;
+  /** Everything at or below was once promised: an unreadable slot there is never nacked. */
+  readonly promised: CommitIndex;
+  readonly faulty: readonly IndexRange[];
+  readonly headers: HeaderSuffix;
+  readonly generation: number;
+  readonly incarnations: readonly number[];
+}
+
+/** The new primary's settled log. `nonce` echoes RequestStartView (0 for none). */
+export interface StartView {
+  readonly type: 'startView';
+  readonly view: number;
+  readonly head: CommitIndex;
+  readonly headHash: Uint8Array;
+  readonly commit: CommitIndex;
+  readonly headers: HeaderSuffix;
+  readonly nonce: number;
+}
+
+/** "Send me the StartView of `view`" (or of any later one). */
+export interface RequestStartView {
+  readonly type: 'requestStartView';
+  readonly view: number;
+  readonly nonce: number;
+}
+
+/** Asks for frames from `from` to at most `to` of the receiver's log. */
+export interface GetState {
+  readonly type: 'getState';
+  readonly view: number;
+  readonly from: number;
+  readonly to: number;
+  /** Echoed; pairs the answer with the question. */
+  readonly nonce: number;
+}
+
+/** Frames of the sender's log; null when it has none there that it may offer. */
+export interface NewState {
+  readonly type: 'newState';
+  readonly view: number;
+  readonly nonce: number;
+  /** True when the sender is the normal primary of `view`: its log is the canonical one. */
+  readonly canonical: boolean;
+  readonly commit: CommitIndex;
+  readonly head: CommitIndex;
+  readonly batch: FrameBatch | null;
+}
+
+export type Message =
+  | Prepare
+  | PrepareOk
+  | Commit
+  | CommitOk
+  | StartViewChange
+  | DoViewChange
+  | StartView
+  | RequestStartView
+  | GetState
+  | NewState;
+
+export type MessageType = Message['type'];
