@@ -1,0 +1,117 @@
+/**
+ * Outcomes of the suites, read from the runners' own JSON reports. An outcome is `{passed, failed, skips: [{name, reason}], failures: [text]}`.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+
+const NO_REASON = 'no reason given';
+
+/** A suite that is one check: passed when the command ended with 0. */
+export function fromExitCode({ code, output }) {
+  return code === 0
+    ? { passed: 1, failed: 0, skips: [], failures: [] }
+    : { passed: 0, failed: 1, skips: [], failures: [output] };
+}
+
+/** For a runner that ended without its report: one failure. */
+function broken(what, { code, output }) {
+  return { passed: 0, failed: 1, skips: [], failures: [`${what} (exit code ${code})\n${output}`] };
+}
+
+function readJson(path) {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'));
+  } catch {
+    return null;
+  }
+}
+
+/** vitest's JSON reporter, with the notes of vitest-notes.mjs beside it. */
+export function fromVitest(reportPath, notesPath, result) {
+  const report = readJson(reportPath);
+  if (report === null) return broken('vitest wrote no report', result);
+  const notes = existsSync(notesPath) ? readJson(notesPath) : {};
+  const outcome = { passed: 0, failed: 0, skips: [], failures: [] };
+  for (const file of report.testResults) {
+    for (const test of file.assertionResults) {
+      const name = [...test.ancestorTitles, test.title].join(' > ');
+      if (test.status === 'passed') outcome.passed++;
+      else if (test.status === 'failed') {
+        outcome.failed++;
+        outcome.failures.push(`${file.name}\n  ${name}\n${test.failureMessages.join('\n')}`);
+      } else outcome.skips.push({ name, reason: notes?.[name] || NO_REASON });
+    }
+    // A file that could not be loaded has no tests, only a message.
+    if (file.assertionResults.length === 0 && file.status === 'failed') {
+      outcome.failed++;
+      outcome.failures.push(`${file.name}\n${file.message}`);
+    }
+  }
+  return ended(outcome, result, 'vitest');
+}
+
+/** Playwright's JSON reporter. A flaky test passed in the end, but not every time: that is a failure here. */
+export function fromPlaywright(reportPath, result) {
+  const report = readJson(reportPath);
+  if (report === null) return broken('playwright wrote no report', result);
+  const outcome = { passed: 0, failed: 0, skips: [], failures: [] };
+  const visit = (suite, path) => {
+    for (const spec of suite.specs ?? []) {
+      for (const test of spec.tests) {
+        const name = [...path, spec.title].join(' > ');
+        if (test.status === 'expected') outcome.passed++;
+        else if (test.status === 'skipped') {
+          const reason = test.annotations?.find(({ type }) => type === 'skip' || type === 'fixme')?.description;
+          outcome.skips.push({ name, reason: reason || NO_REASON });
+        } else {
+          outcome.failed++;
+          const errors = test.results.flatMap((run) => run.errors.map(({ message }) => message));
+          outcome.failures.push(`${name} (${test.status})\n${errors.join('\n')}`);
+        }
+      }
+    }
+    for (const child of suite.suites ?? []) visit(child, [...path, child.title]);
+  };
+  for (const suite of report.suites ?? []) visit(suite, [suite.title]);
+  for (const error of report.errors ?? []) {
+    outcome.failed++;
+    outcome.failures.push(error.message ?? String(error));
+  }
+  return ended(outcome, result, 'playwright');
+}
+
+/** `chronon simulate --json`: the last line that is an object. Each seed is a test. */
+export function fromSimulator(result) {
+  const report = lastObject(result.stdout);
+  if (report === null) return broken('the simulator printed no JSON', result);
+  const failures = report.failures ?? report.failed ?? [];
+  const failed = Array.isArray(failures) ? failures.length : Number(failures);
+  const seeds = Array.isArray(report.seeds) ? report.seeds.length : Number(report.seeds ?? 0);
+  const texts = Array.isArray(failures) ? failures.map((failure) => JSON.stringify(failure)) : [];
+  return ended({ passed: Math.max(0, seeds - failed), failed, skips: [], failures: texts }, result, 'the simulator');
+}
+
+function lastObject(text) {
+  const whole = text.trim();
+  for (const candidate of [whole, ...whole.split('\n').reverse()]) {
+    try {
+      const value = JSON.parse(candidate);
+      if (value !== null && typeof value === 'object') return value;
+    } catch {
+      // Not this one.
+    }
+  }
+  return null;
+}
+
+/** A runner that counts no failure but did not end with 0 failed all the same; so did one that ran nothing. */
+function ended(outcome, result, who) {
+  if (outcome.failed === 0 && result.code !== 0) {
+    outcome.failed++;
+    outcome.failures.push(`${who} ended with exit code ${result.code}\n${result.output}`);
+  }
+  if (outcome.failed === 0 && outcome.passed === 0) {
+    outcome.failed++;
+    outcome.failures.push(`${who} ran no test`);
+  }
+  return outcome;
+}
