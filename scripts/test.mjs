@@ -16,7 +16,7 @@ const FAILURE_LINES_MAX = 80;
 const SIMULATOR_SEEDS = 200;
 
 async function command(name, args, env = {}) {
-  return await run(name, args, { cwd: ROOT, env });
+  return await run(name, args, { cwd: ROOT, env: { NO_COLOR: '1', ...env } });
 }
 
 async function vitest(project) {
