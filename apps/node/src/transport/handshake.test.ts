@@ -1,0 +1,58 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { checkHello, decodeHello, decodeReject, encodeHello, encodeReject, isReject, reject, type Hello } from './handshake.ts';
+
+const clusterId = new Uint8Array(16).fill(3);
+const hello: Hello = {
+  versionMin: 1,
+  versionMax: 1,
+  clusterId,
+  from: 3,
+  to: 1,
+  runNonce: new Uint8Array(16).fill(1),
+  challenge: new Uint8Array(32).fill(2),
+  info: '{"node":"20"}',
+};
+const expected = { clusterId, self: 1, members: [1, 2, 3], peer: null };
+
+describe('hello', () => {
+  it('survives the wire', () => {
+    expect(decodeHello(encodeHello(hello))).toEqual(hello);
+  });
+
+  it('is decoded from any bytes without a throw', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
+        expect(isReject(decodeHello(bytes))).toBe(true);
+        expect(decodeReject(bytes).code).toBe('E_HANDSHAKE');
+      }),
+    );
+    const good = encodeHello(hello);
+    for (let length = 0; length < good.length; length++) expect(isReject(decodeHello(good.subarray(0, length)))).toBe(true);
+  });
+
+  it.each([
+    ['another cluster', { clusterId: new Uint8Array(16) }, 'E_CLUSTER_ID'],
+    ['another addressee', { to: 2 }, 'E_REPLICA_ID'],
+    ['no member', { from: 9 }, 'E_REPLICA_ID'],
+    ['itself', { from: 1 }, 'E_REPLICA_ID'],
+  ])('of %s is refused', (_, change, code) => {
+    expect(checkHello({ ...hello, ...change }, expected)?.code).toBe(code);
+  });
+
+  it('of a good peer is taken; the one that was not dialled, or dials the wrong way, is not', () => {
+    expect(checkHello(hello, expected)).toBeNull();
+    expect(checkHello({ ...hello, from: 2 }, { ...expected, peer: 3 })?.code).toBe('E_REPLICA_ID');
+    expect(checkHello({ ...hello, from: 1, to: 3 }, { ...expected, self: 3 })?.message).toContain('the higher id dials');
+  });
+
+  it('of an unknown protocol version names both ranges', () => {
+    const bytes = encodeHello({ ...hello, versionMin: 7, versionMax: 9 });
+    expect(decodeHello(bytes)).toMatchObject({ code: 'E_VERSION', message: 'peer speaks 7..9, this replica 1..1' });
+  });
+
+  it('rejects survive the wire', () => {
+    const value = reject('E_CLUSTER_ID', 'a and b');
+    expect(decodeReject(encodeReject(value))).toEqual(value);
+  });
+});
