@@ -1,0 +1,155 @@
+/**
+ * DurableLog: what the frames on one machine's medium are, read from outside, by the format alone: neither the replica nor the engine is asked.
+ * Only whole segments under durable names count, and in each only the run of intact, chained frames from its start.
+ *
+ * Invariants: the index of frames is a cache of the medium: any byte that changes drops what lies behind it.
+ */
+import { FRAME_HEADER_BYTES, HASH_BYTES, SEGMENT_HEADER_BYTES } from '../engine/constants.ts';
+import type { FrameCodec } from '../engine/frame-codec.ts';
+import { frame, readU32, readU64 } from '../engine/frame.ts';
+import { sameHash } from '../engine/hash.ts';
+import type { SimInode } from './sim-inode.ts';
+import type { SimStorage } from './sim-storage.ts';
+
+const MAGIC = 0x474f4c50; // "PLOG", little-endian
+
+/** One frame found on the medium. */
+export interface DurableFrame {
+  readonly index: number;
+  readonly view: number;
+  /** Chain hash. */
+  readonly hash: Uint8Array;
+  /** The frame: header, payload, padding. A copy. */
+  readonly bytes: Uint8Array;
+}
+
+interface Segment {
+  readonly path: string;
+  readonly inode: SimInode;
+  base: number;
+  /** End offsets of the frames known, in order; frame i has index base + i. */
+  ends: number[];
+  hashes: Uint8Array[];
+  /** False when bytes may have been added or changed since the last scan. */
+  scanned: boolean;
+}
+
+export class DurableLog {
+  readonly storage: SimStorage;
+  private readonly codec: FrameCodec;
+  private readonly onFrame: (found: DurableFrame) => void;
+  private segments: Segment[] = [];
+  private byInode = new Map<SimInode, Segment>();
+  private namesVersion = -1;
+
+  /** `onFrame` hears of every frame that became durable, once or more. */
+  constructor(storage: SimStorage, codec: FrameCodec, onFrame: (found: DurableFrame) => void) {
+    this.storage = storage;
+    this.codec = codec;
+    this.onFrame = onFrame;
+    storage.onMedium = (inode, firstChanged) => this.changed(inode, firstChanged);
+  }
+
+  /** True when a durable frame of this index with this chain hash is on the medium. */
+  has(index: number, hash: Uint8Array): boolean {
+    this.refresh();
+    for (const segment of this.segments) {
+      const found = this.hashIn(segment, index);
+      if (found !== null && sameHash(found, hash)) return true;
+    }
+    return false;
+  }
+
+  /** Chain hashes of the durable frames with this index (more than one only while a stale segment is there). */
+  hashesAt(index: number): Uint8Array[] {
+    this.refresh();
+    const hashes: Uint8Array[] = [];
+    for (const segment of this.segments) {
+      const found = this.hashIn(segment, index);
+      if (found !== null) hashes.push(found);
+    }
+    return hashes;
+  }
+
+  /** The frame with this index and hash, or null. */
+  frameOf(index: number, hash: Uint8Array): DurableFrame | null {
+    this.refresh();
+    for (const segment of this.segments) {
+      const found = this.hashIn(segment, index);
+      if (found !== null && sameHash(found, hash)) return this.frameIn(segment, index - segment.base);
+    }
+    return null;
+  }
+
+  private changed(inode: SimInode, firstChanged: number): void {
+    const segment = this.byInode.get(inode);
+    if (segment === undefined) return;
+    segment.scanned = false;
+    if (firstChanged < SEGMENT_HEADER_BYTES) {
+      segment.ends = [];
+      segment.hashes = [];
+      return;
+    }
+    let keep = segment.ends.length;
+    while (keep > 0 && segment.ends[keep - 1]! > firstChanged) keep--;
+    segment.ends.length = keep;
+    segment.hashes.length = keep;
+  }
+
+  private refresh(): void {
+    if (this.namesVersion === this.storage.namesVersion) return;
+    this.namesVersion = this.storage.namesVersion;
+    const old = this.byInode;
+    this.segments = [];
+    this.byInode = new Map();
+    for (const [path, inode] of this.storage.durableFiles('log/')) {
+      if (!path.endsWith('.seg')) continue;
+      const known = old.get(inode);
+      const segment =
+        known !== undefined && known.path === path
+          ? known
+          : { path, inode, base: 0, ends: [], hashes: [], scanned: false };
+      this.segments.push(segment);
+      this.byInode.set(inode, segment);
+    }
+  }
+
+  private hashIn(segment: Segment, index: number): Uint8Array | null {
+    if (!segment.scanned) this.scan(segment);
+    const at = index - segment.base;
+    return at >= 0 && at < segment.hashes.length ? segment.hashes[at]! : null;
+  }
+
+  /** Verifies what stands behind the frames already known. */
+  private scan(segment: Segment): void {
+    segment.scanned = true;
+    const bytes = segment.inode.medium;
+    if (bytes.length < SEGMENT_HEADER_BYTES || readU32(bytes, 0) !== MAGIC) return;
+    const known = segment.ends.length;
+    if (known === 0) segment.base = readU64(bytes, 8);
+    const start = known === 0 ? SEGMENT_HEADER_BYTES : segment.ends[known - 1]!;
+    if (start + FRAME_HEADER_BYTES > bytes.length) return;
+    const chain = (known === 0 ? bytes.subarray(16, 16 + HASH_BYTES) : segment.hashes[known - 1]!).slice();
+    const result = this.codec.verify(bytes, start, bytes.length, segment.base + known, chain);
+    let at = start;
+    for (let i = 0; i < result.count; i++) {
+      const end = at + frame.size(bytes, at);
+      const last = i === result.count - 1;
+      segment.ends.push(end);
+      segment.hashes.push(last ? chain : frame.prevHash(bytes, end).slice());
+      this.onFrame(this.frameIn(segment, known + i));
+      at = end;
+    }
+  }
+
+  private frameIn(segment: Segment, position: number): DurableFrame {
+    const bytes = segment.inode.medium;
+    const start = position === 0 ? SEGMENT_HEADER_BYTES : segment.ends[position - 1]!;
+    return {
+      index: segment.base + position,
+      view: frame.view(bytes, start),
+      hash: segment.hashes[position]!,
+      bytes: bytes.slice(start, segment.ends[position]!),
+    };
+  }
+}

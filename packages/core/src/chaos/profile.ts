@@ -1,0 +1,135 @@
+/**
+ * Profile: what one seed's world is like: cluster size, rates, workload, and which faults it knows at all. Each seed draws its own; some faults are
+ * wholly off, so that no fault hides another's bugs.
+ */
+import type { Prng } from '../prng.ts';
+import type { NetworkRates } from './sim-network.ts';
+
+export interface FaultRates {
+  /** Mean time between faults, virtual microseconds. */
+  readonly meanGapUs: number;
+  /** Weights of each kind; 0: off. */
+  readonly weights: Readonly<Record<FaultKind, number>>;
+  /** Chance that a fault is aimed at the primary of the moment. */
+  readonly aimAtPrimary: number;
+  /** Chance that a restarting process is killed inside its blocking open. */
+  readonly crashInOpen: number;
+}
+
+export const FAULT_KINDS = [
+  'crash',
+  'crash-in-write',
+  'power-cut',
+  'power-cut-in-write',
+  'power-cut-all',
+  'pause',
+  'partition',
+  'flapping-partition',
+  'clock-step',
+  'clock-freeze',
+  'disk-stall',
+  'disk-error',
+  'clients-cut-off',
+] as const;
+export type FaultKind = (typeof FAULT_KINDS)[number];
+
+export interface Profile {
+  readonly replicas: number;
+  readonly clients: number;
+  /** Requests a client keeps in flight. */
+  readonly inFlightMax: number;
+  /** Mean time between a client's requests, microseconds. */
+  readonly thinkUs: number;
+  readonly readShare: number;
+  readonly accounts: number;
+  readonly safetyUs: number;
+  readonly network: NetworkRates;
+  readonly faults: FaultRates;
+  readonly disk: {
+    readonly lowUs: number;
+    readonly highUs: number;
+    readonly slowChance: number;
+    readonly slowUs: number;
+  };
+  readonly clockDrift: number;
+  readonly clockSkewMs: number;
+  readonly sinkFailure: number;
+  readonly viewChangeTicks: number;
+  readonly pipelineMax: number;
+  readonly batchCountMax: number;
+  readonly snapshotEvery: number;
+}
+
+const MS = 1000;
+const SECOND = 1_000_000;
+
+export function drawProfile(prng: Prng, replicas: number | null): Profile {
+  const size = prng.pick([3, 3, 3, 3, 3, 3, 3, 5, 5, 1]);
+  return {
+    replicas: replicas ?? size,
+    clients: prng.range(2, 5),
+    inFlightMax: prng.pick([1, 2, 4, 8]),
+    thinkUs: prng.range(20, 80) * MS,
+    readShare: prng.pick([0, 0.1, 0.3]),
+    accounts: prng.range(3, 8),
+    safetyUs: prng.range(12, 20) * SECOND,
+    network: drawNetwork(prng),
+    faults: drawFaults(prng),
+    disk: {
+      lowUs: prng.range(20, 200),
+      highUs: prng.range(300, 2000),
+      slowChance: sometimes(prng, 0.5, 0.02),
+      slowUs: prng.range(5, 50) * MS,
+    },
+    clockDrift: sometimes(prng, 0.6, 0.02),
+    clockSkewMs: prng.pick([0, 10, 1000, 60_000]),
+    sinkFailure: sometimes(prng, 0.4, 0.2),
+    viewChangeTicks: prng.pick([20, 30, 50]),
+    pipelineMax: prng.pick([16, 64, 64]),
+    batchCountMax: prng.pick([4, 16, 64]),
+    snapshotEvery: prng.pick([20, 50, 50, 100]),
+  };
+}
+
+function drawNetwork(prng: Prng): NetworkRates {
+  const delayLowUs = prng.range(50, 500);
+  return {
+    delayLowUs,
+    delayHighUs: delayLowUs + prng.range(100, 5000),
+    loss: sometimes(prng, 0.8, 0.05),
+    duplication: sometimes(prng, 0.6, 0.05),
+    reordering: sometimes(prng, 0.6, 0.1),
+    holdBackUs: prng.range(1, 60) * MS,
+    clogging: sometimes(prng, 0.4, 0.002),
+    clogUs: prng.range(50, 500) * MS,
+  };
+}
+
+function drawFaults(prng: Prng): FaultRates {
+  const weight = (on: number, most: number): number => (prng.chance(on) ? 0.2 + prng.float() * most : 0);
+  return {
+    meanGapUs: prng.range(500, 2000) * MS,
+    weights: {
+      crash: weight(0.7, 1),
+      'crash-in-write': weight(0.85, 2),
+      'power-cut': weight(0.6, 1),
+      'power-cut-in-write': weight(0.6, 1),
+      'power-cut-all': weight(0.5, 0.7),
+      pause: weight(0.6, 1),
+      partition: weight(0.9, 2),
+      'flapping-partition': weight(0.5, 1),
+      'clock-step': weight(0.4, 0.5),
+      'clock-freeze': weight(0.3, 0.5),
+      'disk-stall': weight(0.5, 1),
+      'disk-error': weight(0.2, 0.3),
+      'clients-cut-off': weight(0.3, 0.5),
+    },
+    aimAtPrimary: prng.pick([0.2, 0.5, 0.8]),
+    crashInOpen: sometimes(prng, 0.5, 0.3),
+  };
+}
+
+/** 0 with probability 1 - on, else uniform up to `most`. */
+function sometimes(prng: Prng, on: number, most: number): number {
+  return prng.chance(on) ? prng.float() * most : 0;
+}

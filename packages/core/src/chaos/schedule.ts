@@ -1,0 +1,68 @@
+/**
+ * The fault schedule of a seed: drawn before the run, so that it can be shrunk by dropping events. Each event carries a seed of its own for what it
+ * draws when it strikes: dropping one moves no other.
+ */
+import type { Prng } from '../prng.ts';
+import { FAULT_KINDS, type FaultKind, type Profile } from './profile.ts';
+
+export interface FaultEvent {
+  readonly id: number;
+  readonly atUs: number;
+  readonly kind: FaultKind;
+  /** Aimed at the primary of the moment; else at a replica drawn from `seed`. */
+  readonly atPrimary: boolean;
+  /** How long it lasts: time down, cut, paused, stalled. */
+  readonly durationUs: number;
+  readonly seed: number;
+}
+
+const MS = 1000;
+
+export function drawSchedule(prng: Prng, profile: Profile): FaultEvent[] {
+  const { weights, meanGapUs, aimAtPrimary } = profile.faults;
+  const total = FAULT_KINDS.reduce((sum, kind) => sum + weights[kind], 0);
+  const events: FaultEvent[] = [];
+  if (total === 0) return events;
+  // Some seeds are struck while they boot.
+  let at = prng.chance(0.3) ? prng.below(20 * MS) : prng.range(200, 1500) * MS;
+  while (at < profile.safetyUs) {
+    const kind = drawKind(prng, weights, total);
+    events.push({
+      id: events.length,
+      atUs: at,
+      kind,
+      atPrimary: prng.chance(aimAtPrimary),
+      durationUs: drawDuration(prng, kind),
+      seed: prng.u32(),
+    });
+    at += Math.floor(-Math.log(1 - prng.float()) * meanGapUs) + 1;
+  }
+  return events;
+}
+
+function drawKind(prng: Prng, weights: Readonly<Record<FaultKind, number>>, total: number): FaultKind {
+  let left = prng.float() * total;
+  for (const kind of FAULT_KINDS) {
+    left -= weights[kind];
+    if (left < 0) return kind;
+  }
+  return 'crash';
+}
+
+function drawDuration(prng: Prng, kind: FaultKind): number {
+  switch (kind) {
+    case 'pause':
+    case 'clients-cut-off':
+      return prng.range(50, 3000) * MS;
+    case 'partition':
+    case 'flapping-partition':
+      return prng.range(300, 5000) * MS;
+    case 'disk-stall':
+      return prng.range(20, 3000) * MS;
+    case 'clock-freeze':
+      return prng.range(100, 4000) * MS;
+    default:
+      // Most come back soon, some only after a new view has settled.
+      return prng.chance(0.5) ? prng.range(1, 300) * MS : prng.range(300, 4000) * MS;
+  }
+}

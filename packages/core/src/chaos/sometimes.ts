@@ -1,0 +1,83 @@
+/**
+ * Rare states and totals of a run. A check that never met the state it is for proves nothing: the runner fails a large run in which a
+ * listed state was never reached, and prints in how many seeds each statistic was above zero.
+ */
+
+export const STATISTICS = [
+  'commandsAcknowledged',
+  'commandsRejected',
+  'commandsUnknown',
+  'readsAnswered',
+  'viewChanges',
+  'crashes',
+  'powerCuts',
+  'restarts',
+  'pauses',
+  'crashesInMidWrite',
+  'crashesInOpen',
+  'messagesSent',
+  'messagesLost',
+  'messagesDuplicated',
+  'messagesReordered',
+  'partitions',
+  'truncations',
+  'snapshotsTaken',
+  'snapshotRestarts',
+  'sectorsLost',
+  'directoryEntriesLost',
+  'clockSteps',
+  'diskStalls',
+  'diskErrors',
+  'repairs',
+  'abdications',
+  'effectsRun',
+  'effectsRepeated',
+  'effectsFenced',
+  'committed',
+  'events',
+] as const;
+export type Statistic = (typeof STATISTICS)[number];
+export type Statistics = Record<Statistic, number>;
+
+/** Each must be above zero in at least half of the seeds of a large run. */
+export const REQUIRED_STATISTICS: readonly Statistic[] = [
+  'commandsAcknowledged',
+  'viewChanges',
+  'crashesInMidWrite',
+  'messagesLost',
+  'partitions',
+  'truncations',
+  'snapshotRestarts',
+];
+
+/** No seed passes with fewer acknowledged commands. */
+export const COMMANDS_ACKNOWLEDGED_MIN = 100;
+
+export function emptyStatistics(): Statistics {
+  return Object.fromEntries(STATISTICS.map((name) => [name, 0])) as Statistics;
+}
+
+/** Rare states: `sometimes(id)` must be reached somewhere in a large run. */
+export const SOMETIMES = [
+  'primary-crashed-with-entries-in-flight',
+  'view-change-skipped-a-dead-primary',
+  'all-replicas-down-at-once',
+  'restart-with-unsynced-log',
+  'restart-after-torn-write',
+  'catch-up-after-partition',
+  'reply-of-a-retried-request',
+  'read-across-a-view-change',
+  'two-replicas-believed-primary',
+  'effect-run-again-after-a-crash',
+  'commit-without-own-disk',
+  'duplicate-in-the-log',
+] as const;
+export type SometimesId = (typeof SOMETIMES)[number];
+
+export class Sometimes {
+  readonly counts = new Map<SometimesId, number>();
+
+  reached(id: SometimesId): void {
+    this.counts.set(id, (this.counts.get(id) ?? 0) + 1);
+  }
+}
