@@ -4,7 +4,7 @@
  *
  * Invariants: a stamp is written only after its step succeeded; a step whose output is gone runs again; nothing is skipped silently.
  */
-import { cpSync, existsSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, rmSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { run, stopOnSignals } from './lib/child.mjs';
@@ -38,6 +38,23 @@ async function must(what, command, args, options) {
 
 const ADDON = join(ROOT, 'packages/native/build/chronon_native.node');
 
+/** What npm looks at in a package.json: an edited script or export needs no new installation. */
+function dependencyFields(dir) {
+  const { name, version, bin, workspaces, dependencies, devDependencies, optionalDependencies, overrides } = JSON.parse(
+    readFileSync(join(ROOT, dir, 'package.json'), 'utf8'),
+  );
+  return JSON.stringify([
+    name,
+    version,
+    bin,
+    workspaces,
+    dependencies,
+    devDependencies,
+    optionalDependencies,
+    overrides,
+  ]);
+}
+
 /** Path of a browser for the end-to-end tests, or null. */
 export function findBrowser() {
   const named = process.env.CHRONON_CHROMIUM;
@@ -61,8 +78,7 @@ export function findBrowser() {
 const STEPS = {
   install: {
     title: 'installing dependencies',
-    key: () =>
-      hashInputs(['package-lock.json', 'package.json', '.npmrc', ...WORKSPACES.map((dir) => `${dir}/package.json`)]),
+    key: () => hashInputs(['package-lock.json', '.npmrc'], ['.', ...WORKSPACES].map(dependencyFields)),
     present: () => existsSync(join(ROOT, 'node_modules/.package-lock.json')),
     make: async () => void (await must('npm ci', 'npm', ['ci', '--ignore-scripts', '--no-progress'])),
   },

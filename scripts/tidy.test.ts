@@ -31,7 +31,7 @@ const PACKAGES = { core: 'packages/core', native: 'packages/native', node: 'apps
 /** The source file that `specifier` means in `file`; null outside this repository. */
 function resolve(file: string, specifier: string): string | null {
   const own = /^@chronon\/(core|native|node)\/(.+)$/.exec(specifier);
-  if (own) return `${PACKAGES[own[1] as keyof typeof PACKAGES]}/src/${own[2]}.ts`;
+  if (own) return `${PACKAGES[own[1] as keyof typeof PACKAGES]}/src/${own[2] === 'api' ? 'api/router' : own[2]}.ts`;
   if (!specifier.startsWith('.')) return null;
   const path = normalize(join(dirname(file), specifier));
   return [path, `${path}.ts`, `${path}.tsx`, `${path}/index.ts`].find((candidate) => text.has(candidate)) ?? path;
