@@ -1,0 +1,432 @@
+import { describe, expect, it } from 'vitest';
+import { at, NONE, type CommitIndex } from '../engine/commit-index.ts';
+import { envelope, KIND } from '../engine/frame.ts';
+import { SOUND } from '../policy.ts';
+import { REPLY } from '../reply.ts';
+import { type Outcome, SessionClient, type SessionClientOptions } from './client.ts';
+import {
+  type ClientMessage,
+  clientMessageBytes,
+  decodeClientRecords,
+  encodeRedirect,
+  refusal,
+  REFUSAL,
+  TO_CLIENT,
+  writeClientMessage,
+} from './client-protocol.ts';
+
+const NOTHING = new Uint8Array(0);
+const utf8 = new TextEncoder();
+
+interface Received {
+  readonly replica: number;
+  readonly kind: number;
+  readonly session: number;
+  readonly request: number;
+  readonly ackBelow: number;
+  readonly body: string;
+}
+
+function encode(messages: readonly ClientMessage[]): Uint8Array {
+  const out = new Uint8Array(messages.reduce((sum, m) => sum + clientMessageBytes(m), 0));
+  let to = 0;
+  for (const message of messages) to = writeClientMessage(out, to, message);
+  return out;
+}
+
+/** A host whose replicas do only what the test says. */
+class Bench {
+  readonly client: SessionClient;
+  readonly sent: Received[] = [];
+  readonly queries: { replica: number; nonce: number; consistency: number }[] = [];
+  messages = 0;
+  now = 0;
+  dialled: number | null = null;
+  up: number | null = null;
+  wanted = 0;
+
+  constructor(options: Partial<SessionClientOptions> = {}) {
+    this.client = new SessionClient({
+      replicas: [1, 2, 3],
+      seed: 7,
+      port: {
+        connect: (replica) => {
+          expect(this.dialled).toBeNull();
+          this.dialled = replica;
+        },
+        disconnect: (replica) => {
+          expect(this.dialled).toBe(replica);
+          this.dialled = null;
+          this.up = null;
+        },
+        send: (replica, bytes) => this.receive(replica, bytes),
+        wantFlush: () => {
+          this.wanted++;
+        },
+      },
+      ...options,
+    });
+  }
+
+  private receive(replica: number, bytes: Uint8Array): void {
+    expect(replica).toBe(this.up);
+    this.messages++;
+    const problem = decodeClientRecords(bytes, (record) => {
+      if (record.type === 'query') {
+        this.queries.push({ replica, nonce: record.nonce, consistency: record.consistency });
+        return;
+      }
+      const p = record.payload;
+      this.sent.push({
+        replica,
+        kind: envelope.kind(p, 0),
+        session: envelope.client(p, 0),
+        request: envelope.request(p, 0),
+        ackBelow: envelope.ackBelow(p, 0),
+        body: new TextDecoder().decode(p.subarray(32)),
+      });
+    });
+    expect(problem).toBeNull();
+  }
+
+  /** What the replicas got since the last call. */
+  take(): Received[] {
+    return this.sent.splice(0);
+  }
+
+  accept(): number {
+    this.up = this.dialled;
+    this.client.onConnected(this.up!);
+    return this.up!;
+  }
+
+  lose(): void {
+    const replica = this.dialled!;
+    this.dialled = null;
+    this.up = null;
+    this.client.onDisconnected(replica);
+  }
+
+  say(...messages: ClientMessage[]): void {
+    this.client.onMessage(this.up!, encode(messages));
+  }
+
+  hello(view: number, primary: number | null): void {
+    const index: CommitIndex = primary === null ? NONE : at(primary);
+    this.say({ type: TO_CLIENT.hello, status: 0, session: view, request: this.up!, index, body: new Uint8Array(16) });
+  }
+
+  advance(ms: number): void {
+    for (const end = this.now + ms; this.now < end; ) {
+      this.now = Math.min(end, this.now + 10);
+      this.client.tick(this.now);
+    }
+  }
+
+  /** Connects to the primary `primary` and registers session 100. */
+  open(primary = 1): void {
+    this.client.tick(this.now);
+    if (this.dialled === null) this.advance(1000);
+    if (this.accept() !== primary) {
+      this.hello(1, primary);
+      expect(this.accept()).toBe(primary);
+    }
+    this.hello(1, primary);
+    const register = this.take();
+    expect(register).toMatchObject([{ kind: KIND.register, session: 0 }]);
+    this.say(reply(REPLY.ok, 100, register[0]!.request, 5));
+  }
+
+  submit(text: string, timeoutMs = 1000): { outcome: Outcome | null } {
+    const result: { outcome: Outcome | null } = { outcome: null };
+    this.client.submit(1, utf8.encode(text), timeoutMs, (outcome) => {
+      expect(result.outcome).toBeNull();
+      result.outcome = outcome;
+    });
+    return result;
+  }
+}
+
+function reply(status: number, session: number, request: number, index: number, body = NOTHING): ClientMessage {
+  return { type: TO_CLIENT.reply, status, session, request, index: at(index), body };
+}
+
+const refuse = (status: (typeof REFUSAL)[keyof typeof REFUSAL], request: number, body = NOTHING): ClientMessage =>
+  refusal(TO_CLIENT.refusal, status, 100, request, body);
+
+describe('normal path', () => {
+  it('registers once, then sends everything of a turn in one message, numbered without gaps', () => {
+    const bench = new Bench();
+    const results = ['a', 'b', 'c'].map((text) => bench.submit(text));
+    expect(bench.wanted).toBe(1);
+    bench.open(2);
+    expect(bench.messages).toBe(2);
+    expect(bench.take()).toMatchObject([
+      { replica: 2, kind: KIND.command, session: 100, request: 1, ackBelow: 1, body: 'a' },
+      { request: 2, ackBelow: 1, body: 'b' },
+      { request: 3, ackBelow: 1, body: 'c' },
+    ]);
+    bench.say(reply(REPLY.ok, 100, 2, 7, utf8.encode('two')), reply(REPLY.ok, 100, 1, 6));
+    expect(results[0]!.outcome).toMatchObject({ kind: 'ok', index: 6 });
+    expect(results[1]!.outcome).toMatchObject({ kind: 'ok', index: 7, token: { session: 100, request: 2 } });
+    expect(results[2]!.outcome).toBeNull();
+    bench.submit('d');
+    bench.client.flush();
+    expect(bench.take()).toMatchObject([{ request: 4, ackBelow: 3 }]);
+  });
+
+  it('keeps at most 256 numbers above the oldest unanswered one', () => {
+    const bench = new Bench();
+    bench.submit('x');
+    bench.open();
+    for (let i = 0; i < 400; i++) bench.submit(`${i}`);
+    bench.client.flush();
+    expect(bench.take().at(-1)).toMatchObject({ request: 256 });
+    bench.say(reply(REPLY.ok, 100, 2, 9));
+    expect(bench.take()).toEqual([]);
+    bench.say(reply(REPLY.ok, 100, 1, 8));
+    expect(bench.take()).toMatchObject([
+      { request: 257, ackBelow: 3 },
+      { request: 258, ackBelow: 3 },
+    ]);
+  });
+
+  it('types the outcome of a rejection and refuses an oversized body without sending it', () => {
+    const bench = new Bench();
+    const small = bench.submit('x');
+    bench.open();
+    bench.say(reply(REPLY.rejected, 100, 1, 8, utf8.encode('why')));
+    expect(small.outcome).toMatchObject({ kind: 'rejected', code: 'rejected', status: REPLY.rejected, index: 8 });
+    let outcome: Outcome | null = null;
+    bench.client.submit(1, new Uint8Array(2 << 20), 1000, (o) => {
+      outcome = o;
+    });
+    expect(outcome).toMatchObject({ kind: 'rejected', code: 'invalid', token: null });
+  });
+});
+
+describe('failover', () => {
+  it('follows redirects and re-sends every unanswered number in order', () => {
+    const bench = new Bench();
+    const results = ['a', 'b', 'c'].map((text) => bench.submit(text));
+    bench.open(1);
+    bench.take();
+    bench.say(reply(REPLY.ok, 100, 2, 7));
+    bench.lose();
+    bench.advance(100);
+    const next = bench.accept();
+    expect(next).not.toBe(1);
+    bench.hello(1, 1); // Its news are old: the lost replica is not believed in yet.
+    expect(bench.dialled).toBe(next);
+    bench.advance(50);
+    expect(bench.take()).toMatchObject([{ replica: next, request: 1 }]);
+    const other = next === 2 ? 3 : 2;
+    bench.say(refuse(REFUSAL.notPrimary, 1, encodeRedirect(2, other)));
+    expect(bench.accept()).toBe(other);
+    bench.hello(2, other);
+    expect(bench.take()).toMatchObject([
+      { replica: other, request: 1, body: 'a' },
+      { replica: other, request: 3, body: 'c' },
+    ]);
+    bench.say(reply(REPLY.ok, 100, 1, 6), reply(REPLY.ok, 100, 3, 9));
+    expect(results.map((r) => r.outcome?.kind)).toEqual(['ok', 'ok', 'ok']);
+  });
+
+  it('leaves a primary that says nothing', () => {
+    const bench = new Bench();
+    bench.submit('a', 10_000);
+    bench.open(1);
+    bench.advance(1500);
+    expect(bench.dialled).not.toBe(1);
+    expect(bench.dialled).not.toBeNull();
+  });
+
+  it('does not touch a connection that has nothing in flight', () => {
+    const bench = new Bench();
+    bench.submit('a');
+    bench.open(1);
+    bench.say(reply(REPLY.ok, 100, 1, 6));
+    bench.advance(60_000);
+    expect(bench.up).toBe(1);
+  });
+
+  it('waits with growing pauses while it is told to, then sends in order', () => {
+    const bench = new Bench();
+    bench.submit('a');
+    bench.submit('b');
+    bench.open(1);
+    bench.take();
+    bench.say(refuse(REFUSAL.busy, 1));
+    expect(bench.take()).toEqual([]);
+    bench.advance(20);
+    expect(bench.take()).toMatchObject([{ request: 1 }]);
+    bench.say(refuse(REFUSAL.busy, 1), refuse(REFUSAL.busy, 2));
+    bench.advance(40);
+    expect(bench.take()).toMatchObject([{ request: 1 }, { request: 2 }]);
+  });
+
+  it('closes a connection that talks nonsense', () => {
+    const bench = new Bench();
+    bench.submit('a');
+    bench.open(1);
+    bench.client.onMessage(1, new Uint8Array([1, 2, 3]));
+    expect(bench.up).toBeNull();
+  });
+});
+
+describe('three outcomes', () => {
+  it('a command that was never sent fails definitely at its deadline', () => {
+    const bench = new Bench();
+    const result = bench.submit('a', 300);
+    bench.advance(400);
+    expect(result.outcome).toMatchObject({ kind: 'rejected', code: 'timeout', token: null });
+  });
+
+  it('is unknown with a token when a copy was never answered, and cancels the number', () => {
+    const bench = new Bench();
+    const result = bench.submit('a', 300);
+    bench.open(1);
+    bench.take();
+    bench.advance(310);
+    expect(result.outcome).toMatchObject({ kind: 'unknown', token: { session: 100, request: 1 } });
+    expect(bench.take()).toMatchObject([{ kind: KIND.cancel, request: 1, body: '' }]);
+    const token = { session: 100, request: 1 };
+    const outcomes: Outcome[] = [];
+    bench.client.resume(token, 500, (o) => outcomes.push(o));
+    bench.say(reply(REPLY.cancelled, 100, 1, 6));
+    bench.client.resume(token, 500, (o) => outcomes.push(o));
+    expect(outcomes).toMatchObject([
+      { kind: 'rejected', code: 'cancelled' },
+      { kind: 'rejected', code: 'cancelled' },
+    ]);
+    bench.submit('b');
+    bench.client.flush();
+    expect(bench.take()).toMatchObject([{ kind: KIND.command, request: 2, ackBelow: 2 }]);
+  });
+
+  it('with settleBy resend the same number is sent until its reply comes', () => {
+    const bench = new Bench({ settleBy: 'resend' });
+    const result = bench.submit('a', 300);
+    bench.open(1);
+    bench.take();
+    bench.advance(310);
+    expect(result.outcome?.kind).toBe('unknown');
+    expect(bench.take()).toMatchObject([{ kind: KIND.command, request: 1, body: 'a' }]);
+    let late: Outcome | null = null;
+    bench.client.resume({ session: 100, request: 1 }, 500, (o) => {
+      late = o;
+    });
+    bench.say(reply(REPLY.ok, 100, 1, 6));
+    expect(late).toMatchObject({ kind: 'ok', index: 6 });
+  });
+
+  const cases: [string, number[], 'rejected' | 'unknown'][] = [
+    ['every copy refused', [REFUSAL.busy], 'rejected'],
+    ['one copy refused by a deposed primary', [REFUSAL.deposed], 'unknown'],
+    ['one copy of two refused', [], 'unknown'],
+  ];
+  it.each(cases)('%s', (_name, refusals, kind) => {
+    const bench = new Bench();
+    const result = bench.submit('a', 30);
+    bench.open(1);
+    for (const status of refusals) bench.say(refuse(status as 1, 1));
+    bench.client.tick(31);
+    expect(result.outcome?.kind).toBe(kind);
+    if (kind === 'rejected') expect(result.outcome).toMatchObject({ code: 'timeout', token: { request: 1 } });
+  });
+
+  it('a lost connection leaves the outcome open although the next replica refuses', () => {
+    const bench = new Bench();
+    const result = bench.submit('a', 200);
+    bench.open(1);
+    bench.lose();
+    bench.advance(100);
+    bench.accept();
+    bench.hello(1, null);
+    bench.advance(60);
+    bench.say(refuse(REFUSAL.notPrimary, 1));
+    bench.advance(200);
+    expect(result.outcome?.kind).toBe('unknown');
+  });
+
+  it('the mutation unknown-reported-as-failure calls it a failure', () => {
+    const bench = new Bench({ policy: { ...SOUND, unknownReportedAsFailure: true } });
+    const result = bench.submit('a', 300);
+    bench.open(1);
+    bench.advance(310);
+    expect(result.outcome?.kind).toBe('rejected');
+  });
+
+  it('no space is definite, a void number follows, later commands go on', () => {
+    const bench = new Bench();
+    const result = bench.submit('a');
+    bench.open(1);
+    bench.take();
+    bench.say(refuse(REFUSAL.noSpace, 1));
+    expect(result.outcome).toMatchObject({ kind: 'rejected', code: 'no-space' });
+    bench.submit('b');
+    bench.advance(100);
+    expect(bench.take()).toMatchObject([
+      { kind: KIND.cancel, request: 1 },
+      { kind: KIND.command, request: 2 },
+    ]);
+  });
+
+  it('an evicted session: what was sent is unknown, what was not goes out under the next one', () => {
+    const bench = new Bench();
+    const first = bench.submit('a', 5000);
+    bench.open(1);
+    for (let i = 0; i < 256; i++) bench.submit(`n${i}`, 5000);
+    bench.client.flush();
+    bench.take();
+    bench.say(reply(REPLY.evicted, 100, 1, 0));
+    expect(first.outcome).toMatchObject({ kind: 'unknown', token: { session: 100, request: 1 } });
+    const register = bench.take();
+    expect(register).toMatchObject([{ kind: KIND.register }]);
+    bench.say(reply(REPLY.ok, 200, register[0]!.request, 50));
+    expect(bench.take()).toMatchObject([{ kind: KIND.command, session: 200, request: 1, body: 'n255' }]);
+  });
+
+  it('close tells every caller', () => {
+    const bench = new Bench();
+    const sent = bench.submit('a');
+    bench.open(1);
+    const unsent = bench.submit('b');
+    bench.client.close();
+    expect(sent.outcome?.kind).toBe('unknown');
+    expect(unsent.outcome).toMatchObject({ kind: 'rejected', code: 'closed' });
+    expect(bench.dialled).toBeNull();
+  });
+});
+
+describe('queries', () => {
+  it('a linearizable one follows the primary, a stale one takes what it gets', () => {
+    const bench = new Bench();
+    const got: string[] = [];
+    bench.client.query(1, NOTHING, { timeoutMs: 1000 }, (o) => got.push(`linear ${o.kind}`));
+    bench.client.query(1, NOTHING, { timeoutMs: 1000, consistency: 'stale' }, (o) => got.push(`stale ${o.kind}`));
+    bench.client.tick(0);
+    const first = bench.accept();
+    bench.hello(1, null);
+    expect(bench.queries).toMatchObject([{ nonce: 2, consistency: 1 }]);
+    bench.say({ type: TO_CLIENT.answer, status: 0, session: 0, request: 2, index: at(4), body: NOTHING });
+    bench.advance(30);
+    const primary = first === 3 ? 1 : 3;
+    bench.say(refusal(TO_CLIENT.queryRefusal, REFUSAL.notPrimary, 0, 1, encodeRedirect(2, primary)));
+    expect(bench.accept()).toBe(primary);
+    bench.hello(2, primary);
+    expect(bench.queries.at(-1)).toMatchObject({ replica: primary, nonce: 1, consistency: 0 });
+    bench.say({ type: TO_CLIENT.answer, status: 0, session: 0, request: 1, index: at(9), body: NOTHING });
+    expect(got).toEqual(['stale ok', 'linear ok']);
+  });
+
+  it('ends at its deadline', () => {
+    const bench = new Bench();
+    let code = '';
+    bench.client.query(1, NOTHING, { timeoutMs: 100 }, (o) => {
+      code = o.kind === 'rejected' ? o.code : o.kind;
+    });
+    bench.advance(200);
+    expect(code).toBe('timeout');
+  });
+});

@@ -1,0 +1,483 @@
+/**
+ * SessionClient: the client's half of exactly-once (docs/protocol.md, "Clients and sessions"). Sans-I/O: the same class runs in the daemon's client
+ * library, the command line, the simulator and a browser; time comes in by `tick`, bytes by `onMessage`, and go out by the port.
+ *
+ * Invariants:
+ *  - numbers of a session are given without gaps and sent in order on each connection; a number carries one command for ever (or its cancel);
+ *  - a call ends as `rejected` without a reply only if every transmission of its number was answered by a refusal, else as `unknown`;
+ *  - a number whose caller was told so is settled in the background (cancelled, or sent again) and can be asked for by `resume`;
+ *  - what was ever transmitted under a session that is gone ends as `unknown` and is never sent under another one.
+ */
+import { assert } from '../assert.ts';
+import { ENVELOPE_BYTES, PAYLOAD_BYTES_MAX } from '../engine/constants.ts';
+import { isNone } from '../engine/commit-index.ts';
+import { SOUND, type Policy } from '../policy.ts';
+import { Prng } from '../prng.ts';
+import { REPLY } from '../reply.ts';
+import {
+  Call,
+  CallWindow,
+  type CallToken,
+  type Outcome,
+  type OutcomeCallback,
+  outcomeOf,
+  QueryCall,
+  type QueryCallback,
+  type RefusalCode,
+  refusedOutcome,
+} from './client-call.ts';
+import {
+  type ClientMessage,
+  CONSISTENCY,
+  decodeClientMessages,
+  decodeRedirect,
+  REFUSAL,
+  TO_CLIENT,
+} from './client-protocol.ts';
+import { ClientRoute, type RouteTimes, type SessionPort } from './client-route.ts';
+import { ClientSender } from './client-sender.ts';
+
+export type { CallToken, Outcome, OutcomeCallback, QueryCallback, QueryOutcome } from './client-call.ts';
+export type { SessionPort } from './client-route.ts';
+
+export interface SessionClientOptions {
+  /** Ids of the replicas that `port.connect` knows. */
+  readonly replicas: readonly number[];
+  readonly port: SessionPort;
+  /** Seed of the register nonce, the first replica tried and all jitter. */
+  readonly seed: number;
+  readonly policy?: Policy;
+  /** How a number whose caller was told `unknown` is settled. */
+  readonly settleBy?: 'cancel' | 'resend';
+  /** Calls that may wait for a number; more are refused at once. */
+  readonly queueMax?: number;
+  readonly times?: Partial<ClientTimes>;
+  /** The clock of `tick` at this moment. */
+  readonly nowMs?: number;
+}
+
+export interface ClientTimes extends RouteTimes {
+  /** A transmission unanswered for so long on a live connection is repeated. */
+  readonly resendMs: number;
+}
+
+export const DEFAULT_TIMES: ClientTimes = {
+  connectTimeoutMs: 1000,
+  helloTimeoutMs: 200,
+  silenceMs: 1000,
+  backoffMinMs: 10,
+  backoffMaxMs: 400,
+  suspectMs: 500,
+  resendMs: 2000,
+};
+
+export const QUEUE_MAX = 65_536;
+/** Late outcomes kept for `resume`. */
+const LATE_MAX = 1024;
+
+export class SessionClient {
+  /** The session, or null before its register is answered. */
+  session: number | null = null;
+  private readonly route: ClientRoute;
+  private readonly sender: ClientSender;
+  private readonly port: SessionPort;
+  private readonly policy: Policy;
+  private readonly prng: Prng;
+  private readonly times: ClientTimes;
+  private readonly cancels: boolean;
+  private readonly queueMax: number;
+  private window = new CallWindow();
+  /** Calls without a number yet, from `queueHead` on. */
+  private queue: Call[] = [];
+  private queueHead = 0;
+  private readonly queries = new Map<number, QueryCall>();
+  private nextNonce = 1;
+  private readonly late = new Map<number, Outcome>();
+  private nowMs: number;
+  private lastHeardMs = 0;
+  private pausedUntilMs = 0;
+  private nextWatchMs = 0;
+  private earliestDeadlineMs = Number.POSITIVE_INFINITY;
+  private flushWanted = false;
+  private inside = false;
+  private closed = false;
+
+  constructor(options: SessionClientOptions) {
+    this.prng = new Prng(options.seed);
+    this.port = options.port;
+    this.policy = options.policy ?? SOUND;
+    this.times = { ...DEFAULT_TIMES, ...options.times };
+    this.cancels = (options.settleBy ?? 'cancel') === 'cancel';
+    this.queueMax = options.queueMax ?? QUEUE_MAX;
+    this.nowMs = options.nowMs ?? 0;
+    this.route = new ClientRoute(options.replicas, options.port, this.prng.fork('route'), this.times);
+    this.route.tick(this.nowMs);
+    this.sender = new ClientSender(options.port, this.nonce());
+  }
+
+  /** Calls that wait for a number or a reply. */
+  get pending(): number {
+    return this.queue.length - this.queueHead + (this.window.next - this.window.ackBelow);
+  }
+
+  /** The replica talked to, and the highest view heard of (-1: none). */
+  get where(): { readonly replica: number; readonly connected: boolean; readonly view: number } {
+    return { replica: this.route.target, connected: this.route.connected, view: this.route.view };
+  }
+
+  /** Submits a command; `callback` is called exactly once. `body` must not change before that. */
+  submit(command: number, body: Uint8Array, timeoutMs: number, callback: OutcomeCallback): void {
+    if (this.closed) return callback(refusedOutcome('closed', 'the client is closed', null));
+    if (body.length > PAYLOAD_BYTES_MAX - ENVELOPE_BYTES) {
+      const limit = PAYLOAD_BYTES_MAX - ENVELOPE_BYTES;
+      return callback(refusedOutcome('invalid', `a body of ${body.length} bytes, the limit is ${limit}`, null));
+    }
+    if (this.queue.length - this.queueHead >= this.queueMax) {
+      return callback(refusedOutcome('queue-full', `${this.queueMax} calls wait already`, null));
+    }
+    const deadlineMs = this.nowMs + timeoutMs;
+    if (deadlineMs < this.earliestDeadlineMs) this.earliestDeadlineMs = deadlineMs;
+    this.queue.push(new Call(command, body, timeoutMs, deadlineMs, callback));
+    this.want();
+  }
+
+  /** Runs a query; it changes nothing, so it is either answered or not. */
+  query(
+    query: number,
+    body: Uint8Array,
+    options: { readonly consistency?: 'linearizable' | 'stale'; readonly timeoutMs: number },
+    callback: QueryCallback,
+  ): void {
+    if (this.closed)
+      return callback({ kind: 'rejected', code: 'closed', body: NOTHING, message: 'the client is closed' });
+    const deadlineMs = this.nowMs + options.timeoutMs;
+    if (deadlineMs < this.earliestDeadlineMs) this.earliestDeadlineMs = deadlineMs;
+    const consistency = CONSISTENCY[options.consistency ?? 'linearizable'];
+    this.queries.set(this.nextNonce++, new QueryCall(query, body, consistency, deadlineMs, callback));
+    this.want();
+  }
+
+  /** Asks again for a call that ended as `unknown`. A number this client does not know (any more) stays unknown. */
+  resume(token: CallToken, timeoutMs: number, callback: OutcomeCallback): void {
+    const known = token.session === this.session;
+    const settled = known ? this.late.get(token.request) : undefined;
+    if (settled !== undefined) return callback(settled);
+    const call = known ? this.window.get(token.request) : null;
+    if (call === null || this.closed) {
+      return callback({ kind: 'unknown', message: 'this session no longer knows the call', token });
+    }
+    assert(call.callback === null, 'a call is resumed only after its caller was told');
+    call.callback = callback;
+    call.deadlineMs = this.nowMs + timeoutMs;
+    this.earliestDeadlineMs = Math.min(this.earliestDeadlineMs, call.deadlineMs);
+    this.want();
+  }
+
+  onConnected(replica: number): void {
+    if (!this.route.onConnected(replica)) return;
+    this.lastHeardMs = this.nowMs;
+    this.pausedUntilMs = 0;
+  }
+
+  onDisconnected(replica: number): void {
+    this.route.onDisconnected(replica);
+  }
+
+  /** One transport message from a replica. */
+  onMessage(replica: number, bytes: Uint8Array): void {
+    if (replica !== this.route.target || !this.route.connected) return;
+    this.lastHeardMs = this.nowMs;
+    this.inside = true;
+    const problem = decodeClientMessages(bytes, (message) => this.onRecord(message));
+    this.inside = false;
+    if (problem !== null) this.route.leave();
+    this.flush();
+  }
+
+  /** Lets time pass: call it every few milliseconds with a monotone clock. */
+  tick(nowMs: number): void {
+    this.nowMs = nowMs;
+    this.inside = true;
+    if (nowMs >= this.earliestDeadlineMs) this.expire();
+    this.inside = false;
+    this.route.tick(nowMs);
+    if (this.route.connected) this.watch();
+    this.flush();
+  }
+
+  /** Sends what there is to send in as few transport messages as possible. */
+  flush(): void {
+    this.flushWanted = false;
+    if (this.closed) return;
+    if (!this.route.connected) {
+      if (this.hasWork()) this.route.start();
+      return;
+    }
+    if (this.nowMs < this.pausedUntilMs) return;
+    const { sender, route } = this;
+    sender.begin(route.target, route.epoch, this.nowMs, route.open ? Number.POSITIVE_INFINITY : route.mayProbe ? 1 : 0);
+    if (sender.room) this.sendRequests();
+    for (const [nonce, call] of this.queries) {
+      if (call.epoch !== route.epoch && (sender.room || call.consistency === CONSISTENCY.stale))
+        sender.query(nonce, call);
+    }
+    if (sender.end() > 0 && !route.open) route.onProbeSent();
+  }
+
+  /** Ends every call: what was never sent as a definite failure, the rest as `unknown`. */
+  close(): void {
+    this.closed = true;
+    this.route.stop();
+    for (const call of this.takeQueue())
+      tell(call, refusedOutcome('closed', 'the client was closed before the command was sent', null));
+    for (const call of this.window.calls()) this.fail(call, 'closed', 'the client was closed');
+    for (const call of this.queries.values()) {
+      call.callback({ kind: 'rejected', code: 'closed', body: NOTHING, message: 'the client was closed' });
+    }
+    this.queries.clear();
+  }
+
+  private sendRequests(): void {
+    const { sender } = this;
+    if (this.session === null) {
+      if (this.queueHead < this.queue.length) sender.register();
+      return;
+    }
+    sender.resend(this.window, this.session);
+    while (sender.room && !this.window.full && this.queueHead < this.queue.length) {
+      const call = this.queue[this.queueHead++]!;
+      this.window.add(call);
+      sender.request(call, this.session, this.window.ackBelow);
+    }
+    if (this.queueHead === this.queue.length) {
+      this.queue = [];
+      this.queueHead = 0;
+    } else if (this.queueHead > 4096) {
+      this.queue = this.queue.slice(this.queueHead);
+      this.queueHead = 0;
+    }
+  }
+
+  private onRecord(message: ClientMessage): void {
+    switch (message.type) {
+      case TO_CLIENT.reply:
+        return this.onReply(message);
+      case TO_CLIENT.refusal:
+        return this.onRefusal(message);
+      case TO_CLIENT.answer: {
+        const call = this.queries.get(message.request);
+        if (call === undefined) return;
+        this.queries.delete(message.request);
+        if (call.consistency === CONSISTENCY.linearizable) this.route.onServed();
+        if (message.status === 0) call.callback({ kind: 'ok', index: message.index, body: message.body });
+        else
+          call.callback({
+            kind: 'rejected',
+            code: 'rejected',
+            body: message.body,
+            message: 'the application rejected the query',
+          });
+        return;
+      }
+      case TO_CLIENT.queryRefusal: {
+        const call = this.queries.get(message.request);
+        if (call === undefined) return;
+        call.epoch = 0;
+        if (message.status === REFUSAL.invalid) {
+          this.queries.delete(message.request);
+          return call.callback({
+            kind: 'rejected',
+            code: 'invalid',
+            body: NOTHING,
+            message: 'the replica refused the query',
+          });
+        }
+        if (message.status === REFUSAL.unavailable && call.consistency === CONSISTENCY.stale) return this.route.leave();
+        return this.direct(message);
+      }
+      case TO_CLIENT.hello:
+        return this.route.onDirection(message.session, isNone(message.index) ? null : message.index, 'hello');
+      default:
+    }
+  }
+
+  private onReply(message: ClientMessage): void {
+    if (this.session === null && message.request === this.sender.nonce) {
+      if (message.status !== REPLY.ok || message.session === 0) return this.pause();
+      this.session = message.session;
+      this.route.onServed();
+      return;
+    }
+    if (message.session !== this.session) return;
+    if (message.status === REPLY.evicted) return this.abandon('the session was evicted');
+    const call = this.window.get(message.request);
+    if (call === null) return;
+    this.route.onServed();
+    if (message.status === REPLY.sequence) return this.abandon('the session does not continue where this client does');
+    const token = { session: message.session, request: message.request };
+    const outcome: Outcome =
+      message.status === REPLY.mismatch && call.sent - call.refused > 1
+        ? { kind: 'unknown', message: 'the session refused a repeated copy', token }
+        : outcomeOf(message.status, message.index, message.body, token);
+    this.window.settle(call);
+    if (call.unknown) this.keepLate(message.request, outcome);
+    tell(call, outcome);
+  }
+
+  private onRefusal(message: ClientMessage): void {
+    if (this.session === null && message.request === this.sender.nonce) {
+      this.sender.registerEpoch = 0;
+      return this.direct(message);
+    }
+    const call = message.session === this.session ? this.window.get(message.request) : null;
+    if (call !== null) {
+      if (message.status !== REFUSAL.deposed) call.refused++;
+      this.sender.again(call);
+      if (call.cancelling && message.status === REFUSAL.invalid) this.pause();
+      else if (message.status === REFUSAL.invalid)
+        this.fail(call, 'invalid', 'the replica refused the payload: malformed or too large');
+      else if (message.status === REFUSAL.noSpace && call.definitelyAbsent)
+        this.fail(call, 'no-space', 'no space left for the log');
+    }
+    this.direct(message);
+  }
+
+  /** What a refusal means for where and when to send next. */
+  private direct(message: ClientMessage): void {
+    const redirect = decodeRedirect(message.body);
+    switch (message.status) {
+      case REFUSAL.notPrimary:
+      case REFUSAL.deposed:
+        if (redirect === null) this.route.doubt();
+        else this.route.onDirection(redirect.view, redirect.primary > 0 ? redirect.primary : null, 'refusal');
+        return;
+      case REFUSAL.invalid:
+        return;
+      default:
+        this.pause();
+    }
+  }
+
+  private pause(): void {
+    if (this.nowMs >= this.pausedUntilMs) this.pausedUntilMs = this.nowMs + this.route.nextBackoffMs();
+    if (!this.route.open) this.route.doubt();
+  }
+
+  /** Tells a caller that has no reply; its number is settled behind its back. */
+  private fail(call: Call, code: RefusalCode, message: string): void {
+    const token = { session: this.session!, request: call.request };
+    const definite = (call.definitelyAbsent && !call.unknown) || this.policy.unknownReportedAsFailure;
+    call.unknown ||= !definite;
+    call.cancelling ||= definite || this.cancels;
+    this.sender.again(call);
+    tell(call, definite ? refusedOutcome(code, message, token) : { kind: 'unknown', message, token });
+  }
+
+  /** Leaves a session that is of no use any more. */
+  private abandon(why: string): void {
+    const session = this.session!;
+    const waiting = this.takeQueue();
+    const calls = [...this.window.calls()];
+    this.session = null;
+    this.window = new CallWindow();
+    this.late.clear();
+    this.sender.forget(this.nonce());
+    for (const call of calls.filter((c) => c.sent === 0 && !c.cancelling)) {
+      call.request = 0;
+      this.queue.push(call);
+    }
+    for (const call of waiting) this.queue.push(call);
+    for (const call of calls.filter((c) => c.sent > 0)) {
+      tell(call, { kind: 'unknown', message: why, token: { session, request: call.request } });
+    }
+  }
+
+  private expire(): void {
+    let earliest = Number.POSITIVE_INFINITY;
+    const waiting = this.takeQueue();
+    const overdue: Call[] = [];
+    for (const call of waiting) {
+      if (call.deadlineMs <= this.nowMs) overdue.push(call);
+      else {
+        this.queue.push(call);
+        earliest = Math.min(earliest, call.deadlineMs);
+      }
+    }
+    for (const call of this.window.calls()) {
+      if (call.callback === null) continue;
+      if (call.deadlineMs <= this.nowMs) this.fail(call, 'timeout', `no reply within ${call.timeoutMs} ms`);
+      else earliest = Math.min(earliest, call.deadlineMs);
+    }
+    for (const [nonce, call] of this.queries) {
+      if (call.deadlineMs > this.nowMs) {
+        earliest = Math.min(earliest, call.deadlineMs);
+        continue;
+      }
+      this.queries.delete(nonce);
+      call.callback({ kind: 'rejected', code: 'timeout', body: NOTHING, message: 'no answer before the deadline' });
+    }
+    this.earliestDeadlineMs = earliest;
+    for (const call of overdue) {
+      tell(call, refusedOutcome('timeout', `no replica took the command within ${call.timeoutMs} ms`, null));
+    }
+  }
+
+  /** Repeats what is long unanswered; leaves a replica that says nothing at all. */
+  private watch(): void {
+    if (this.nowMs < this.nextWatchMs) return;
+    this.nextWatchMs = this.nowMs + this.times.silenceMs / 8;
+    const { route, sender, nowMs } = this;
+    const staleMs = nowMs - this.times.resendMs;
+    let oldestMs = nowMs;
+    if (this.session === null && sender.registerEpoch === route.epoch) {
+      oldestMs = sender.registerMs;
+      if (oldestMs <= staleMs) sender.registerEpoch = 0;
+    }
+    for (const call of this.window.calls()) {
+      if (call.epoch !== route.epoch) continue;
+      oldestMs = Math.min(oldestMs, call.sentMs);
+      if (call.sentMs <= staleMs) sender.again(call);
+    }
+    for (const call of this.queries.values()) {
+      if (call.epoch !== route.epoch) continue;
+      oldestMs = Math.min(oldestMs, call.sentMs);
+      if (call.sentMs <= staleMs) call.epoch = 0;
+    }
+    if (nowMs - Math.max(oldestMs, this.lastHeardMs) >= this.times.silenceMs) route.leave();
+  }
+
+  private takeQueue(): Call[] {
+    const waiting = this.queueHead === 0 ? this.queue : this.queue.slice(this.queueHead);
+    this.queue = [];
+    this.queueHead = 0;
+    return waiting;
+  }
+
+  private keepLate(request: number, outcome: Outcome): void {
+    const kept = outcome.kind === 'unknown' ? outcome : { ...outcome, body: outcome.body.slice() };
+    this.late.set(request, kept);
+    if (this.late.size > LATE_MAX) for (const oldest of this.late.keys()) return void this.late.delete(oldest);
+  }
+
+  private hasWork(): boolean {
+    return !this.window.empty || this.queueHead < this.queue.length || this.queries.size > 0;
+  }
+
+  private want(): void {
+    if (this.flushWanted || this.inside) return;
+    this.flushWanted = true;
+    this.port.wantFlush();
+  }
+
+  private nonce(): number {
+    return this.prng.below(0x20_0000) * 0x1_0000_0000 + this.prng.u32();
+  }
+}
+
+const NOTHING = new Uint8Array(0);
+
+function tell(call: Call, outcome: Outcome): void {
+  const { callback } = call;
+  call.callback = null;
+  callback?.(outcome);
+}
