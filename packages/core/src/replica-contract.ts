@@ -147,7 +147,11 @@ export type ReplicaEvent =
   | { readonly kind: 'snapshot'; readonly index: number }
   | { readonly kind: 'restart'; readonly snapshot: CommitIndex; readonly end: CommitIndex }
   | { readonly kind: 'diverged'; readonly index: number; readonly peer: number }
-  | { readonly kind: 'effect'; readonly id: string; readonly state: 'started' | 'ran' | 'failed' | 'acknowledged' | 'dead' }
+  | {
+      readonly kind: 'effect';
+      readonly id: string;
+      readonly state: 'started' | 'ran' | 'failed' | 'acknowledged' | 'dead';
+    }
   | { readonly kind: 'space'; readonly full: boolean };
 
 /** `Replica` of replica.ts, as its hosts use it. */

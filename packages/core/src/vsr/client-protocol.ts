@@ -99,7 +99,8 @@ export function payloadProblem(payload: Uint8Array, payloadBytesMax: number = PA
   if (payload.length < ENVELOPE_BYTES) return 'payload shorter than its envelope';
   const kind = envelope.kind(payload, 0);
   if (kind !== KIND.command && kind !== KIND.register && kind !== KIND.cancel) return `kind ${kind} is not a client's`;
-  if (envelope.version(payload, 0) !== ENVELOPE_VERSION) return `envelope version ${envelope.version(payload, 0)} is unknown`;
+  if (envelope.version(payload, 0) !== ENVELOPE_VERSION)
+    return `envelope version ${envelope.version(payload, 0)} is unknown`;
   if (envelope.flags(payload, 0) !== 0) return 'envelope flags must be zero';
   const numbers = [envelope.client(payload, 0), envelope.request(payload, 0), envelope.ackBelow(payload, 0)];
   return numbers.some(Number.isNaN) ? 'a number above 2^53' : null;

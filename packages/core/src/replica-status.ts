@@ -1,0 +1,44 @@
+/** What a replica shows of itself (replica-contract.ts, ReplicaStatus). */
+import { max } from './engine/commit-index.ts';
+import { toHex } from './engine/hash.ts';
+import type { Replica } from './replica.ts';
+import type { ReplicaStatus } from './replica-contract.ts';
+import { confirmedDigest } from './vsr/reads.ts';
+
+export function replicaStatus(replica: Replica): ReplicaStatus {
+  const { executor, store, ports } = replica;
+  const n = replica.node.state;
+  const role = n.isPrimary ? 'primary' : n.status === 'normal' && !n.abdicated ? 'backup' : 'none';
+  return {
+    id: n.id,
+    clusterId: toHex(n.manifest.clusterId),
+    role,
+    status: n.status,
+    view: n.view,
+    logView: n.logView,
+    primary: n.primaryOf(n.view),
+    serving: n.serving,
+    abdicated: n.abdicated,
+    commit: n.commit,
+    applied: executor.applied,
+    durable: n.durable,
+    last: max(n.end, n.head),
+    checkpoint: n.manifest.checkpoint.index,
+    digest: toHex(executor.digest),
+    headHash: toHex(n.headHash),
+    confirmedDigest: confirmedDigest(n),
+    diverged: n.diverged,
+    faulty: [...n.faulty],
+    readOnly: store.full,
+    sessions: executor.sessionCount,
+    queue: n.requests.waiting,
+    outbox: executor.outbox.counts,
+    viewChanges: n.viewChanges,
+    lastViewChangeMs: replica.viewChangedMs,
+    disk: { kind: ports.disk.kind, fallbackReason: ports.disk.fallbackReason },
+    codec: ports.codec.backend,
+    log: store.report(),
+    notes: replica.notes,
+    app: ports.app.name,
+  };
+}

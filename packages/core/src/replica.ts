@@ -1,0 +1,375 @@
+/**
+ * Replica: VsrNode + LogStore + Executor + snapshots + side effects, joined by outputs and callbacks. The daemon, the simulator and the browser
+ * run this very class with other ports (replica-contract.ts).
+ *
+ * Invariants: outputs are carried out in order; `apply` runs in slices, so heartbeats never wait for it; whatever must not happen halts the
+ * replica once and for all (fail-stop beats wrong).
+ */
+import { AssertionFailure } from './assert.ts';
+import { type CommitIndex, NONE } from './engine/commit-index.ts';
+import { PAYLOAD_BYTES_MAX } from './engine/constants.ts';
+import type { RecoveredLog, Refusal } from './engine/log-contract.ts';
+import { LogStore } from './engine/log-store.ts';
+import type { FrameBatch } from './engine/frame-batch.ts';
+import type { EntryKind } from './engine/frame.ts';
+import { SnapshotStore } from './engine/snapshot-store.ts';
+import { Executor } from './kernel/executor.ts';
+import { Halt } from './kernel/errors.ts';
+import type { Reply } from './reply.ts';
+import { ReplicaEffects } from './replica-effects.ts';
+import { restoreNewest, SnapshotTaker } from './replica-snapshots.ts';
+import { replicaStatus } from './replica-status.ts';
+import type { ReplicaConfig, ReplicaHandle, ReplicaPorts, ReplicaStatus } from './replica-contract.ts';
+import { CONSISTENCY, REFUSAL, refusal, TO_CLIENT } from './vsr/client-protocol.ts';
+import type { Message } from './vsr/messages.ts';
+import { type Input, VsrNode } from './vsr/node.ts';
+import type { Output, Read } from './vsr/state.ts';
+
+/** Entries applied before other work gets its turn. */
+const APPLY_SLICE = 512;
+
+/** Opens the replica's directory and starts it, or says why it must not be opened. Blocking. */
+export function openReplica(
+  config: ReplicaConfig,
+  ports: ReplicaPorts,
+): { readonly replica: Replica } | { readonly refusal: Refusal } {
+  let replica: Replica | null = null;
+  const opened = LogStore.open({
+    disk: ports.disk,
+    codec: ports.codec,
+    events: {
+      onDurable: (index, hash) => replica?.onDurable(index, hash),
+      onFatal: (fatal) => replica?.halt(fatal.code, fatal.message),
+      onSpace: (full) => ports.onEvent({ kind: 'space', full }),
+    },
+    expect: { clusterId: config.clusterId, replicaId: config.replicaId },
+    segmentBytes: config.segmentBytes,
+    pipelineMax: config.pipelineMax,
+    policy: ports.policy,
+  });
+  if ('refusal' in opened) return opened;
+  const { store, recovered } = opened;
+  const alone = recovered.manifest.members.length === 1;
+  if (alone && (recovered.recoveringHead || recovered.faulty.length > 0 || recovered.head > recovered.end)) {
+    store.close();
+    const message = `the log is damaged and there is no other replica to repair it from (${recovered.notes.join('; ')}); the files are untouched: see chronon log verify`;
+    return { refusal: { code: 'E_LOG_CORRUPT', message } };
+  }
+  replica = new Replica(config, ports, store, recovered);
+  replica.start();
+  return { replica };
+}
+
+export class Replica implements ReplicaHandle {
+  readonly config: ReplicaConfig;
+  readonly ports: ReplicaPorts;
+  readonly store: LogStore;
+  readonly node: VsrNode;
+  readonly executor: Executor;
+  readonly effects: ReplicaEffects;
+  readonly notes: string[];
+  private readonly recovered: RecoveredLog;
+  private readonly snapshots: SnapshotTaker;
+  private readonly clientOrigins = new Set<number>();
+  private applyTarget: CommitIndex = NONE;
+  private reading = false;
+  private sliceDeferred = false;
+  private flushDeferred = false;
+  private draining = false;
+  private stopped = false;
+  private progressMark = -1;
+  private stalledTicks = 0;
+  /** Monotonic ms of the last time a view began or ended here; null before the first. */
+  viewChangedMs: number | null = null;
+  private readonly onReply = (reply: Reply): void => this.node.reply(reply);
+
+  constructor(config: ReplicaConfig, ports: ReplicaPorts, store: LogStore, recovered: RecoveredLog) {
+    this.config = config;
+    this.ports = ports;
+    this.store = store;
+    this.recovered = recovered;
+    this.notes = [...recovered.notes];
+    this.executor = new Executor({
+      module: ports.app,
+      codec: ports.codec,
+      clusterId: recovered.manifest.clusterId,
+      policy: ports.policy,
+    });
+    const files = new SnapshotStore({ disk: ports.disk, codec: ports.codec, clusterId: recovered.manifest.clusterId });
+    restoreNewest(files, this.executor, recovered, this.notes);
+    this.node = new VsrNode({
+      config,
+      codec: ports.codec,
+      sessions: this.executor,
+      policy: ports.policy,
+      log: recovered,
+      applied: this.executor.applied,
+      payloadMax: Math.min(PAYLOAD_BYTES_MAX, Math.floor(config.segmentBytes / 4)),
+    });
+    this.snapshots = new SnapshotTaker(
+      files,
+      this.executor,
+      config.snapshotEvery,
+      recovered.manifest.clusterId,
+      ports.codec,
+    );
+    this.effects = new ReplicaEffects(this);
+  }
+
+  start(): void {
+    this.ports.onEvent({ kind: 'restart', snapshot: this.executor.applied, end: this.recovered.end });
+    this.guarded(() => {
+      this.node.state.monotonicMs = this.ports.monotonicMs();
+      this.node.start(this.recovered);
+      this.drain();
+    });
+  }
+
+  tick(): void {
+    this.guarded(() => {
+      this.store.tick();
+      this.watchStall();
+      this.step({ type: 'tick', stalledTicks: this.stalledTicks });
+      this.effects.tick();
+    });
+  }
+
+  /** Ticks since the log last made progress with something to do. */
+  private watchStall(): void {
+    const report = this.store.report();
+    const mark = report.durable + report.tailWrites + report.manifestWrites + report.disk.writes;
+    const moved = mark !== this.progressMark || this.store.idle;
+    this.progressMark = mark;
+    this.stalledTicks = moved ? 0 : this.stalledTicks + 1;
+  }
+
+  receive(from: number, message: Message): void {
+    this.guarded(() => this.step({ type: 'message', from, message }));
+  }
+
+  request(origin: number, payload: Uint8Array): void {
+    if (this.stopped) return;
+    this.clientOrigins.add(origin);
+    this.guarded(() => {
+      const { monotonicMs, wallMs } = this.node.state;
+      this.node.step({ type: 'request', origin, payload, full: this.store.full }, monotonicMs, wallMs);
+      if (this.node.hasOutputs) this.drain();
+      this.flushSoon();
+    });
+  }
+
+  query(origin: number, nonce: number, query: number, body: Uint8Array, consistency: number): void {
+    if (this.stopped) return;
+    this.clientOrigins.add(origin);
+    this.guarded(() => {
+      if (consistency !== CONSISTENCY.stale) {
+        this.step({ type: 'query', origin, nonce, query, body });
+      } else if (this.node.state.diverged === null) {
+        this.answer({ origin, nonce, query, body, commit: NONE, round: 0 });
+      } else {
+        const message = refusal(TO_CLIENT.queryRefusal, REFUSAL.unavailable, 0, nonce, new Uint8Array(0));
+        this.ports.reply(origin, message);
+      }
+    });
+  }
+
+  disconnect(origin: number): void {
+    this.clientOrigins.delete(origin);
+  }
+
+  status(): ReplicaStatus {
+    return replicaStatus(this);
+  }
+
+  readLog: ReplicaHandle['readLog'] = (from, maxBytes, callback) => {
+    if (this.stopped) {
+      callback({ kind: 'none' });
+      return;
+    }
+    this.store.read(from, maxBytes, (outcome) => {
+      if (outcome.kind !== 'frames') callback(outcome);
+      else callback({ kind: 'frames', bytes: outcome.batch.bytes, count: outcome.batch.count });
+    });
+  };
+
+  /** Stops at once (crash-only: nothing needs to be finished). */
+  close(): void {
+    this.stopped = true;
+    this.store.close();
+  }
+
+  /** An entry of the replica itself; dropped unless this is a serving primary. */
+  propose(kind: EntryKind, body: Uint8Array): void {
+    this.step({ type: 'propose', kind, body });
+    this.flushSoon();
+  }
+
+  onDurable(index: number, hash: Uint8Array): void {
+    this.guarded(() => this.step({ type: 'durable', index, hash }));
+  }
+
+  halt(code: string, message: string): void {
+    if (this.stopped) return;
+    this.stopped = true;
+    this.ports.halt(code, message);
+  }
+
+  /** Runs `task`; whatever it throws stops the replica. */
+  guarded(task: () => void): void {
+    if (this.stopped) return;
+    try {
+      task();
+    } catch (error) {
+      if (error instanceof Halt || error instanceof AssertionFailure) this.halt(error.code, error.message);
+      else throw error;
+    }
+  }
+
+  private step(input: Input): void {
+    this.node.step(input, this.ports.monotonicMs(), this.ports.wallMs());
+    this.drain();
+  }
+
+  private flushSoon(): void {
+    if (this.flushDeferred) return;
+    this.flushDeferred = true;
+    this.ports.defer(() => {
+      this.flushDeferred = false;
+      this.guarded(() => this.step({ type: 'flush' }));
+    });
+  }
+
+  /** Carries out what the node asked for, then applies a slice of what is committed. */
+  private drain(): void {
+    if (this.draining) return;
+    this.draining = true;
+    try {
+      do {
+        while (this.node.hasOutputs && !this.stopped)
+          for (const output of this.node.takeOutputs()) this.carryOut(output);
+      } while (!this.stopped && !this.sliceDeferred && this.applySlice());
+    } finally {
+      this.draining = false;
+    }
+  }
+
+  private carryOut(output: Output): void {
+    if (this.stopped) return;
+    switch (output.type) {
+      case 'send':
+        this.ports.send(output.to, output.message);
+        break;
+      case 'append':
+        this.store.append(output.batch, output.view);
+        break;
+      case 'save':
+        this.store.saveManifest(output.manifest, () => this.onStored(output.token));
+        break;
+      case 'install':
+        this.store.install(output.manifest, output.keepThrough, () => this.onStored(output.token));
+        break;
+      case 'repair':
+        this.store.repair(output.batch, () => this.guarded(() => this.drain()));
+        break;
+      case 'readState':
+        this.readState(output);
+        break;
+      case 'commit':
+        this.applyTarget = output.commit;
+        break;
+      case 'reply':
+        if (this.clientOrigins.has(output.origin)) this.ports.reply(output.origin, output.message);
+        break;
+      case 'answer':
+        this.answer(output.read);
+        break;
+      case 'event':
+        if (output.event.kind === 'view' || output.event.kind === 'status')
+          this.viewChangedMs = this.ports.monotonicMs();
+        this.ports.onEvent(output.event);
+        break;
+      case 'halt':
+        this.halt(output.code, output.message);
+        break;
+    }
+  }
+
+  private onStored(token: number): void {
+    this.guarded(() => this.step({ type: 'stored', token }));
+  }
+
+  private readState(output: Output & { readonly type: 'readState' }): void {
+    const { to, from, through, nonce } = output;
+    this.store.read(from, this.config.batchBytesMax, (outcome) => {
+      this.guarded(() => {
+        if (outcome.kind === 'faulty') this.step({ type: 'damaged', index: outcome.index });
+        const batch: FrameBatch | null = outcome.kind === 'frames' ? outcome.batch : null;
+        this.step({ type: 'stateRead', to, nonce, through, batch });
+      });
+    });
+  }
+
+  private answer(read: Read): void {
+    const { ok, body } = this.executor.query(read.query, read.body);
+    this.ports.reply(read.origin, {
+      type: TO_CLIENT.answer,
+      status: ok ? 0 : 1,
+      session: 0,
+      request: read.nonce,
+      index: this.executor.applied,
+      body,
+    });
+  }
+
+  /** Applies up to a slice; returns true when it did something and there may be more to do at once. */
+  private applySlice(): boolean {
+    const from = this.executor.applied + 1;
+    if (this.reading || from > this.applyTarget || from > this.node.state.intact) return false;
+    const batch = this.node.state.cache.find(from);
+    if (batch === null) {
+      this.readForApply(from);
+      return false;
+    }
+    this.applyFrom(batch, from);
+    if (this.executor.applied < this.applyTarget) this.deferSlice();
+    return true;
+  }
+
+  private applyFrom(batch: FrameBatch, from: number): void {
+    let to = Math.min(batch.last, this.applyTarget, from + APPLY_SLICE - 1);
+    to = Math.min(to, this.snapshots.nextPoint(from));
+    this.executor.apply(batch, from, to, this.onReply);
+    if (this.snapshots.isDue(to)) {
+      const checkpointed = (checkpoint: RecoveredLog['manifest']['checkpoint']): void => {
+        this.ports.onEvent({ kind: 'snapshot', index: to });
+        this.guarded(() => this.step({ type: 'checkpoint', checkpoint }));
+      };
+      this.snapshots.take(batch, to, checkpointed, (why) => this.notes.push(why));
+    }
+    const input: Input = { type: 'applied', index: this.executor.applied, full: this.store.full };
+    this.node.step(input, this.ports.monotonicMs(), this.ports.wallMs());
+    this.effects.onApplied();
+  }
+
+  private deferSlice(): void {
+    this.sliceDeferred = true;
+    this.ports.defer(() => {
+      this.sliceDeferred = false;
+      this.guarded(() => this.drain());
+    });
+  }
+
+  private readForApply(from: number): void {
+    this.reading = true;
+    this.store.read(from, this.config.batchBytesMax, (outcome) => {
+      this.reading = false;
+      this.guarded(() => {
+        if (outcome.kind === 'faulty') this.step({ type: 'damaged', index: outcome.index });
+        if (outcome.kind !== 'frames' || outcome.batch.first !== this.executor.applied + 1) return;
+        if (outcome.batch.first > this.applyTarget) return;
+        this.applyFrom(outcome.batch, outcome.batch.first);
+        this.drain();
+      });
+    });
+  }
+}

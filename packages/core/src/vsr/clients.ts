@@ -1,0 +1,135 @@
+/**
+ * Clients at a replica: admission, session and pipeline lookup, replies, reads (docs/protocol.md, "Clients and sessions").
+ *
+ * Invariants: session and pipeline lookup come before admission; only a primary that has applied its own no-op answers from the session table;
+ * success is answered only for an entry that this replica applied as committed.
+ */
+import { at, NONE } from '../engine/commit-index.ts';
+import { envelope, KIND } from '../engine/frame.ts';
+import { EMPTY_BODY, type Reply } from '../reply.ts';
+import {
+  type ClientMessage,
+  encodeRedirect,
+  payloadProblem,
+  REFUSAL,
+  type RefusalStatus,
+  refusal,
+  TO_CLIENT,
+} from './client-protocol.ts';
+import { addRead } from './reads.ts';
+import type { NodeState, PrimaryState, Read } from './state.ts';
+
+const TEXT = new TextEncoder();
+
+/** One request record of a client. `full`: the log cannot grow (read-only alarm). */
+export function onRequest(n: NodeState, origin: number, payload: Uint8Array, payloadMax: number, full: boolean): void {
+  const problem = payloadProblem(payload, payloadMax);
+  if (problem !== null) {
+    refuse(n, origin, payload, REFUSAL.invalid, TEXT.encode(problem));
+    return;
+  }
+  const primary = n.primary;
+  if (primary === null || !n.isPrimary) {
+    refuse(n, origin, payload, REFUSAL.notPrimary, redirect(n));
+    return;
+  }
+  if (!n.serving) {
+    if (primary.heldRequests.length < n.config.queueMax) primary.heldRequests.push({ origin, payload });
+    else refuse(n, origin, payload, REFUSAL.busy, EMPTY_BODY);
+    return;
+  }
+  admit(n, origin, payload, full);
+}
+
+function admit(n: NodeState, origin: number, payload: Uint8Array, full: boolean): void {
+  if (envelope.kind(payload, 0) === KIND.register) {
+    if (refusedForLoad(n, origin, payload, full)) return;
+    n.requests.register(origin, payload);
+    return;
+  }
+  const session = envelope.client(payload, 0);
+  const number = envelope.request(payload, 0);
+  const answer = n.sessions.lookup(session, number, payload);
+  if (answer.kind === 'reply' || answer.kind === 'refused') {
+    n.out.push({ type: 'reply', origin, message: replyMessage(answer.reply) });
+    return;
+  }
+  if (refusedForLoad(n, origin, payload, full)) return;
+  const next = answer.kind === 'ahead' ? answer.next : (n.sessions.nextRequest(session) ?? number);
+  if (!n.requests.accept(origin, payload, next, n.policy.noSessionDedupe))
+    refuse(n, origin, payload, REFUSAL.busy, EMPTY_BODY);
+}
+
+function refusedForLoad(n: NodeState, origin: number, payload: Uint8Array, full: boolean): boolean {
+  if (full) refuse(n, origin, payload, REFUSAL.noSpace, EMPTY_BODY);
+  else if (n.requests.waiting >= n.config.queueMax) refuse(n, origin, payload, REFUSAL.busy, EMPTY_BODY);
+  else return false;
+  return true;
+}
+
+function refuse(n: NodeState, origin: number, payload: Uint8Array, status: RefusalStatus, body: Uint8Array): void {
+  const whole = payload.length >= 32;
+  const session = whole ? envelope.client(payload, 0) : 0;
+  const request = whole ? envelope.request(payload, 0) : 0;
+  const safe = (value: number): number => (Number.isNaN(value) ? 0 : value);
+  n.out.push({
+    type: 'reply',
+    origin,
+    message: refusal(TO_CLIENT.refusal, status, safe(session), safe(request), body),
+  });
+}
+
+/** Where the primary is, as far as this replica knows. */
+function redirect(n: NodeState): Uint8Array {
+  const mute = n.abdicated || n.status !== 'normal';
+  const view = mute ? n.view + 1 : n.view;
+  return encodeRedirect(n.view, n.primaryOf(view));
+}
+
+/** A linearizable read. */
+export function onQuery(n: NodeState, read: Read): void {
+  const primary = n.primary;
+  if (primary === null || !n.isPrimary) {
+    const message = refusal(TO_CLIENT.queryRefusal, REFUSAL.notPrimary, 0, read.nonce, redirect(n));
+    n.out.push({ type: 'reply', origin: read.origin, message });
+  } else if (n.serving) {
+    addRead(n, primary, read);
+  } else if (primary.heldReads.length < n.config.queueMax) {
+    primary.heldReads.push(read);
+  } else {
+    n.out.push({
+      type: 'reply',
+      origin: read.origin,
+      message: refusal(TO_CLIENT.queryRefusal, REFUSAL.busy, 0, read.nonce, EMPTY_BODY),
+    });
+  }
+}
+
+/** The own no-op is applied: what waited for it goes on. */
+export function releaseHeld(n: NodeState, primary: PrimaryState, full: boolean): void {
+  if (primary.heldRequests.length === 0 && primary.heldReads.length === 0) return;
+  const requests = primary.heldRequests;
+  const reads = primary.heldReads;
+  primary.heldRequests = [];
+  primary.heldReads = [];
+  for (const { origin, payload } of requests) admit(n, origin, payload, full);
+  for (const read of reads) addRead(n, primary, read);
+}
+
+/** The executor applied a client's entry; whoever waits for it hears. */
+export function onReply(n: NodeState, reply: Reply): void {
+  if (n.primary === null) return;
+  const origin = n.requests.settle(reply.session, reply.request, reply.index);
+  if (origin !== null) n.out.push({ type: 'reply', origin, message: replyMessage(reply) });
+}
+
+function replyMessage(reply: Reply): ClientMessage {
+  return {
+    type: TO_CLIENT.reply,
+    status: reply.status,
+    session: reply.session,
+    request: reply.request,
+    index: reply.index < 0 ? NONE : at(reply.index),
+    body: reply.body,
+  };
+}

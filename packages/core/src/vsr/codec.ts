@@ -1,0 +1,327 @@
+/**
+ * Bytes of the replica messages, hand-written (docs/protocol.md). `type u8, version u8, 0 u16, 0 u32, fields`; integers little-endian, indexes that may
+ * be absent as index + 1. Frames are passed on as they are: encoding returns chunks, decoding returns views, neither copies them.
+ *
+ * Invariants: decode of anything gives a message or a reason, allocates no more than a small multiple of its input, and accepts frames only
+ * after the codec has verified them (checksum, payload hash, chain from the first frame's own prev_hash).
+ */
+import { fromWire, toWire, type CommitIndex } from '../engine/commit-index.ts';
+import { HASH_BYTES } from '../engine/constants.ts';
+import { FrameBatch } from '../engine/frame-batch.ts';
+import type { FrameCodec } from '../engine/frame-codec.ts';
+import { frame, readU32, readU64, writeU32, writeU64 } from '../engine/frame.ts';
+import { HEADER_RECORD_BYTES, HeaderSuffix } from '../engine/header-suffix.ts';
+import type { IndexRange } from '../engine/log-contract.ts';
+import type { Message, MessageType } from './messages.ts';
+
+export const MESSAGE_VERSION = 1;
+/** Most damaged ranges a DoViewChange lists; a replica with more states them as one. */
+export const FAULTY_RANGES_MAX = 64;
+const MEMBERS_MAX = 16;
+const HEAD_BYTES = 8;
+
+const TYPE: Record<MessageType, number> = {
+  prepare: 1,
+  prepareOk: 2,
+  commit: 3,
+  commitOk: 4,
+  startViewChange: 5,
+  doViewChange: 6,
+  startView: 7,
+  requestStartView: 8,
+  getState: 9,
+  newState: 10,
+};
+
+/** Bytes of `message` as chunks to be sent one behind the other. */
+export function encodeMessage(message: Message): Uint8Array[] {
+  const w = new Writer(fixedBytes(message));
+  w.u8(TYPE[message.type]);
+  w.u8(MESSAGE_VERSION);
+  w.skip(6);
+  w.u64(message.view);
+  switch (message.type) {
+    case 'prepare':
+      w.index(message.commit);
+      return [w.done(), message.batch.bytes];
+    case 'prepareOk':
+      w.u64(message.first);
+      w.u64(message.last);
+      w.bytes(message.hash);
+      return [w.done()];
+    case 'commit':
+      w.index(message.commit);
+      w.index(message.head);
+      w.u64(message.round);
+      w.index(message.applied);
+      w.bytes(message.digest);
+      return [w.done()];
+    case 'commitOk':
+      w.u64(message.round);
+      w.index(message.durable);
+      w.index(message.applied);
+      w.index(message.digestIndex);
+      w.bytes(message.digest);
+      return [w.done()];
+    case 'startViewChange':
+      return [w.done()];
+    case 'doViewChange':
+      w.u64(message.logView);
+      w.index(message.head);
+      w.bytes(message.headHash);
+      w.index(message.commit);
+      w.index(message.present);
+      w.index(message.promised);
+      w.u64(message.generation);
+      w.numbers(message.incarnations);
+      w.numbers(message.faulty.flatMap((range) => [range.from, range.to]));
+      return [w.headers(message.headers), message.headers.bytes];
+    case 'startView':
+      w.index(message.head);
+      w.bytes(message.headHash);
+      w.index(message.commit);
+      w.u64(message.nonce);
+      return [w.headers(message.headers), message.headers.bytes];
+    case 'requestStartView':
+      w.u64(message.nonce);
+      return [w.done()];
+    case 'getState':
+      w.u64(message.from);
+      w.u64(message.to);
+      w.u64(message.nonce);
+      return [w.done()];
+    case 'newState':
+      w.u64(message.nonce);
+      w.u64(message.canonical ? 1 : 0);
+      w.index(message.commit);
+      w.index(message.head);
+      return message.batch === null ? [w.done()] : [w.done(), message.batch.bytes];
+  }
+}
+
+export type Decoded = { readonly message: Message } | { readonly error: string };
+
+/** Reads one message; `bytes` may be kept by it (frames and headers are views). */
+export function decodeMessage(bytes: Uint8Array, codec: FrameCodec): Decoded {
+  const r = new Reader(bytes);
+  const type = r.u8();
+  const version = r.u8();
+  r.skip(6);
+  if (version !== MESSAGE_VERSION)
+    return { error: `message version ${version}, this replica speaks ${MESSAGE_VERSION}` };
+  const view = r.u64();
+  const message = decodeBody(type, view, r, codec);
+  if (typeof message === 'string') return { error: message };
+  return r.failed ? { error: `message of type ${type} is cut off or out of range` } : { message };
+}
+
+function decodeBody(type: number, view: number, r: Reader, codec: FrameCodec): Message | string {
+  switch (type) {
+    case TYPE.prepare: {
+      const commit = r.index();
+      const batch = r.failed ? 'cut off' : readBatch(r.rest(), codec);
+      return typeof batch === 'string' ? `prepare: ${batch}` : { type: 'prepare', view, commit, batch };
+    }
+    case TYPE.prepareOk:
+      return r.end({ type: 'prepareOk', view, first: r.u64(), last: r.u64(), hash: r.hash() });
+    case TYPE.commit:
+      return r.end({
+        type: 'commit',
+        view,
+        commit: r.index(),
+        head: r.index(),
+        round: r.u64(),
+        applied: r.index(),
+        digest: r.hash(),
+      });
+    case TYPE.commitOk:
+      return r.end({
+        type: 'commitOk',
+        view,
+        round: r.u64(),
+        durable: r.index(),
+        applied: r.index(),
+        digestIndex: r.index(),
+        digest: r.hash(),
+      });
+    case TYPE.startViewChange:
+      return r.end({ type: 'startViewChange', view });
+    case TYPE.doViewChange:
+      return decodeDoViewChange(view, r);
+    case TYPE.startView: {
+      const head = r.index();
+      const headHash = r.hash();
+      const commit = r.index();
+      const nonce = r.u64();
+      return { type: 'startView', view, head, headHash, commit, nonce, headers: r.headers() };
+    }
+    case TYPE.requestStartView:
+      return r.end({ type: 'requestStartView', view, nonce: r.u64() });
+    case TYPE.getState:
+      return r.end({ type: 'getState', view, from: r.u64(), to: r.u64(), nonce: r.u64() });
+    case TYPE.newState: {
+      const nonce = r.u64();
+      const canonical = r.u64() === 1;
+      const commit = r.index();
+      const head = r.index();
+      if (r.failed) return 'newState cut off';
+      const rest = r.rest();
+      const batch = rest.length === 0 ? null : readBatch(rest, codec);
+      return typeof batch === 'string'
+        ? `newState: ${batch}`
+        : { type: 'newState', view, nonce, canonical, commit, head, batch };
+    }
+    default:
+      return `message type ${type} is unknown`;
+  }
+}
+
+function decodeDoViewChange(view: number, r: Reader): Message {
+  const logView = r.u64();
+  const head = r.index();
+  const headHash = r.hash();
+  const commit = r.index();
+  const present = r.index();
+  const promised = r.index();
+  const generation = r.u64();
+  const incarnations = r.numbers(MEMBERS_MAX);
+  const pairs = r.numbers(2 * FAULTY_RANGES_MAX);
+  const faulty: IndexRange[] = [];
+  for (let i = 0; i + 1 < pairs.length; i += 2) faulty.push({ from: pairs[i]!, to: pairs[i + 1]! });
+  return {
+    type: 'doViewChange',
+    view,
+    logView,
+    head,
+    headHash,
+    commit,
+    present,
+    promised,
+    faulty,
+    headers: r.headers(),
+    generation,
+    incarnations,
+  };
+}
+
+function readBatch(bytes: Uint8Array, codec: FrameCodec): FrameBatch | string {
+  if (bytes.length < 80) return 'no frame';
+  const first = frame.index(bytes, 0);
+  if (Number.isNaN(first)) return 'index above 2^53';
+  const chain = frame.prevHash(bytes, 0).slice();
+  const result = codec.verify(bytes, 0, bytes.length, first, chain);
+  if (result.fault !== null) return `frame ${first + result.count}: ${result.fault}`;
+  return new FrameBatch(bytes, result.count, chain);
+}
+
+function fixedBytes(message: Message): number {
+  if (message.type !== 'doViewChange') return 160;
+  return 160 + 8 * (message.incarnations.length + 2 * message.faulty.length + 8);
+}
+
+class Writer {
+  private readonly out: Uint8Array;
+  private at = 0;
+
+  constructor(capacity: number) {
+    this.out = new Uint8Array(capacity);
+  }
+  u8(value: number): void {
+    this.out[this.at++] = value;
+  }
+  skip(bytes: number): void {
+    this.at += bytes;
+  }
+  u64(value: number): void {
+    writeU64(this.out, this.at, value);
+    this.at += 8;
+  }
+  index(value: CommitIndex): void {
+    this.u64(toWire(value));
+  }
+  bytes(value: Uint8Array): void {
+    this.out.set(value, this.at);
+    this.at += value.length;
+  }
+  numbers(values: readonly number[]): void {
+    this.u64(values.length);
+    for (const value of values) this.u64(value);
+  }
+  /** Head of a header suffix: first index and count; the records follow as the next chunk. */
+  headers(suffix: HeaderSuffix): Uint8Array {
+    this.u64(suffix.first);
+    writeU32(this.out, this.at, suffix.count);
+    this.at += 8;
+    return this.done();
+  }
+  done(): Uint8Array {
+    return this.out.subarray(0, this.at);
+  }
+}
+
+class Reader {
+  private readonly b: Uint8Array;
+  private at = 0;
+  failed = false;
+
+  constructor(bytes: Uint8Array) {
+    this.b = bytes;
+    if (bytes.length < HEAD_BYTES + 8) this.failed = true;
+  }
+  private take(bytes: number): number {
+    if (this.failed || this.b.length - this.at < bytes) {
+      this.failed = true;
+      return -1;
+    }
+    const at = this.at;
+    this.at += bytes;
+    return at;
+  }
+  u8(): number {
+    const at = this.take(1);
+    return at < 0 ? 0 : this.b[at]!;
+  }
+  skip(bytes: number): void {
+    this.take(bytes);
+  }
+  u64(): number {
+    const at = this.take(8);
+    const value = at < 0 ? 0 : readU64(this.b, at);
+    if (!Number.isNaN(value)) return value;
+    this.failed = true;
+    return 0;
+  }
+  index(): CommitIndex {
+    return fromWire(this.u64());
+  }
+  hash(): Uint8Array {
+    const at = this.take(HASH_BYTES);
+    return at < 0 ? new Uint8Array(HASH_BYTES) : this.b.slice(at, at + HASH_BYTES);
+  }
+  numbers(max: number): number[] {
+    const count = this.u64();
+    if (count > max) this.failed = true;
+    const values: number[] = [];
+    for (let i = 0; i < count && !this.failed; i++) values.push(this.u64());
+    return values;
+  }
+  headers(): HeaderSuffix {
+    const first = this.u64();
+    const at = this.take(8);
+    if (at < 0) return HeaderSuffix.EMPTY;
+    const count = readU32(this.b, at);
+    const rest = this.rest();
+    if (rest.length === count * HEADER_RECORD_BYTES) return new HeaderSuffix(first, rest);
+    this.failed = true;
+    return HeaderSuffix.EMPTY;
+  }
+  rest(): Uint8Array {
+    const at = this.at;
+    this.at = this.b.length;
+    return this.b.subarray(at);
+  }
+  /** `message`, provided nothing is left behind it. */
+  end(message: Message): Message | string {
+    return this.at === this.b.length || this.failed ? message : `${message.type} has bytes behind it`;
+  }
+}

@@ -1,0 +1,118 @@
+/**
+ * The replica's own log: appending frames, moving the commit, installing a suffix (docs/protocol.md, "Installing").
+ *
+ * Invariants: a suffix is stored in the manifest before a frame is changed (the log port keeps that order); frames are cut only from the first
+ * index whose chain hash differs, and never at or below the commit.
+ */
+import { assert } from '../assert.ts';
+import { at, type CommitIndex, isNone, max, min, NONE } from '../engine/commit-index.ts';
+import type { FrameBatch } from '../engine/frame-batch.ts';
+import { frame } from '../engine/frame.ts';
+import { sameHash, ZERO_HASH } from '../engine/hash.ts';
+import type { HeaderSuffix } from '../engine/header-suffix.ts';
+import type { NodeState } from './state.ts';
+
+/** Appends frames that continue the own log: to memory at once, to the disk by an output. */
+export function appendBatch(n: NodeState, batch: FrameBatch): void {
+  assert(batch.first === n.end + 1, `append at ${batch.first} behind ${n.end}`);
+  assert(sameHash(batch.prevHash, n.endHash), `frame ${batch.first} does not chain to the log`);
+  n.cache.append(batch);
+  n.ring.append(batch);
+  n.end = at(batch.last);
+  n.endHash = batch.lastHash;
+  if (n.end > n.head) {
+    n.head = n.end;
+    n.headHash = n.endHash;
+  }
+  n.out.push({ type: 'append', batch, view: n.view });
+}
+
+/** Moves the known commit to min(heard, intact end) and asks for it to be applied. */
+export function moveCommit(n: NodeState, heard: CommitIndex): void {
+  n.commitHeard = max(n.commitHeard, heard);
+  const commit = min(n.commitHeard, n.intact);
+  if (commit <= n.commit) return;
+  n.commit = commit;
+  n.out.push({ type: 'commit', commit });
+}
+
+/** True when no frame of the log of record is missing. */
+export function complete(n: NodeState): boolean {
+  return n.end >= n.head;
+}
+
+/** Last index at which the own log and the canonical headers agree; NONE when only the empty log does; null when the headers cannot tell. */
+export function junction(n: NodeState, head: CommitIndex, headers: HeaderSuffix): CommitIndex | null {
+  if (isNone(head) || isNone(n.end)) return NONE;
+  for (let index: number = min(n.end, head); headers.count > 0 && index >= headers.first; index--) {
+    const own = n.ring.hash(index);
+    const other = headers.hash(index);
+    if (own !== null && other !== null && sameHash(own, other)) return at(index);
+  }
+  if (headers.count === 0) return null;
+  if (headers.first === 0) return NONE;
+  const before = headers.first - 1;
+  const own = before <= n.end ? n.ring.hash(before) : null;
+  const header = headers.header(headers.first);
+  return own !== null && header !== null && sameHash(own, frame.prevHash(header, 0)) ? at(before) : null;
+}
+
+/**
+ * Adopts the canonical suffix of `view`: {view, log view, headers} in one atomic manifest update, then the own log from the first difference on.
+ *
+ * When the headers do not reach down to the own log, the frames above the own commit are dropped and fetched anew. That loses no needed copy: the
+ * headers cover head - P..head, so the index below them is committed by a quorum whose log this replica does not share there.
+ */
+export function installSuffix(
+  n: NodeState,
+  view: number,
+  head: CommitIndex,
+  headHash: Uint8Array,
+  headers: HeaderSuffix,
+): void {
+  assert(view >= n.view && view >= n.logView, 'views never go back');
+  const found = junction(n, head, headers);
+  const keep = found === null ? min(n.commit, n.end) : found;
+  assert(keep >= min(n.commit, n.end), `installing view ${view} would cut committed index ${n.commit} to ${keep}`);
+  if (keep < n.end) n.event({ kind: 'truncate', from: keep + 1, to: n.end });
+  n.view = view;
+  n.logView = view;
+  n.endHash = isNone(keep) ? ZERO_HASH : keep === n.end ? n.endHash : hashAt(n, keep);
+  n.ring.truncate(keep);
+  n.cache.truncate(keep);
+  n.end = keep;
+  n.durable = min(n.durable, keep);
+  n.promised = min(n.promised, keep);
+  n.faulty = n.faulty.filter((r) => r.from <= keep).map((r) => ({ from: r.from, to: Math.min(r.to, keep) }));
+  n.head = head;
+  n.headHash = headHash.slice();
+  n.canonical = headers;
+  n.stored = false;
+  n.manifest = { ...n.manifest, view, logView: view, headers };
+  n.out.push({ type: 'install', manifest: n.manifest, keepThrough: keep, token: ++n.saveToken });
+}
+
+/** Chain hash of an index of the own log that must be known. */
+export function hashAt(n: NodeState, index: number): Uint8Array {
+  const hash = n.ring.hash(index);
+  assert(hash !== null, `the chain hash of ${index} is known`);
+  return hash.slice();
+}
+
+/** Canonical headers of the log of record, for votes and StartView. */
+export function recordHeaders(n: NodeState): HeaderSuffix {
+  return complete(n) ? n.ring.all() : n.canonical;
+}
+
+/** Splits first..last around faulty slots. */
+export function intactRanges(n: NodeState, first: number, last: number): { first: number; last: number }[] {
+  const ranges: { first: number; last: number }[] = [];
+  let from = first;
+  for (const hole of n.faulty) {
+    if (hole.to < from || hole.from > last) continue;
+    if (hole.from > from) ranges.push({ first: from, last: hole.from - 1 });
+    from = hole.to + 1;
+  }
+  if (from <= last) ranges.push({ first: from, last });
+  return ranges;
+}

@@ -1,0 +1,300 @@
+/**
+ * VsrNode: a replica's protocol as a pure state machine. `step(input)` changes memory and appends to `outputs`; it never awaits, reads a clock, draws an
+ * ambient random number, or touches a socket or a disk. The daemon, the simulator and the browser run this class.
+ *
+ * Where things are: normal.ts (Prepare, PrepareOk, Commit), propose.ts (the primary's batches), reads.ts (ReadIndex), view-change.ts, state-transfer.ts
+ * (catch-up, repair), clients.ts (sessions at the edge), log.ts (the own log), state.ts (the state and its invariants).
+ */
+import { type CommitIndex, max, NONE } from '../engine/commit-index.ts';
+import type { FrameBatch } from '../engine/frame-batch.ts';
+import type { FrameCodec } from '../engine/frame-codec.ts';
+import type { EntryKind } from '../engine/frame.ts';
+import type { ManifestState, RecoveredLog } from '../engine/log-contract.ts';
+import type { Policy } from '../policy.ts';
+import type { Reply } from '../reply.ts';
+import { onQuery, onReply, onRequest, releaseHeld } from './clients.ts';
+import { moveCommit } from './log.ts';
+import type { Message } from './messages.ts';
+import { drainStash, onCommit, onDurable, onPrepare, onPrepareOk, restartPromises, tickPrimary } from './normal.ts';
+import { flush, internalPayload } from './propose.ts';
+import { answerReads, confirmedDigest, onCommitOk, quorumContactMs } from './reads.ts';
+import { catchUp, needsFrames, noteDamage, onGetState, onNewState, onStateRead } from './state-transfer.ts';
+import { NodeState, type Output, type Read, type SessionPort, type VsrConfig } from './state.ts';
+import {
+  leavePrimary,
+  onDoViewChange,
+  onRequestStartView,
+  onSaved,
+  onStartView,
+  onStartViewChange,
+  settle,
+  suspect,
+  tickWaiting,
+} from './view-change.ts';
+
+export type Input =
+  | { readonly type: 'message'; readonly from: number; readonly message: Message }
+  /** Every tick. `stalledTicks`: how long the log has not finished its oldest operation. */
+  | { readonly type: 'tick'; readonly stalledTicks: number }
+  | { readonly type: 'durable'; readonly index: number; readonly hash: Uint8Array }
+  /** A save or install output is durable. */
+  | { readonly type: 'stored'; readonly token: number }
+  | {
+      readonly type: 'stateRead';
+      readonly to: number;
+      readonly nonce: number;
+      readonly through: number;
+      readonly batch: FrameBatch | null;
+    }
+  | { readonly type: 'applied'; readonly index: CommitIndex; readonly full: boolean }
+  | { readonly type: 'request'; readonly origin: number; readonly payload: Uint8Array; readonly full: boolean }
+  | {
+      readonly type: 'query';
+      readonly origin: number;
+      readonly nonce: number;
+      readonly query: number;
+      readonly body: Uint8Array;
+    }
+  /** An entry of the replica itself (effect acknowledgements, checkpoints); dropped unless this is a serving primary. */
+  | { readonly type: 'propose'; readonly kind: EntryKind; readonly body: Uint8Array }
+  /** The medium did not give this frame: it is to be repaired from a peer. */
+  | { readonly type: 'damaged'; readonly index: number }
+  /** A snapshot at this index is durable. */
+  | { readonly type: 'checkpoint'; readonly checkpoint: ManifestState['checkpoint'] }
+  /** End of a burst of input: make batches. */
+  | { readonly type: 'flush' };
+
+export class VsrNode {
+  readonly state: NodeState;
+  private readonly payloadMax: number;
+
+  /**
+   * A replica that (re)starts from what recovery found. `applied`: index of the snapshot the executor was restored from.
+   * A replica that is the primary of its manifest view never acts in that view again.
+   */
+  constructor(options: {
+    readonly config: VsrConfig;
+    readonly codec: FrameCodec;
+    readonly sessions: SessionPort;
+    readonly policy: Policy;
+    readonly log: RecoveredLog;
+    readonly applied: CommitIndex;
+    readonly payloadMax: number;
+  }) {
+    this.state = new NodeState(
+      options.config,
+      options.codec,
+      options.sessions,
+      options.policy,
+      options.log,
+      options.applied,
+    );
+    this.payloadMax = options.payloadMax;
+  }
+
+  /** What has been asked of the host since it last took them. */
+  takeOutputs(): Output[] {
+    return this.state.out.splice(0);
+  }
+
+  get hasOutputs(): boolean {
+    return this.state.out.length > 0;
+  }
+
+  /** First step: takes up the role that the recovered state allows. */
+  start(log: RecoveredLog): void {
+    const n = this.state;
+    if (!log.connected) this.discardUnconnected(log);
+    if (log.recoveringHead) {
+      n.setStatus('recovering-head');
+      return;
+    }
+    if (n.logView < n.view) {
+      n.setStatus('view-change');
+      n.stored = false;
+      n.out.push({ type: 'save', manifest: n.manifest, token: ++n.saveToken });
+      return;
+    }
+    n.setStatus('normal');
+    const floor = n.head - n.config.pipelineMax;
+    if (floor > n.commit) moveCommit(n, floor as CommitIndex);
+    n.startCommit = n.commit;
+    if (n.primaryOf(n.view) !== n.id) {
+      restartPromises(n, n.commit);
+      return;
+    }
+    if (n.policy.restartAsPrimary) {
+      this.resumeMutated();
+      return;
+    }
+    n.abdicated = true;
+    suspect(n, 'restarted: the primary of a view never acts in it again');
+  }
+
+  /** Frames that do not chain up to the stored headers: redundant copies by the argument at installSuffix; the log is fetched anew above the commit. */
+  private discardUnconnected(log: RecoveredLog): void {
+    const n = this.state;
+    const keep = n.applied;
+    if (n.policy.unconnectedFramesCount || keep >= n.end) return;
+    const checkpoint = log.manifest.checkpoint;
+    n.endHash = keep === NONE ? new Uint8Array(16) : checkpoint.hash.slice();
+    n.end = keep;
+    n.durable = keep;
+    n.faulty = [];
+    n.ring.truncate(NONE);
+    n.out.push({ type: 'install', manifest: n.manifest, keepThrough: keep, token: 0 });
+  }
+
+  /** The restart-as-primary mutation: goes on in the manifest's view as if nothing had happened. */
+  private resumeMutated(): void {
+    const n = this.state;
+    n.setStatus('view-change');
+    n.head = n.end;
+    settle(n);
+  }
+
+  /** Handles one input. `monotonicMs` and `wallMs` are the host's clocks at this moment. */
+  step(input: Input, monotonicMs: number, wallMs: number): void {
+    const n = this.state;
+    n.monotonicMs = monotonicMs;
+    n.wallMs = wallMs;
+    switch (input.type) {
+      case 'message':
+        this.onMessage(input.from, input.message);
+        break;
+      case 'tick':
+        this.onTick(input.stalledTicks);
+        break;
+      case 'durable':
+        onDurable(n, input.index, input.hash);
+        settle(n);
+        break;
+      case 'stored':
+        onSaved(n, input.token);
+        break;
+      case 'stateRead':
+        onStateRead(n, input.to, input.nonce, input.through, input.batch);
+        break;
+      case 'applied':
+        this.onApplied(input.index, input.full);
+        break;
+      case 'request':
+        onRequest(n, input.origin, input.payload, this.payloadMax, input.full);
+        break;
+      case 'query': {
+        const { origin, nonce, query, body } = input;
+        onQuery(n, { origin, nonce, query, body, commit: NONE, round: 0 });
+        break;
+      }
+      case 'propose':
+        if (n.serving) n.requests.internal(internalPayload(input.kind, input.body));
+        break;
+      case 'damaged':
+        noteDamage(n, input.index);
+        break;
+      case 'checkpoint':
+        n.manifest = { ...n.manifest, checkpoint: input.checkpoint };
+        n.out.push({ type: 'save', manifest: n.manifest, token: 0 });
+        break;
+      case 'flush':
+        flush(n);
+        break;
+    }
+  }
+
+  /** A client's entry was applied: called by the host for each, between 'applied' inputs. */
+  reply(reply: Reply): void {
+    onReply(this.state, reply);
+  }
+
+  private onMessage(from: number, m: Message): void {
+    const n = this.state;
+    switch (m.type) {
+      case 'prepare':
+        onPrepare(n, from, m);
+        break;
+      case 'prepareOk':
+        onPrepareOk(n, from, m);
+        break;
+      case 'commit':
+        onCommit(n, from, m);
+        break;
+      case 'commitOk':
+        onCommitOk(n, from, m);
+        break;
+      case 'startViewChange':
+        onStartViewChange(n, from, m);
+        break;
+      case 'doViewChange':
+        onDoViewChange(n, from, m);
+        break;
+      case 'startView':
+        onStartView(n, from, m);
+        break;
+      case 'requestStartView':
+        onRequestStartView(n, from, m);
+        break;
+      case 'getState':
+        onGetState(n, from, m);
+        break;
+      case 'newState':
+        if (onNewState(n, from, m)) this.onGrown(m.head);
+        break;
+    }
+  }
+
+  private onGrown(peerHead: CommitIndex): void {
+    const n = this.state;
+    if (n.status === 'normal') drainStash(n);
+    settle(n);
+    const more = needsFrames(n) || max(peerHead, n.commitHeard) > n.end;
+    if (more && n.primary === null) catchUp(n);
+  }
+
+  private onTick(stalledTicks: number): void {
+    const n = this.state;
+    n.tickCount++;
+    if (!n.isPrimary) {
+      tickWaiting(n);
+      return;
+    }
+    const why = tickPrimary(n, stalledTicks);
+    if (why !== null) this.abdicate(why);
+    else flush(n);
+  }
+
+  /** Steps down: no heartbeat, no Prepare, no client until the next view. */
+  abdicate(why: string): void {
+    const n = this.state;
+    n.event({ kind: 'abdicate', view: n.view, why });
+    leavePrimary(n);
+    n.abdicated = true;
+    suspect(n, why);
+  }
+
+  private onApplied(index: CommitIndex, full: boolean): void {
+    const n = this.state;
+    n.applied = index;
+    n.cache.trim(n.applied < n.durable ? n.applied : n.durable);
+    const primary = n.primary;
+    if (primary === null) return;
+    if (n.serving) releaseHeld(n, primary, full);
+    answerReads(n, primary);
+  }
+
+  /** Facts for VsrAuthority: see kernel/authority.ts. */
+  authorityFacts(): {
+    readonly normalPrimary: boolean;
+    readonly view: number;
+    readonly contactMs: number;
+    readonly confirmed: CommitIndex;
+  } {
+    const n = this.state;
+    return {
+      normalPrimary: n.serving && n.stored && n.logView === n.view,
+      view: n.view,
+      contactMs: quorumContactMs(n),
+      confirmed: confirmedDigest(n),
+    };
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * Linearizable reads by ReadIndex, and heartbeats, which are the same rounds (docs/protocol.md, "Reads"; Raft dissertation, 6.4).
+ *
+ * Invariants: a read uses only a round sent after it arrived; a round is confirmed by replicas that are normal in the same view; the primary has
+ * applied its own no-op; a read is answered from a state at or above the commit noted when it arrived.
+ */
+import { type CommitIndex, NONE } from '../engine/commit-index.ts';
+import { ZERO_HASH, sameHash } from '../engine/hash.ts';
+import type { Commit, CommitOk } from './messages.ts';
+import { type NodeState, type PrimaryState, type Read, ROUND_RING } from './state.ts';
+
+/** Sends a heartbeat, which is a new round. */
+export function sendHeartbeat(n: NodeState, primary: PrimaryState): void {
+  n.round++;
+  primary.sentMs[n.round % ROUND_RING] = n.monotonicMs;
+  primary.sentTick[n.round % ROUND_RING] = n.tickCount;
+  primary.heartbeatTick = n.tickCount;
+  const commit = n.policy.commitZeroHeartbeat && n.commit === NONE ? (0 as CommitIndex) : n.commit;
+  n.broadcast({
+    type: 'commit',
+    view: n.view,
+    commit,
+    head: n.end,
+    round: n.round,
+    applied: n.applied,
+    digest: n.sessions.digestAt(n.applied) ?? ZERO_HASH,
+  });
+}
+
+/** A linearizable read at a serving primary. */
+export function addRead(n: NodeState, primary: PrimaryState, read: Read): void {
+  if (n.quorum === 1 || n.policy.staleReadFromPausedPrimary) {
+    read.commit = n.commit;
+    read.round = 0;
+    primary.reads.push(read);
+    answerReads(n, primary);
+    return;
+  }
+  read.commit = n.commit;
+  read.round = n.policy.readJoinsOldRound ? n.round : n.round + 1;
+  const idle = confirmedRound(n, primary) >= n.round;
+  primary.reads.push(read);
+  if (idle) sendHeartbeat(n, primary);
+}
+
+/** A backup's answer to a heartbeat: quorum contact, read rounds, digests. */
+export function onCommitOk(n: NodeState, from: number, m: CommitOk): void {
+  const primary = n.primary;
+  if (primary === null || !n.isPrimary || m.view !== n.view || m.round > n.round) return;
+  primary.rounds.set(from, Math.max(primary.rounds.get(from) ?? 0, m.round));
+  compareDigest(n, primary, from, m.digestIndex, m.digest);
+  answerReads(n, primary);
+  const waiting = primary.reads.length > 0 && primary.reads[primary.reads.length - 1]!.round > n.round;
+  if (waiting && confirmedRound(n, primary) >= n.round) sendHeartbeat(n, primary);
+}
+
+/** What a backup says to a heartbeat: its D at the primary's applied index when it has it, else at its own. */
+export function commitOk(n: NodeState, m: Commit): CommitOk {
+  const shared = m.applied <= n.applied ? m.applied : n.applied;
+  const digest = shared === NONE ? null : n.sessions.digestAt(shared);
+  return {
+    type: 'commitOk',
+    view: n.view,
+    round: m.round,
+    durable: n.durable,
+    applied: n.applied,
+    digestIndex: digest === null ? NONE : shared,
+    digest: digest ?? ZERO_HASH,
+  };
+}
+
+/** Highest round that a quorum (this primary included) has answered. */
+export function confirmedRound(n: NodeState, primary: PrimaryState): number {
+  if (n.quorum === 1) return n.round;
+  const rounds = n.others().map((id) => primary.rounds.get(id) ?? 0);
+  rounds.sort((a, b) => b - a);
+  return rounds[n.quorum - 2]!;
+}
+
+/** When the newest quorum-confirmed round was sent, monotonic ms; -Infinity when none in this view. */
+export function quorumContactMs(n: NodeState): number {
+  const primary = n.primary;
+  if (primary === null) return Number.NEGATIVE_INFINITY;
+  if (n.quorum === 1) return n.monotonicMs;
+  const round = confirmedRound(n, primary);
+  return round === 0 || n.round - round >= ROUND_RING ? Number.NEGATIVE_INFINITY : primary.sentMs[round % ROUND_RING]!;
+}
+
+/** Tick at which the newest quorum-confirmed round was sent; the view's start when none yet. */
+export function quorumContactTick(n: NodeState, primary: PrimaryState): number {
+  if (n.quorum === 1) return n.tickCount;
+  const round = confirmedRound(n, primary);
+  return round === 0 || n.round - round >= ROUND_RING ? primary.startedTick : primary.sentTick[round % ROUND_RING]!;
+}
+
+/** Answers every read whose round is confirmed and whose commit is applied, in order. */
+export function answerReads(n: NodeState, primary: PrimaryState): void {
+  if (primary.reads.length === 0) return;
+  const confirmed = confirmedRound(n, primary);
+  let done = 0;
+  for (const read of primary.reads) {
+    const ready = read.round === 0 || read.round <= confirmed;
+    if (!ready || n.applied < read.commit) break;
+    n.out.push({ type: 'answer', read });
+    done++;
+  }
+  if (done > 0) primary.reads = primary.reads.slice(done);
+}
+
+/** Highest index at which a quorum has the same execution digest as this primary. */
+export function confirmedDigest(n: NodeState): CommitIndex {
+  const primary = n.primary;
+  if (primary === null) return NONE;
+  if (n.quorum === 1) return n.applied;
+  const confirmed = n.others().map((id) => primary.digests.get(id) ?? NONE);
+  confirmed.sort((a, b) => b - a);
+  return confirmed[n.quorum - 2]!;
+}
+
+function compareDigest(
+  n: NodeState,
+  primary: PrimaryState,
+  from: number,
+  index: CommitIndex,
+  digest: Uint8Array,
+): void {
+  if (index === NONE) return;
+  const own = n.sessions.digestAt(index);
+  if (own === null) return;
+  if (sameHash(own, digest)) {
+    if (index > (primary.digests.get(from) ?? NONE)) primary.digests.set(from, index);
+  } else if (n.diverged === null) {
+    n.diverged = `replica ${from} has another execution digest at index ${index}`;
+    n.event({ kind: 'diverged', index, peer: from });
+  }
+}

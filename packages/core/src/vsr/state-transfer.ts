@@ -1,0 +1,133 @@
+/**
+ * Catch-up and repair: a replica that lacks frames of its log of record asks one that has them (GetState / NewState).
+ *
+ * Invariants: frames above `end` are taken only from the normal primary of this view, or, while choosing, from a voter of the highest log view,
+ * and only if they chain to the own log; frames for a faulty slot are taken from anybody, because their hash is known.
+ * One request is under way at a time; each answer is bounded, so catching up cannot flood the normal path.
+ */
+import { min, type CommitIndex } from '../engine/commit-index.ts';
+import type { FrameBatch } from '../engine/frame-batch.ts';
+import { frame } from '../engine/frame.ts';
+import { sameHash } from '../engine/hash.ts';
+import { appendBatch, complete, moveCommit } from './log.ts';
+import type { GetState, NewState } from './messages.ts';
+import type { NodeState } from './state.ts';
+
+/** Asks for what is missing unless a request is under way. */
+export function catchUp(n: NodeState): void {
+  const patience = n.config.heartbeatTicks * 4;
+  if (n.transfer !== null && n.tickCount - n.transfer.sentTick < patience) return;
+  const hole = n.faulty[0];
+  const from = hole !== undefined ? hole.from : n.end + 1;
+  const to = hole !== undefined ? hole.to : Number.MAX_SAFE_INTEGER;
+  const source = chooseSource(n, from, n.transfer?.source ?? null, hole !== undefined);
+  if (source === null) return;
+  const nonce = n.nextNonce();
+  n.transfer = { source, nonce, sentTick: n.tickCount };
+  n.send(source, { type: 'getState', view: n.view, from, to, nonce });
+}
+
+/** Who is asked for frames from `from` on; `failed` did not answer last time. */
+function chooseSource(n: NodeState, from: number, failed: number | null, byHash: boolean): number | null {
+  if (byHash) {
+    const others = n.others();
+    return others.length === 0 ? null : others[n.prng.below(others.length)]!;
+  }
+  if (n.status === 'normal') {
+    const primary = n.primaryOf(n.view);
+    return primary === n.id ? null : primary;
+  }
+  if (n.chosen === null) return null;
+  let logView = -1;
+  for (const vote of n.votes.values()) if (vote.view === n.view) logView = Math.max(logView, vote.logView);
+  const able = [...n.votes.entries()].filter(([id, v]) => id !== n.id && v.logView === logView && v.present >= from);
+  if (able.length === 0) return null;
+  const fresh = able.filter(([id]) => id !== failed);
+  return n.prng.pick(fresh.length > 0 ? fresh : able)[0];
+}
+
+/** A peer asks for frames: from memory at once, from the disk by an output. */
+export function onGetState(n: NodeState, from: number, m: GetState): void {
+  if (m.view !== n.view || n.status === 'recovering' || n.status === 'recovering-head') return;
+  const through = min(m.to as CommitIndex, n.intact);
+  if (m.from > through) {
+    n.send(from, newState(n, m.nonce, null));
+    return;
+  }
+  const cached = n.cache.find(m.from);
+  if (cached !== null) n.send(from, newState(n, m.nonce, cached.slice(m.from, Math.min(cached.last, through))));
+  else n.out.push({ type: 'readState', to: from, from: m.from, through, nonce: m.nonce });
+}
+
+/** The disk gave (or did not give) what a peer had asked for. */
+export function onStateRead(n: NodeState, to: number, nonce: number, through: number, batch: FrameBatch | null): void {
+  const usable = batch === null || batch.first > Math.min(through, n.intact) ? null : batch;
+  n.send(
+    to,
+    newState(n, nonce, usable === null ? null : usable.slice(usable.first, Math.min(usable.last, through, n.intact))),
+  );
+}
+
+function newState(n: NodeState, nonce: number, batch: FrameBatch | null): NewState {
+  const canonical = n.isPrimary;
+  return { type: 'newState', view: n.view, nonce, canonical, commit: n.commit, head: n.end, batch };
+}
+
+/** Frames that were asked for. Returns true when the log grew or was repaired. */
+export function onNewState(n: NodeState, from: number, m: NewState): boolean {
+  const transfer = n.transfer;
+  if (transfer === null || transfer.nonce !== m.nonce || transfer.source !== from || m.view !== n.view) return false;
+  n.transfer = null;
+  if (m.batch === null) return false;
+  const hole = n.faulty[0];
+  if (hole !== undefined && m.batch.contains(hole.from))
+    return repair(n, m.batch.slice(hole.from, Math.min(hole.to, m.batch.last)));
+  const trusted = n.status === 'normal' ? m.canonical && from === n.primaryOf(n.view) : n.chosen !== null;
+  if (!trusted || !m.batch.contains(n.end + 1)) return false;
+  let last = m.batch.last;
+  if (n.chosen !== null && n.status !== 'normal') last = Math.min(last, n.head);
+  if (last <= n.end) return false;
+  const batch = m.batch.slice(n.end + 1, last);
+  if (!sameHash(batch.prevHash, n.endHash) || !agreesWithRecord(n, batch)) return false;
+  appendBatch(n, batch);
+  if (n.status === 'normal') moveCommit(n, m.commit);
+  return true;
+}
+
+/** Every frame whose hash the canonical headers state has that hash. */
+function agreesWithRecord(n: NodeState, batch: FrameBatch): boolean {
+  for (let index = batch.first; index <= Math.min(batch.last, n.head); index++) {
+    const known = n.canonical.contains(index) ? n.canonical.hash(index) : null;
+    if (known !== null && !sameHash(known, batch.hashOf(index))) return false;
+  }
+  return batch.last !== n.head || sameHash(batch.lastHash, n.headHash) || complete(n);
+}
+
+/** Rewrites damaged slots whose frames are proved by the frames on either side. */
+function repair(n: NodeState, batch: FrameBatch): boolean {
+  const hole = n.faulty[0]!;
+  const before = batch.first === 0 ? null : n.ring.hash(batch.first - 1);
+  if (before !== null && !sameHash(before, batch.prevHash)) return false;
+  const after = n.ring.has(batch.last + 1) ? n.ring.header(batch.last + 1) : null;
+  const own = n.ring.hash(batch.last);
+  if (after !== null && !sameHash(frame.prevHash(after, 0), batch.lastHash)) return false;
+  if (own !== null && !sameHash(own, batch.lastHash)) return false;
+  if (batch.last < hole.to) n.faulty[0] = { from: batch.last + 1, to: hole.to };
+  else n.faulty.shift();
+  n.event({ kind: 'repair', from: batch.first, to: batch.last });
+  n.out.push({ type: 'repair', batch });
+  moveCommit(n, n.commitHeard);
+  return true;
+}
+
+/** Adds a damaged slot of the own log. */
+export function noteDamage(n: NodeState, index: number): void {
+  if (index > n.end || n.faulty.some((r) => index >= r.from && index <= r.to)) return;
+  n.faulty.push({ from: index, to: index });
+  n.faulty.sort((a, b) => a.from - b.from);
+}
+
+/** Where catching up stands, for ticks: asks again when something is missing. */
+export function needsFrames(n: NodeState): boolean {
+  return n.faulty.length > 0 || !complete(n);
+}

@@ -1,0 +1,316 @@
+/**
+ * NodeState: everything a replica's protocol knows, and the outputs it has asked for. The parts of the protocol (normal.ts, view-change.ts,
+ * state-transfer.ts, reads.ts, clients.ts) are functions over it; `node.ts` is the door.
+ *
+ * Invariants: logView <= view; commit <= end; durable <= end; end <= head; the ring holds the records of the own log up to `end`;
+ * frames 0..end are canonical for logView (faulty slots are known by place); nothing at or below commit is ever truncated.
+ */
+import { assert } from '../assert.ts';
+import { type CommitIndex, max, min, NONE } from '../engine/commit-index.ts';
+import type { FrameBatch } from '../engine/frame-batch.ts';
+import type { FrameCodec } from '../engine/frame-codec.ts';
+import { ZERO_HASH } from '../engine/hash.ts';
+import { HeaderSuffix } from '../engine/header-suffix.ts';
+import type { IndexRange, ManifestState, RecoveredLog } from '../engine/log-contract.ts';
+import type { Policy } from '../policy.ts';
+import { Prng } from '../prng.ts';
+import type { Reply } from '../reply.ts';
+import type { ClientMessage } from './client-protocol.ts';
+import { HeaderRing } from './header-ring.ts';
+import { LogCache } from './log-cache.ts';
+import type { DoViewChange, Message, Prepare } from './messages.ts';
+import type { QuorumTracker } from './quorum-tracker.ts';
+import { Requests } from './requests.ts';
+
+export interface VsrConfig {
+  readonly heartbeatTicks: number;
+  readonly viewChangeTicks: number;
+  readonly prepareRetryTicks: number;
+  readonly abdicateTicks: number;
+  readonly stallTicks: number;
+  readonly pipelineMax: number;
+  readonly batchesInFlightMax: number;
+  readonly batchBytesMax: number;
+  readonly batchCountMax: number;
+  readonly queueMax: number;
+  readonly cacheBytes: number;
+  readonly seed: number;
+}
+
+/** What the protocol asks the session table and the executor (kernel state), by a port. */
+export interface SessionPort {
+  lookup(
+    session: number,
+    request: number,
+    payload: Uint8Array,
+  ):
+    | { readonly kind: 'next' }
+    | { readonly kind: 'ahead'; readonly next: number }
+    | { readonly kind: 'reply'; readonly reply: Reply }
+    | { readonly kind: 'refused'; readonly reply: Reply };
+  nextRequest(session: number): number | null;
+  digestAt(index: number): Uint8Array | null;
+}
+
+/** What VsrNode asks its host to do. */
+export type Output =
+  | { readonly type: 'send'; readonly to: number; readonly message: Message }
+  | { readonly type: 'append'; readonly batch: FrameBatch; readonly view: number }
+  | { readonly type: 'save'; readonly manifest: ManifestState; readonly token: number }
+  | {
+      readonly type: 'install';
+      readonly manifest: ManifestState;
+      readonly keepThrough: CommitIndex;
+      readonly token: number;
+    }
+  | { readonly type: 'repair'; readonly batch: FrameBatch }
+  /** Read durable frames for a peer; answer with input 'stateRead'. */
+  | {
+      readonly type: 'readState';
+      readonly to: number;
+      readonly from: number;
+      readonly through: number;
+      readonly nonce: number;
+    }
+  /** Apply through this index. */
+  | { readonly type: 'commit'; readonly commit: CommitIndex }
+  | { readonly type: 'reply'; readonly origin: number; readonly message: ClientMessage }
+  /** A confirmed read: answer it from the applied state. */
+  | { readonly type: 'answer'; readonly read: Read }
+  | { readonly type: 'event'; readonly event: VsrEvent }
+  | { readonly type: 'halt'; readonly code: string; readonly message: string };
+
+export type VsrEvent =
+  | { readonly kind: 'status'; readonly status: Status; readonly view: number }
+  | { readonly kind: 'view'; readonly view: number; readonly primary: number }
+  | { readonly kind: 'suspect'; readonly view: number; readonly why: string }
+  | { readonly kind: 'abdicate'; readonly view: number; readonly why: string }
+  | { readonly kind: 'truncate'; readonly from: number; readonly to: number }
+  | { readonly kind: 'repair'; readonly from: number; readonly to: number }
+  | { readonly kind: 'diverged'; readonly index: number; readonly peer: number };
+
+export type Status = 'normal' | 'view-change' | 'recovering' | 'recovering-head';
+
+export interface Read {
+  readonly origin: number;
+  readonly nonce: number;
+  readonly query: number;
+  readonly body: Uint8Array;
+  /** Commit when the read arrived. */
+  commit: CommitIndex;
+  /** First round that may confirm it. */
+  round: number;
+}
+
+/** A proposed batch that is not committed yet. */
+export interface InFlight {
+  readonly batch: FrameBatch;
+  sentTick: number;
+  retryTicks: number;
+}
+
+/** What only a normal primary has. */
+export interface PrimaryState {
+  readonly tracker: QuorumTracker;
+  inFlight: InFlight[];
+  readonly noopIndex: number;
+  /** Highest round each backup answered in this view. */
+  readonly rounds: Map<number, number>;
+  readonly startedTick: number;
+  /** Round sent when, by round modulo ROUND_RING: monotonic ms and tick. */
+  readonly sentMs: Float64Array;
+  readonly sentTick: Float64Array;
+  heartbeatTick: number;
+  reads: Read[];
+  heldRequests: { readonly origin: number; readonly payload: Uint8Array }[];
+  heldReads: Read[];
+  /** Highest index whose digest each backup confirmed. */
+  readonly digests: Map<number, CommitIndex>;
+}
+
+export const ROUND_RING = 1024;
+
+/** The suffix a new primary has chosen and is completing. */
+export interface Chosen {
+  readonly head: CommitIndex;
+  readonly headHash: Uint8Array;
+}
+
+/** One catch-up request under way. */
+export interface Transfer {
+  readonly source: number;
+  readonly nonce: number;
+  readonly sentTick: number;
+}
+
+export class NodeState {
+  readonly id: number;
+  readonly members: readonly number[];
+  readonly quorum: number;
+  readonly config: VsrConfig;
+  readonly codec: FrameCodec;
+  readonly sessions: SessionPort;
+  readonly policy: Policy;
+  readonly prng: Prng;
+  readonly out: Output[] = [];
+
+  tickCount = 0;
+  /** Set by the host before each step. */
+  monotonicMs = 0;
+  wallMs = 0;
+
+  status: Status;
+  view: number;
+  logView: number;
+  /** Last manifest handed to the log (durable or on its way). */
+  manifest: ManifestState;
+  /** False while {view, log view, headers} of the current view are still being stored. */
+  stored = true;
+  /** Token of the newest save or install; only its completion stores the view. */
+  saveToken = 0;
+
+  readonly ring: HeaderRing;
+  readonly cache: LogCache;
+  end: CommitIndex;
+  endHash: Uint8Array;
+  durable: CommitIndex;
+  /** Head of the log of record; above `end` while frames are missing. */
+  head: CommitIndex;
+  headHash: Uint8Array;
+  /** Canonical headers up to `head`, used while frames are missing. */
+  canonical: HeaderSuffix;
+  promised: CommitIndex;
+  faulty: IndexRange[];
+  commit: CommitIndex;
+  commitHeard: CommitIndex;
+  applied: CommitIndex;
+
+  primary: PrimaryState | null = null;
+  readonly requests = new Requests();
+  /** A primary that stepped down, or restarted in its own view: mute until the next view. */
+  abdicated = false;
+  round = 0;
+
+  /** Backup: acknowledged in this view through here. */
+  ackedThrough: CommitIndex = NONE;
+  /** Backup: commit of the StartView; what is above it needs a promise in this view. */
+  startCommit: CommitIndex = NONE;
+  /** Backup: commit in the last heartbeat, to notice that it does not move. */
+  heartbeatCommit: CommitIndex = NONE;
+  stash: Prepare[] = [];
+  lastHeardTick = 0;
+  timeoutTicks = 0;
+  /** Consecutive view changes without a normal view: timeouts grow with it. */
+  attempts = 0;
+  suspecting = false;
+  suspectTick = 0;
+  enteredTick = 0;
+  resendTick = 0;
+  readonly svcVotes = new Map<number, { readonly view: number; readonly tick: number }>();
+  readonly votes = new Map<number, DoViewChange>();
+  chosen: Chosen | null = null;
+  askedStartViewTick = -1_000_000;
+  readonly nonce: number;
+  transfer: Transfer | null = null;
+  nonceCount = 0;
+  viewChanges = 0;
+  diverged: string | null = null;
+
+  constructor(
+    config: VsrConfig,
+    codec: FrameCodec,
+    sessions: SessionPort,
+    policy: Policy,
+    log: RecoveredLog,
+    applied: CommitIndex,
+  ) {
+    this.config = config;
+    this.codec = codec;
+    this.sessions = sessions;
+    this.policy = policy;
+    this.prng = new Prng(config.seed);
+    this.nonce = 1 + this.prng.below(0x7fff_ffff);
+    this.manifest = log.manifest;
+    this.id = log.manifest.replicaId;
+    this.members = log.manifest.members;
+    this.quorum = Math.floor(this.members.length / 2) + 1;
+    this.view = log.manifest.view;
+    this.logView = log.manifest.logView;
+    this.status = 'recovering';
+    this.ring = new HeaderRing(config.pipelineMax);
+    this.ring.load(log.headers.slice(0, log.end));
+    this.cache = new LogCache(config.cacheBytes);
+    this.end = log.end;
+    this.endHash = log.end === NONE ? ZERO_HASH : log.endHash.slice();
+    this.durable = log.end;
+    this.head = log.head;
+    this.headHash = log.headHash.slice();
+    this.canonical = log.headers;
+    this.promised = log.promised;
+    this.faulty = [...log.faulty];
+    this.applied = applied;
+    this.commit = applied;
+    this.commitHeard = applied;
+    this.drawTimeout();
+  }
+
+  get last(): CommitIndex {
+    return max(this.end, this.head);
+  }
+
+  primaryOf(view: number): number {
+    return this.members[view % this.members.length]!;
+  }
+
+  get isPrimary(): boolean {
+    return this.status === 'normal' && this.primary !== null && !this.abdicated;
+  }
+
+  /** A primary that has applied its own no-op: may answer from the session table and serve reads. */
+  get serving(): boolean {
+    return this.isPrimary && this.applied >= this.primary!.noopIndex;
+  }
+
+  /** Frames through here are intact and contiguous. */
+  get intact(): CommitIndex {
+    return this.faulty.length === 0 ? this.end : min(this.end, (this.faulty[0]!.from - 1) as CommitIndex);
+  }
+
+  others(): number[] {
+    return this.members.filter((id) => id !== this.id);
+  }
+
+  send(to: number, message: Message): void {
+    assert(to !== this.id, 'a replica does not write to itself');
+    this.out.push({ type: 'send', to, message });
+  }
+
+  broadcast(message: Message): void {
+    for (const to of this.members) if (to !== this.id) this.out.push({ type: 'send', to, message });
+  }
+
+  event(event: VsrEvent): void {
+    this.out.push({ type: 'event', event });
+  }
+
+  halt(code: string, message: string): void {
+    this.out.push({ type: 'halt', code, message });
+  }
+
+  setStatus(status: Status): void {
+    if (status === this.status) return;
+    this.status = status;
+    this.event({ kind: 'status', status, view: this.view });
+  }
+
+  /** New patience for this view: base, plus jitter of as much again, plus backoff while view changes fail. */
+  drawTimeout(): void {
+    const base = this.config.viewChangeTicks * Math.min(1 + this.attempts, 4);
+    this.timeoutTicks = base + this.prng.below(base);
+    this.lastHeardTick = this.tickCount;
+  }
+
+  nextNonce(): number {
+    return ++this.nonceCount;
+  }
+}
