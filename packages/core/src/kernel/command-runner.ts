@@ -1,0 +1,218 @@
+/**
+ * Runs one command inside its transaction and settles what it came to: ok, rejected, invalid or fault. The Executor decides whether a command
+ * runs at all; this file decides what running it means.
+ *
+ * Invariants: begin is followed by exactly one commit (ok) or rollback (anything else); effects enter the outbox only on ok; a thrown error never
+ * leaves this file as an outcome when it depends on the machine (Halt); nothing of an error's text is replicated.
+ */
+import { ENVELOPE_BYTES, FRAME_HEADER_BYTES } from '../engine/constants.ts';
+import { envelope } from '../engine/frame.ts';
+import { EMPTY_BODY, REPLY, type ReplyStatus } from '../reply.ts';
+import { CommandContext } from './apply-context.ts';
+import type { ExecutionDigest } from './digest.ts';
+import { Halt, InvalidCommand, isResourceExhaustion, Rejection } from './errors.ts';
+import type { ExecutorOptions } from './executor-options.ts';
+import { enterApply, leaveApply } from './guard.ts';
+import { RESULT_BYTES_MAX } from './limits.ts';
+import type { Outbox } from './outbox.ts';
+import type { Applied, ChrApplication, Event, SideEffect, Transactional } from './types.ts';
+
+const NO_EFFECTS: readonly SideEffect[] = [];
+/** Results up to this size are copied without asking who owns them, in bytes. */
+const SMALL_RESULT_BYTES = 64;
+
+/** The code of a rejection that the kernel makes itself. */
+export const OUTBOX_FULL = 'OutboxFull';
+
+export class CommandRunner<State> {
+  private readonly options: ExecutorOptions<State>;
+  private readonly application: ChrApplication<State>;
+  private readonly outbox: Outbox;
+  private readonly digest: ExecutionDigest;
+  private readonly context: CommandContext;
+  private current: State;
+  private transaction: Transactional | null;
+  private faultCount = 0;
+  /** What the last command came to. */
+  status: ReplyStatus = REPLY.ok;
+  body: Uint8Array = EMPTY_BODY;
+
+  constructor(options: ExecutorOptions<State>, outbox: Outbox, digest: ExecutionDigest) {
+    this.options = options;
+    this.application = options.module.application;
+    this.outbox = outbox;
+    this.digest = digest;
+    this.context = new CommandContext(options.codec, options.clusterId);
+    enterApply();
+    try {
+      this.current = this.application.genesis();
+    } finally {
+      leaveApply();
+    }
+    this.transaction = transactional(this.current);
+  }
+
+  get state(): State {
+    return this.current;
+  }
+
+  get faults(): number {
+    return this.faultCount;
+  }
+
+  /** Continues from a restored state. */
+  reset(state: State, faults: number): void {
+    this.current = state;
+    this.transaction = transactional(state);
+    this.faultCount = faults;
+  }
+
+  /** Executes the command of the frame at bytes[at], whose chain hash stands at hash[hashAt], and advances D. */
+  run(
+    bytes: Uint8Array,
+    at: number,
+    size: number,
+    index: number,
+    session: number,
+    hash: Uint8Array,
+    hashAt: number,
+  ): void {
+    const { context, transaction, outbox } = this;
+    const payloadAt = at + FRAME_HEADER_BYTES;
+    const event: Event = {
+      index,
+      command: envelope.command(bytes, payloadAt),
+      body: bytes.subarray(payloadAt + ENVELOPE_BYTES, payloadAt + size),
+      session,
+    };
+    context.begin(index, bytes, at);
+    this.body = EMPTY_BODY;
+    transaction?.begin();
+    const applied = this.attempt(event);
+    context.close();
+    if (applied === null) {
+      this.undo();
+      this.digest.advance(index, hash, hashAt, this.status, this.body, NO_EFFECTS, EMPTY_BODY);
+      return;
+    }
+    const { effects } = context;
+    try {
+      const writeSet = transaction === null ? EMPTY_BODY : transaction.writeSet();
+      this.digest.advance(index, hash, hashAt, REPLY.ok, this.body, effects, writeSet);
+      transaction?.commit();
+      this.current = applied.state;
+    } catch (error) {
+      throw new Halt('E_STATE', `the state of command ${index} could not be committed`, error);
+    }
+    for (let sub = 0; sub < effects.length; sub++) {
+      const effect = effects[sub]!;
+      if (effect.kind === 'emit') outbox.add(index, sub, hash, hashAt, effect.channel, effect.payload);
+      else this.options.reportLog?.(index, effect);
+    }
+  }
+
+  /** Calls the application. Returns null when the command did not end ok; status and body say how. */
+  private attempt(event: Event): Applied<State> | null {
+    const { context } = this;
+    let applied: Applied<State> | null = null;
+    let thrown: unknown = null;
+    try {
+      enterApply();
+      try {
+        applied = this.application.apply(this.current, event, context);
+      } finally {
+        leaveApply();
+      }
+      this.accept(applied);
+    } catch (error) {
+      applied = null;
+      thrown = error;
+    }
+    if (thrown === null && context.rejection === null) {
+      this.status = REPLY.ok;
+      return applied;
+    }
+    this.refuse(event.index, thrown);
+    return null;
+  }
+
+  /** Checks what the application returned and takes its result and effects; throws when it cannot stand. */
+  private accept(applied: Applied<State>): void {
+    const loose = applied as unknown;
+    if (typeof loose !== 'object' || loose === null || !('state' in loose)) {
+      throw new Error('apply returns {state, result, effects}; it is synchronous: a promise is refused');
+    }
+    if ('then' in loose) throw new Error('apply is synchronous: a thenable is refused');
+    const state = applied.state as unknown;
+    if (typeof state === 'object' && state !== null && 'then' in state && typeof state.then === 'function') {
+      throw new Error('the state must not be a thenable');
+    }
+    if (this.transaction !== null && applied.state !== this.current) {
+      throw new Error('a transactional state is changed in place and returned itself');
+    }
+    const { context } = this;
+    if (applied.effects !== undefined) for (const effect of applied.effects) context.take(effect);
+    if (applied.result !== undefined) this.body = owned(applied.result);
+    if (context.effects.length > 0 && context.rejection === null && !this.outbox.hasRoom(context.effects.length)) {
+      context.rejectWith(new Rejection(OUTBOX_FULL));
+    }
+  }
+
+  /** Turns what was thrown (or swallowed) into an outcome, or into the end of this replica. */
+  private refuse(index: number, thrown: unknown): void {
+    const { context } = this;
+    if (thrown instanceof Halt) throw thrown;
+    if (isResourceExhaustion(thrown)) {
+      throw new Halt('E_APPLY_RESOURCES', `command ${index} exhausted the stack or the memory of this process`, thrown);
+    }
+    if (thrown instanceof Rejection && context.rejection === null) {
+      try {
+        context.rejectWith(thrown);
+      } catch (error) {
+        return this.fault(index, error);
+      }
+    }
+    if (context.rejection !== null) {
+      this.status = REPLY.rejected;
+      this.body = context.rejection;
+    } else if (thrown instanceof InvalidCommand) {
+      this.status = REPLY.invalid;
+      this.body = EMPTY_BODY;
+    } else {
+      this.fault(index, thrown);
+    }
+  }
+
+  private fault(index: number, error: unknown): void {
+    this.options.reportFault?.(index, error);
+    if (this.options.onFault === 'halt')
+      throw new Halt('E_APPLY_FAULT', `the application threw at command ${index}`, error);
+    this.faultCount++;
+    this.status = REPLY.fault;
+    this.body = EMPTY_BODY;
+  }
+
+  private undo(): void {
+    try {
+      this.transaction?.rollback();
+    } catch (error) {
+      throw new Halt('E_STATE', 'a command could not be rolled back', error);
+    }
+  }
+}
+
+function transactional(state: unknown): Transactional | null {
+  if (typeof state !== 'object' || state === null) return null;
+  const candidate = state as Partial<Transactional>;
+  const parts = [candidate.begin, candidate.commit, candidate.rollback, candidate.writeSet];
+  return parts.every((part) => typeof part === 'function') ? (candidate as Transactional) : null;
+}
+
+/** The result as bytes that nobody else changes: a view of a larger buffer (a frame, a scratch) is copied. */
+function owned(result: Uint8Array): Uint8Array {
+  if (!(result instanceof Uint8Array)) throw new Error('the result of a command is a Uint8Array');
+  if (result.length > RESULT_BYTES_MAX) throw new Error(`the result of a command is at most ${RESULT_BYTES_MAX} bytes`);
+  if (result.length === 0) return EMPTY_BODY;
+  if (result.length <= SMALL_RESULT_BYTES) return result.slice();
+  return result.byteLength === result.buffer.byteLength ? result : result.slice();
+}

@@ -1,0 +1,110 @@
+/**
+ * The execution digest: D[n] = H(D[n-1] ++ chain hash of entry n ++ result ++ effects ++ write set), D[-1] = 16 zero bytes. Two replicas that
+ * executed the same log to the same effect have equal D; the first index where they differ is where one of them went wrong.
+ *
+ * What is hashed for one entry: `D[n-1] 16 | chain hash 16 | status u8 | varint + body | varint count, each effect: kind u8, varint + channel or level,
+ * varint + payload or message | varint + write set`. The last D are remembered in a ring.
+ */
+import { assert } from '../assert.ts';
+import { type CommitIndex, NONE } from '../engine/commit-index.ts';
+import { HASH_BYTES } from '../engine/constants.ts';
+import type { FrameCodec } from '../engine/frame-codec.ts';
+import { ByteWriter } from './bytes.ts';
+import type { SideEffect } from './types.ts';
+
+/** How many D are remembered by default. */
+export const DIGEST_RING = 65_536;
+
+const EFFECT_KIND = { emit: 0, log: 1 } as const;
+const NO_EFFECTS: readonly SideEffect[] = [];
+const NO_BYTES = new Uint8Array(0);
+/** Scratch memory above this is given back after use, in bytes. */
+const SCRATCH_KEEP_BYTES = 4 * 1024 * 1024;
+
+export class ExecutionDigest {
+  private readonly codec: FrameCodec;
+  private readonly ring: Uint8Array;
+  private readonly size: number;
+  private readonly current = new Uint8Array(HASH_BYTES);
+  private scratch = new ByteWriter(4096);
+  private last = -1;
+  /** Oldest index whose D is still in the ring. */
+  private floor = 0;
+
+  constructor(codec: FrameCodec, ringSize: number = DIGEST_RING) {
+    assert(Number.isSafeInteger(ringSize) && ringSize > 0, 'the digest ring has room');
+    this.codec = codec;
+    this.size = ringSize;
+    this.ring = new Uint8Array(ringSize * HASH_BYTES);
+  }
+
+  get index(): CommitIndex {
+    return this.last < 0 ? NONE : (this.last as CommitIndex);
+  }
+
+  /** D of the last index: a copy. */
+  value(): Uint8Array {
+    return this.current.slice();
+  }
+
+  /** D[index], or null when it is not (or no longer) known: a copy. */
+  at(index: number): Uint8Array | null {
+    if (index < this.floor || index > this.last) return null;
+    const at = (index % this.size) * HASH_BYTES;
+    return this.ring.slice(at, at + HASH_BYTES);
+  }
+
+  /** Advances to `index` with an entry that has no result, effects or write set. `hash`: where its chain hash stands. */
+  plain(index: number, hash: Uint8Array, hashAt: number, status: number): void {
+    this.advance(index, hash, hashAt, status, NO_BYTES, NO_EFFECTS, NO_BYTES);
+  }
+
+  advance(
+    index: number,
+    hash: Uint8Array,
+    hashAt: number,
+    status: number,
+    body: Uint8Array,
+    effects: readonly SideEffect[],
+    writeSet: Uint8Array,
+  ): void {
+    assert(index === this.last + 1, 'the digest advances one index at a time');
+    const w = this.scratch;
+    w.reset();
+    w.range(this.current, 0, HASH_BYTES);
+    w.range(hash, hashAt, hashAt + HASH_BYTES);
+    w.u8(status);
+    w.varint(body.length);
+    w.range(body, 0, body.length);
+    w.varint(effects.length);
+    for (let i = 0; i < effects.length; i++) writeEffect(w, effects[i]!);
+    w.varint(writeSet.length);
+    w.range(writeSet, 0, writeSet.length);
+    this.codec.hash(w.raw(), 0, w.length, this.current, 0);
+    if (w.length > SCRATCH_KEEP_BYTES) this.scratch = new ByteWriter(4096);
+    this.last = index;
+    const at = (index % this.size) * HASH_BYTES;
+    for (let i = 0; i < HASH_BYTES; i++) this.ring[at + i] = this.current[i]!;
+    if (index - this.floor >= this.size) this.floor = index - this.size + 1;
+  }
+
+  /** Continues from a snapshot at `index`, whose digest is taken over. */
+  restore(index: number, digest: Uint8Array): void {
+    assert(digest.length === HASH_BYTES, 'a digest is 16 bytes');
+    this.current.set(digest);
+    this.last = index;
+    this.floor = index;
+    this.ring.set(digest, (index % this.size) * HASH_BYTES);
+  }
+}
+
+function writeEffect(w: ByteWriter, effect: SideEffect): void {
+  w.u8(EFFECT_KIND[effect.kind]);
+  if (effect.kind === 'emit') {
+    w.text(effect.channel);
+    w.blob(effect.payload);
+  } else {
+    w.text(effect.level);
+    w.text(effect.message);
+  }
+}

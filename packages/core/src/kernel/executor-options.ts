@@ -1,0 +1,22 @@
+/** What an Executor is made of: the application, the cluster, the replicated limits, and where local reports go. */
+import type { FrameCodec } from '../engine/frame-codec.ts';
+import type { Policy } from '../policy.ts';
+import type { ApplicationModule, LogEffect } from './types.ts';
+
+export interface ExecutorOptions<State> {
+  /** Name, version and application of a module. */
+  readonly module: Pick<ApplicationModule<State>, 'name' | 'version' | 'application'>;
+  readonly clusterId: Uint8Array;
+  readonly codec: FrameCodec;
+  readonly policy?: Policy;
+  /** Replicated limits: equal on all replicas of a cluster. */
+  readonly sessionsMax?: number;
+  readonly outboxPendingMax?: number;
+  readonly digestRing?: number;
+  /** `reject`: an application that throws costs its command only; `halt`: it stops the replica. */
+  readonly onFault?: 'reject' | 'halt';
+  /** Local and not replicated: what an application threw. */
+  readonly reportFault?: (index: number, error: unknown) => void;
+  /** Log effects of applied entries; the primary prints them, best effort. */
+  readonly reportLog?: (index: number, effect: LogEffect) => void;
+}

@@ -1,0 +1,309 @@
+/**
+ * Executor: the deterministic driver of an application. It takes committed frames strictly in order, exactly once, and turns each into a reply,
+ * effects and a new state.
+ *
+ * Invariants:
+ *  - applied grows by one entry at a time and the entries chain; anything else halts;
+ *  - what an entry came to is a function of the log alone: of the entry, the state, the session table and the outbox;
+ *  - a command that does not end `ok` leaves no trace in the state and no effect; the session table remembers it all the same;
+ *  - whatever differs between machines (stack, memory, an unknown kind of entry) halts this replica and is never turned into an outcome;
+ *  - D (digest.ts) covers every entry. After a Halt nothing works any more: the state may be half changed.
+ */
+import { assert } from '../assert.ts';
+import type { CommitIndex } from '../engine/commit-index.ts';
+import { ENVELOPE_BYTES, FRAME_HEADER_BYTES, HASH_BYTES } from '../engine/constants.ts';
+import { envelope, ENVELOPE_VERSION, frame, KIND, OFFSET, SCHEMA } from '../engine/frame.ts';
+import type { FrameBatch } from '../engine/frame-batch.ts';
+import { sameHash } from '../engine/hash.ts';
+import { type Policy, SOUND } from '../policy.ts';
+import { EMPTY_BODY, REPLY, type Reply, type ReplyStatus } from '../reply.ts';
+import { CommandRunner } from './command-runner.ts';
+import { DIGEST_RING, ExecutionDigest } from './digest.ts';
+import { decodeEffectAcks, decodeEffectDeaths, decodeEffectFailures } from './effect-entries.ts';
+import { CodecError, Halt, type HaltCode } from './errors.ts';
+import type { ExecutorOptions } from './executor-options.ts';
+import { Outbox, OUTBOX_PENDING_MAX } from './outbox.ts';
+import { runQuery } from './query.ts';
+import { SessionTable, SESSIONS_MAX } from './sessions.ts';
+import { decodeMeta, encodeMeta, type MetaSection, SECTIONS } from './snapshot.ts';
+import type { SessionAnswer, StateMachine } from './types.ts';
+
+/** The client's copy of an outcome that no session keeps. */
+function passing(status: ReplyStatus, session: number, request: number, index: number): Reply {
+  return { status, session, request, index, body: EMPTY_BODY };
+}
+
+export class Executor<State = unknown> implements StateMachine {
+  private readonly options: ExecutorOptions<State>;
+  private readonly policy: Policy;
+  private readonly executionDigest: ExecutionDigest;
+  private readonly runner: CommandRunner<State>;
+  private sessionTable: SessionTable;
+  /** The effects of applied entries. The object stays the same through a restore. */
+  readonly outbox: Outbox;
+  private halted: Halt | null = null;
+  private readonly lastHash = new Uint8Array(HASH_BYTES);
+  private malformed = 0;
+  private timeMs = 0;
+  /** Where the chain hash of the entry at hand stands. */
+  private hash: Uint8Array = this.lastHash;
+  private hashAt = 0;
+
+  constructor(options: ExecutorOptions<State>) {
+    this.options = options;
+    this.policy = options.policy ?? SOUND;
+    this.executionDigest = new ExecutionDigest(options.codec, options.digestRing ?? DIGEST_RING);
+    this.sessionTable = this.newSessionTable();
+    const pendingMax = options.outboxPendingMax ?? OUTBOX_PENDING_MAX;
+    this.outbox = new Outbox({ codec: options.codec, clusterId: options.clusterId, pendingMax });
+    this.runner = new CommandRunner(options, this.outbox, this.executionDigest);
+  }
+
+  private newSessionTable(): SessionTable {
+    const { codec, sessionsMax = SESSIONS_MAX } = this.options;
+    return new SessionTable({ codec, policy: this.policy, sessionsMax });
+  }
+
+  get applied(): CommitIndex {
+    return this.executionDigest.index;
+  }
+
+  get digest(): Uint8Array {
+    return this.executionDigest.value();
+  }
+
+  digestAt(index: number): Uint8Array | null {
+    return this.executionDigest.at(index);
+  }
+
+  /** The application's state: read only. */
+  get state(): State {
+    return this.runner.state;
+  }
+
+  get sessionCount(): number {
+    return this.sessionTable.size;
+  }
+
+  /** Commands that ended in a fault, since the log began. */
+  get faults(): number {
+    return this.runner.faults;
+  }
+
+  /** Block time of the last applied entry, milliseconds; 0 before the first. */
+  get blockTimeMs(): number {
+    return this.timeMs;
+  }
+
+  apply(batch: FrameBatch, from: number, to: number, onReply: (reply: Reply) => void): void {
+    this.refuseWhenHalted();
+    if (from !== this.applied + 1 || to < from || to > batch.last || from < batch.first) {
+      const what = `frames ${from}..${to} of batch ${batch.first}..${batch.last} do not follow ${this.applied}`;
+      throw this.halt(new Halt('E_APPLY_ORDER', what));
+    }
+    const { bytes, offsets, first, last } = batch;
+    if (!sameHash(frame.prevHash(bytes, offsets[from - first]!), this.lastHash)) {
+      throw this.halt(new Halt('E_APPLY_ORDER', `frame ${from} does not chain to the entry applied before it`));
+    }
+    try {
+      for (let index = from; index <= to; index++) {
+        const at = offsets[index - first]!;
+        const isLast = index === last;
+        this.hash = isLast ? batch.lastHash : bytes;
+        this.hashAt = isLast ? 0 : offsets[index - first + 1]! + OFFSET.prevHash;
+        this.applyEntry(bytes, at, index, onReply);
+      }
+    } catch (error) {
+      throw this.halt(error);
+    }
+    for (let i = 0; i < HASH_BYTES; i++) this.lastHash[i] = this.hash[this.hashAt + i]!;
+    this.hash = this.lastHash;
+    this.hashAt = 0;
+    const end = offsets[to - first]!;
+    const high = frame.timeHigh(bytes, end);
+    this.timeMs = high * 4294 + Math.floor((high * 967_296 + frame.timeLow(bytes, end)) / 1_000_000);
+  }
+
+  query(query: number, body: Uint8Array): { readonly ok: boolean; readonly body: Uint8Array } {
+    this.refuseWhenHalted();
+    return runQuery(this.options.module.application, this.runner.state, query, body);
+  }
+
+  lookup(session: number, request: number, payload: Uint8Array): SessionAnswer {
+    return this.sessionTable.check(session, request, payload, 0, payload.length);
+  }
+
+  nextRequest(session: number): number | null {
+    return this.sessionTable.nextRequest(session);
+  }
+
+  snapshot(): { readonly sections: Uint8Array[]; readonly digest: Uint8Array } {
+    this.refuseWhenHalted();
+    const { module } = this.options;
+    try {
+      const application = module.application.snapshot(this.runner.state);
+      if (!(application instanceof Uint8Array)) throw new CodecError('the application gave no bytes');
+      const meta: MetaSection = {
+        application: module.name,
+        version: module.version,
+        faults: this.runner.faults,
+        malformed: this.malformed,
+        blockTimeMs: this.timeMs,
+      };
+      const sections = [application, this.sessionTable.encode(), this.outbox.encode(), encodeMeta(meta)];
+      assert(sections.length === SECTIONS.length, 'a snapshot has all sections');
+      return { sections, digest: this.digest };
+    } catch (error) {
+      throw this.halt(error, 'E_STATE');
+    }
+  }
+
+  /** Replaces everything. Throws Halt E_SNAPSHOT for sections that are not a snapshot of this application; then nothing has changed. */
+  restore(
+    at: { readonly index: number; readonly chainHash: Uint8Array; readonly digest: Uint8Array },
+    sections: readonly Uint8Array[],
+  ): void {
+    this.refuseWhenHalted();
+    const { module } = this.options;
+    const [application, sessions, outbox, metaBytes] = sections;
+    if (sections.length !== SECTIONS.length || !application || !sessions || !outbox || !metaBytes) {
+      throw new Halt('E_SNAPSHOT', `a snapshot has ${SECTIONS.length} sections, not ${sections.length}`);
+    }
+    let meta: MetaSection;
+    let state: State;
+    const table = this.newSessionTable();
+    try {
+      meta = decodeMeta(metaBytes);
+      if (meta.application !== module.name || meta.version > module.version) {
+        throw new CodecError(`it is of ${meta.application} ${meta.version}, not of ${module.name} ${module.version}`);
+      }
+      table.restore(sessions);
+      state = module.application.restore(application);
+      this.outbox.restore(outbox);
+    } catch (error) {
+      throw new Halt('E_SNAPSHOT', `the snapshot at ${at.index} cannot be restored: ${messageOf(error)}`, error);
+    }
+    if (this.policy.dropOutboxOnRestore) this.outbox.dropPending();
+    this.sessionTable = table;
+    this.runner.reset(state, meta.faults);
+    this.malformed = meta.malformed;
+    this.timeMs = meta.blockTimeMs;
+    this.lastHash.set(at.chainHash);
+    this.executionDigest.restore(at.index, at.digest);
+  }
+
+  private applyEntry(bytes: Uint8Array, at: number, index: number, onReply: (reply: Reply) => void): void {
+    const size = frame.payloadSize(bytes, at);
+    const payloadAt = at + FRAME_HEADER_BYTES;
+    if (frame.schema(bytes, at) !== SCHEMA.envelope || size < ENVELOPE_BYTES) {
+      throw new Halt('E_UNKNOWN_ENTRY', `entry ${index} has schema ${frame.schema(bytes, at)} and ${size} bytes`);
+    }
+    if (envelope.version(bytes, payloadAt) !== ENVELOPE_VERSION) {
+      throw new Halt('E_UNKNOWN_ENTRY', `entry ${index} has envelope version ${envelope.version(bytes, payloadAt)}`);
+    }
+    const kind = envelope.kind(bytes, payloadAt);
+    switch (kind) {
+      case KIND.command:
+        return onReply(this.command(bytes, at, size, index));
+      case KIND.register:
+        return onReply(this.register(index, envelope.request(bytes, payloadAt)));
+      case KIND.cancel:
+        return onReply(this.cancel(bytes, payloadAt, size, index));
+      case KIND.effectAck:
+      case KIND.effectDead:
+      case KIND.effectFailed:
+        this.effects(kind, envelope.body(bytes, payloadAt, size));
+        return this.plain(index, REPLY.ok);
+      case KIND.noop:
+      case KIND.checkpoint:
+        return this.plain(index, REPLY.ok);
+      default:
+        throw new Halt('E_UNKNOWN_ENTRY', `entry ${index} is of kind ${kind}, which this program does not know`);
+    }
+  }
+
+  /** Advances D by an entry without a result. */
+  private plain(index: number, status: ReplyStatus): void {
+    this.executionDigest.plain(index, this.hash, this.hashAt, status);
+  }
+
+  private command(bytes: Uint8Array, at: number, size: number, index: number): Reply {
+    const payloadAt = at + FRAME_HEADER_BYTES;
+    const session = envelope.client(bytes, payloadAt);
+    const request = envelope.request(bytes, payloadAt);
+    const ackBelow = envelope.ackBelow(bytes, payloadAt);
+    const settled = this.settled(bytes, payloadAt, size, index);
+    if (settled !== null) return settled;
+    const entry = this.sessionTable.get(session);
+    assert(entry !== undefined, 'a session that was checked is there');
+    const { runner } = this;
+    runner.run(bytes, at, size, index, session, this.hash, this.hashAt);
+    const hashAt = at + OFFSET.payloadHash;
+    return this.sessionTable.record(entry, request, index, runner.status, runner.body, ackBelow, bytes, hashAt);
+  }
+
+  /** The session check at apply: the reply of an entry that must not be executed, or null when it is the session's next one. */
+  private settled(bytes: Uint8Array, payloadAt: number, size: number, index: number): Reply | null {
+    const session = envelope.client(bytes, payloadAt);
+    const request = envelope.request(bytes, payloadAt);
+    const wellFormed = session >= 0 && request >= 0 && envelope.ackBelow(bytes, payloadAt) >= 0;
+    let reply: Reply;
+    if (!wellFormed) {
+      // A field above 2^53 reads as NaN. The gateway refuses it; a log that holds it all the same is answered, not obeyed.
+      reply = passing(REPLY.invalid, 0, 0, index);
+    } else {
+      const answer = this.sessionTable.check(session, request, bytes, payloadAt, size);
+      if (answer.kind === 'next') return null;
+      if (answer.kind === 'reply') reply = answer.reply;
+      else if (answer.kind === 'refused') reply = passing(answer.reply.status, session, request, index);
+      else reply = passing(REPLY.sequence, session, request, index);
+    }
+    this.plain(index, reply.status);
+    return reply;
+  }
+
+  private register(index: number, nonce: number): Reply {
+    // Session 0 means none: the first entry of a log is a no-op, and a log that says otherwise opens no session.
+    const status = index > 0 ? REPLY.ok : REPLY.invalid;
+    if (status === REPLY.ok) this.sessionTable.register(index);
+    this.plain(index, status);
+    return passing(status, status === REPLY.ok ? index : 0, Number.isNaN(nonce) ? 0 : nonce, index);
+  }
+
+  private cancel(bytes: Uint8Array, payloadAt: number, size: number, index: number): Reply {
+    const settled = this.settled(bytes, payloadAt, size, index);
+    if (settled !== null) return settled;
+    const entry = this.sessionTable.get(envelope.client(bytes, payloadAt));
+    assert(entry !== undefined, 'a session that was checked is there');
+    this.plain(index, REPLY.cancelled);
+    const ackBelow = envelope.ackBelow(bytes, payloadAt);
+    const request = envelope.request(bytes, payloadAt);
+    return this.sessionTable.record(entry, request, index, REPLY.cancelled, EMPTY_BODY, ackBelow, null, 0);
+  }
+
+  /** Reports on effects. A body that nobody can read changes nothing and is counted: the reporter will report again. */
+  private effects(kind: number, body: Uint8Array): void {
+    try {
+      if (kind === KIND.effectAck) for (const ref of decodeEffectAcks(body)) this.outbox.acknowledge(ref);
+      else if (kind === KIND.effectFailed) for (const failure of decodeEffectFailures(body)) this.outbox.fail(failure);
+      else for (const death of decodeEffectDeaths(body)) this.outbox.bury(death);
+    } catch (error) {
+      if (!(error instanceof CodecError)) throw error;
+      this.malformed++;
+    }
+  }
+
+  private refuseWhenHalted(): void {
+    if (this.halted !== null) throw this.halted;
+  }
+
+  /** Remembers that this replica is over. */
+  private halt(error: unknown, code: HaltCode = 'E_STATE'): Halt {
+    this.halted = error instanceof Halt ? error : new Halt(code, `the executor failed: ${messageOf(error)}`, error);
+    return this.halted;
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

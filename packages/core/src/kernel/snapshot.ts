@@ -1,0 +1,56 @@
+/**
+ * Snapshots: where they are taken and what is in them. A snapshot point is a log position, equal everywhere: every multiple of N, and each
+ * committed checkpoint entry; never a local decision.
+ *
+ * Invariants: the sections are canonical: two replicas at one index have equal bytes; a section is restored only if encoding it again would give
+ * the same bytes (its codec refuses anything else).
+ */
+import { assert } from '../assert.ts';
+import { KIND } from '../engine/frame.ts';
+import { ByteReader, ByteWriter } from './bytes.ts';
+
+/** The sections of a snapshot, in order. */
+export const SECTIONS = ['application', 'sessions', 'outbox', 'meta'] as const;
+export type SectionName = (typeof SECTIONS)[number];
+
+/** True when a snapshot is taken right after applying the entry. `everyN` 0: at checkpoint entries only. */
+export function isSnapshotPoint(index: number, kind: number, everyN: number): boolean {
+  assert(Number.isSafeInteger(everyN) && everyN >= 0, 'the snapshot interval is a whole number of entries');
+  return kind === KIND.checkpoint || (everyN > 0 && index > 0 && index % everyN === 0);
+}
+
+/** What the executor remembers beside application, sessions and outbox. */
+export interface MetaSection {
+  readonly application: string;
+  readonly version: number;
+  /** Commands that ended in a fault since the log began. */
+  readonly faults: number;
+  /** Effect entries whose body nobody could read, since the log began. */
+  readonly malformed: number;
+  /** Block time of the last entry, milliseconds. */
+  readonly blockTimeMs: number;
+}
+
+export function encodeMeta(meta: MetaSection): Uint8Array {
+  const w = new ByteWriter(64);
+  w.text(meta.application);
+  w.varint(meta.version);
+  w.varint(meta.faults);
+  w.varint(meta.malformed);
+  w.varint(meta.blockTimeMs);
+  return w.copy();
+}
+
+/** Throws CodecError. */
+export function decodeMeta(bytes: Uint8Array): MetaSection {
+  const r = new ByteReader(bytes);
+  const meta = {
+    application: r.text(),
+    version: r.varint(),
+    faults: r.varint(),
+    malformed: r.varint(),
+    blockTimeMs: r.varint(),
+  };
+  r.end();
+  return meta;
+}
