@@ -103,7 +103,7 @@ const STEPS = {
     title: 'compiling',
     key: () => hashInputs([...ROOT_CONFIG, 'packages', 'apps/node']),
     present: () => WORKSPACES.slice(0, 3).every((dir) => existsSync(join(ROOT, dir, 'dist/tsconfig.tsbuildinfo'))),
-    make: async () => void (await must('tsc -b', bin('tsc'), ['-b'])),
+    make: async () => void (await must('tsc -b', bin('tsc'), ['-b', ...WORKSPACES.slice(0, 3)])),
   },
   console: {
     title: 'building the console',

@@ -3,7 +3,7 @@
  * no randomness, no timers, no I/O.
  */
 declare class TextEncoder {
-  encode(input?: string): Uint8Array<ArrayBuffer>;
+  encode(input?: string): Uint8Array;
   encodeInto(source: string, destination: Uint8Array): { read: number; written: number };
 }
 

@@ -1,0 +1,95 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { fromExitCode, fromPlaywright, fromSimulator, fromVitest } from './reports.mjs';
+
+const OK = { code: 0, output: '', stdout: '' };
+const BAD = { code: 1, output: 'it broke', stdout: '' };
+
+let dir = '';
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'chronon-reports-'));
+});
+afterEach(() => rmSync(dir, { recursive: true }));
+
+function file(name: string, value: unknown): string {
+  const path = join(dir, name);
+  writeFileSync(path, JSON.stringify(value));
+  return path;
+}
+
+const counts = ({ passed, failed, skips }: { passed: number; failed: number; skips: unknown[] }) => [
+  passed,
+  failed,
+  skips.length,
+];
+
+describe('vitest', () => {
+  const entry = (title: string, status: string) => ({
+    ancestorTitles: ['log'],
+    title,
+    status,
+    failureMessages: ['why'],
+  });
+  const report = (...assertionResults: unknown[]) =>
+    file('vitest.json', { testResults: [{ name: 'a.test.ts', status: 'passed', message: '', assertionResults }] });
+
+  test('counts, and takes the reason of a skip from the notes', () => {
+    const path = report(entry('reads', 'passed'), entry('vectors', 'skipped'), entry('writes', 'failed'));
+    const notes = file('notes.json', { 'log > vectors': 'no ../shared' });
+    const outcome = fromVitest(path, notes, BAD);
+    expect(counts(outcome)).toEqual([1, 1, 1]);
+    expect(outcome.skips).toEqual([{ name: 'log > vectors', reason: 'no ../shared' }]);
+  });
+
+  test('a file that cannot be loaded is a failure', () => {
+    const path = file('vitest.json', {
+      testResults: [{ name: 'a.test.ts', status: 'failed', message: 'no such module', assertionResults: [] }],
+    });
+    expect(counts(fromVitest(path, 'none', BAD))).toEqual([0, 1, 0]);
+  });
+
+  test('no report, no test, or a bad exit code is a failure', () => {
+    expect(counts(fromVitest(join(dir, 'none'), 'none', OK))).toEqual([0, 1, 0]);
+    expect(counts(fromVitest(report(entry('vectors', 'skipped')), 'none', OK))).toEqual([0, 1, 1]);
+    expect(counts(fromVitest(report(entry('reads', 'passed')), 'none', BAD))).toEqual([1, 1, 0]);
+  });
+});
+
+test('playwright: nested suites, reasons of skips, and flaky is failed', () => {
+  const spec = (title: string, status: string, annotations: unknown[] = []) => ({
+    title,
+    tests: [{ status, annotations, results: [{ errors: [{ message: 'red' }] }] }],
+  });
+  const path = file('playwright.json', {
+    errors: [],
+    suites: [
+      {
+        title: 'chaos.spec.ts',
+        specs: [spec('heals', 'expected'), spec('cuts', 'flaky')],
+        suites: [
+          { title: 'phone', specs: [spec('fits', 'skipped', [{ type: 'skip', description: 'no touch' }])], suites: [] },
+        ],
+      },
+    ],
+  });
+  const outcome = fromPlaywright(path, BAD);
+  expect(counts(outcome)).toEqual([1, 1, 1]);
+  expect(outcome.skips[0]).toEqual({ name: 'chaos.spec.ts > phone > fits', reason: 'no touch' });
+});
+
+test('the simulator: each seed is a test', () => {
+  const run = (report: unknown, code = 0) =>
+    fromSimulator({ code, output: '', stdout: `seed 1 ...\n${JSON.stringify(report)}\n` });
+  expect(counts(run({ seeds: 200, failures: [] }))).toEqual([200, 0, 0]);
+  expect(counts(run({ seeds: 200, failures: [{ seed: 7 }] }, 1))).toEqual([199, 1, 0]);
+  expect(counts(run({ seeds: 0, failures: [] }))).toEqual([0, 1, 0]);
+  expect(counts(run({ seeds: 200, failures: [] }, 1))).toEqual([200, 1, 0]);
+  expect(counts(fromSimulator(BAD))).toEqual([0, 1, 0]);
+});
+
+test('a check is one test', () => {
+  expect(counts(fromExitCode(OK))).toEqual([1, 0, 0]);
+  expect(counts(fromExitCode(BAD))).toEqual([0, 1, 0]);
+});
