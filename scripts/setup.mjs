@@ -93,7 +93,8 @@ const STEPS = {
     async make() {
       const { code, output } = await run(process.execPath, ['packages/native/scripts/build.mjs'], { cwd: ROOT });
       if (code === 0 && existsSync(ADDON)) return;
-      const why = output.trim().split('\n').at(-1) || `exit code ${code}`;
+      const lines = output.trim().split('\n');
+      const why = lines.find((line) => /error|cannot|no /i.test(line)) ?? (lines.at(-1) || `exit code ${code}`);
       if (process.env.CHRONON_REQUIRE_NATIVE === '1')
         throw new SetUpError(`the native addon did not build:\n${output}`);
       return `no native addon (${why}): going on with the synchronous disk and the portable codec`;
