@@ -43,7 +43,7 @@ const SUITES = [
     run: async () => fromExitCode(await command(bin('oxlint'), ['--type-aware', '--deny-warnings'])),
   },
   { name: 'types', needs: [], run: async () => fromExitCode(await command(bin('tsc'), ['-b'])) },
-  { name: 'unit', needs: ['native', 'build'], run: () => vitest('unit') },
+  { name: 'unit', needs: ['native'], run: () => vitest('unit') },
   {
     name: 'simulator',
     needs: ['build'],
