@@ -1,0 +1,11 @@
+// chronon_native: one Node-API 8 binary for every Node from 20 on. No globals: all state hangs off the environment.
+#include "napi_util.h"
+
+namespace chronon {
+void InitDevice(napi_env env, napi_value exports);
+}
+
+NAPI_MODULE_INIT() {
+  chronon::InitDevice(env, exports);
+  return exports;
+}

@@ -1,0 +1,61 @@
+// Page-aligned memory for O_DIRECT, handed out in runs of 4 KiB pages.
+//
+// Invariants: a run belongs to at most one request; the memory outlives every request (a ring that cannot be drained leaks
+// it on purpose); MADV_DONTFORK keeps a fork from moving a page that a device is still writing to.
+#pragma once
+#include <sys/mman.h>
+
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+namespace chronon {
+
+class Arena {
+ public:
+  static constexpr uint32_t kPageBytes = 4096;
+
+  bool Open(size_t bytes) {
+    pages_ = static_cast<uint32_t>(bytes / kPageBytes);
+    bytes_ = static_cast<size_t>(pages_) * kPageBytes;
+    void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return false;
+    memory_ = static_cast<uint8_t*>(memory);
+    madvise(memory_, bytes_, MADV_DONTFORK);
+    used_.assign(pages_, 0);
+    return true;
+  }
+
+  void Close() {
+    if (memory_ != nullptr) munmap(memory_, bytes_);
+    memory_ = nullptr;
+  }
+
+  // First page of a free run, or -1. First fit from the bottom: the low pages stay warm in the cache.
+  int32_t Take(uint32_t count) {
+    uint32_t run = 0;
+    for (uint32_t page = 0; page < pages_; page++) {
+      run = used_[page] ? 0 : run + 1;
+      if (run == count) {
+        const uint32_t first = page + 1 - count;
+        memset(&used_[first], 1, count);
+        return static_cast<int32_t>(first);
+      }
+    }
+    return -1;
+  }
+
+  void Give(uint32_t first, uint32_t count) { memset(&used_[first], 0, count); }
+
+  uint8_t* At(uint32_t page) const { return memory_ + static_cast<size_t>(page) * kPageBytes; }
+  uint8_t* memory() const { return memory_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  uint8_t* memory_ = nullptr;
+  size_t bytes_ = 0;
+  uint32_t pages_ = 0;
+  std::vector<uint8_t> used_;
+};
+
+}  // namespace chronon

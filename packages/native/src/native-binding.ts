@@ -1,0 +1,64 @@
+/**
+ * Loads the C++ addon, or says in one sentence why there is none. Nothing else in this package touches the .node file.
+ */
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+/** One io_uring with its own aligned pages (cpp/device.cc). Tokens and results: negative is -errno. */
+export interface NativeRing {
+  /** (token, result) pairs of the last wake. */
+  readonly results: Int32Array;
+  /** Called with the number of pairs, once a wake. */
+  onWake: (count: number) => void;
+  write(fd: number, offset: number, bytes: Uint8Array, from: number, length: number, durable: boolean): number;
+  read(fd: number, offset: number, length: number): number;
+  sync(fd: number): number;
+  submit(): number;
+  /** Copies a finished read without its first `skip` bytes to into[at..] and frees its pages; returns the bytes copied. */
+  take(token: number, into: Uint8Array, at: number, skip: number): number;
+  /** Waits for what is in flight; its results are dropped. */
+  close(): void;
+  state(): { inFlight: number; continued: number; registered: boolean; setupFlags: number };
+  /** Test shim: the next write reaches the kernel cut to `bytes`. */
+  shortenNextWrite(bytes: number): void;
+}
+
+export interface NativeBinding {
+  Ring: new (requests: number, arenaBytes: number, options: number) => NativeRing;
+  /** 0, or throws an Error with `errno`: one durable block write, one read and one fdatasync through a ring of its own. */
+  probeWrite(fd: number): number;
+  /** Exclusive, without waiting: 0 or -errno. */
+  flock(fd: number): number;
+}
+
+export type NativeLoad =
+  | { readonly binding: NativeBinding; readonly reason: null }
+  | { readonly binding: null; readonly reason: string };
+
+let loaded: NativeLoad | null = null;
+
+/**
+ * The addon of this package, loaded once a thread. CHRONON_NATIVE_PATH names another binary (the AddressSanitizer build);
+ * CHRONON_NATIVE=off does without.
+ */
+export function loadNative(): NativeLoad {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): NativeLoad {
+  if (process.env['CHRONON_NATIVE'] === 'off')
+    return { binding: null, reason: 'the native addon is switched off (CHRONON_NATIVE=off)' };
+  const path =
+    process.env['CHRONON_NATIVE_PATH'] ?? fileURLToPath(new URL('../build/chronon_native.node', import.meta.url));
+  if (!existsSync(path)) return { binding: null, reason: `the native addon was not built (${path} is missing)` };
+  try {
+    return { binding: createRequire(import.meta.url)(path) as NativeBinding, reason: null };
+  } catch (cause) {
+    return {
+      binding: null,
+      reason: `the native addon does not load: ${cause instanceof Error ? cause.message : String(cause)}`,
+    };
+  }
+}

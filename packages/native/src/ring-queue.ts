@@ -1,0 +1,155 @@
+/**
+ * RingQueue: hands requests to one native ring and their results back, in as few system calls as a turn allows.
+ *
+ * Submission: a request that finds the ring idle goes to the kernel at once (a lone write never waits); one that is made
+ * inside a completion goes with all others of that wake in one call at its end; the rest are batched to the end of the turn.
+ *
+ * Invariants: `done` is called exactly once, never from inside the call that got it; requests that find no free pages wait in
+ * the order of their arrival, and nothing overtakes them; after a failed submission every request fails.
+ */
+import { constants as osConstants } from 'node:os';
+import type { NativeRing } from './native-binding.ts';
+
+const AGAIN = -osConstants.errno.EAGAIN;
+const CANCELED = -osConstants.errno.ECANCELED;
+
+/** Gets the bytes moved (0 for a sync) or -errno; `token` is for {@link RingQueue.take}. */
+export type RingDone = (result: number, token: number) => void;
+
+interface Waiting {
+  readonly start: () => number;
+  readonly done: RingDone;
+}
+
+export class RingQueue {
+  readonly #ring: NativeRing;
+  /** By token. */
+  readonly #running: (RingDone | undefined)[] = [];
+  #runningCount = 0;
+  #waiting: Waiting[] = [];
+  #flushScheduled = false;
+  #waking = false;
+  #closed = false;
+  /** -errno of the submission that failed. */
+  #fatal = 0;
+
+  constructor(ring: NativeRing) {
+    this.#ring = ring;
+    ring.onWake = (count) => this.#onWake(count);
+  }
+
+  /** Writes bytes[from, from + length): whole blocks, no more than the ring has pages. */
+  write(
+    fd: number,
+    offset: number,
+    bytes: Uint8Array,
+    from: number,
+    length: number,
+    durable: boolean,
+    done: RingDone,
+  ): void {
+    this.#start(() => this.#ring.write(fd, offset, bytes, from, length, durable), done);
+  }
+
+  /** Reads whole blocks; `done` must {@link take} them when its result is not negative. */
+  read(fd: number, offset: number, length: number, done: RingDone): void {
+    this.#start(() => this.#ring.read(fd, offset, length), done);
+  }
+
+  sync(fd: number, done: RingDone): void {
+    this.#start(() => this.#ring.sync(fd), done);
+  }
+
+  /** Copies a finished read; returns how many bytes. */
+  take(token: number, into: Uint8Array, at: number, skip: number): number {
+    return this.#ring.take(token, into, at, skip);
+  }
+
+  /** Waits for the kernel to let go of every page; requests still running end with ECANCELED. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#ring.close();
+    this.#failAll(CANCELED);
+  }
+
+  #start(start: () => number, done: RingDone): void {
+    if (this.#closed || this.#fatal !== 0) {
+      queueMicrotask(() => done(this.#closed ? CANCELED : this.#fatal, -1));
+      return;
+    }
+    if (this.#waiting.length > 0 || !this.#tryStart(start, done)) this.#waiting.push({ start, done });
+  }
+
+  /** False when the ring has no room. */
+  #tryStart(start: () => number, done: RingDone): boolean {
+    const token = start();
+    if (token === AGAIN) return false;
+    if (token < 0) {
+      queueMicrotask(() => done(token, -1));
+      return true;
+    }
+    this.#running[token] = done;
+    this.#runningCount++;
+    if (this.#waking) return true;
+    if (this.#runningCount === 1) this.#submit();
+    else if (!this.#flushScheduled) {
+      this.#flushScheduled = true;
+      queueMicrotask(() => {
+        this.#flushScheduled = false;
+        this.#submit();
+      });
+    }
+    return true;
+  }
+
+  #submit(): void {
+    if (this.#closed || this.#fatal !== 0) return;
+    const result = this.#ring.submit();
+    if (result === 0) return;
+    this.#fatal = result;
+    this.#failAll(result);
+  }
+
+  #failAll(result: number): void {
+    const ended = [...this.#running.filter((done) => done !== undefined), ...this.#waiting.map(({ done }) => done)];
+    this.#running.length = 0;
+    this.#runningCount = 0;
+    this.#waiting = [];
+    queueMicrotask(() => {
+      for (const done of ended) call(done, result, -1);
+    });
+  }
+
+  #onWake(count: number): void {
+    // Two passes: a token may be reused by a request that the first callback makes.
+    const ended: (RingDone | undefined)[] = [];
+    const results = this.#ring.results.slice(0, 2 * count);
+    for (let i = 0; i < count; i++) {
+      const token = results[2 * i]!;
+      ended.push(this.#running[token]);
+      this.#running[token] = undefined;
+    }
+    this.#runningCount -= count;
+    this.#waking = true;
+    for (let i = 0; i < count; i++) {
+      const done = ended[i];
+      if (done !== undefined) call(done, results[2 * i + 1]!, results[2 * i]!);
+    }
+    this.#waking = false;
+    while (this.#waiting.length > 0 && this.#tryStart(this.#waiting[0]!.start, this.#waiting[0]!.done))
+      this.#waiting.shift();
+    this.#submit();
+  }
+}
+
+/** A callback that throws must not keep the others from being called. */
+function call(done: RingDone, result: number, token: number): void {
+  try {
+    done(result, token);
+  } catch (cause) {
+    queueMicrotask(() => {
+      throw cause;
+    });
+  }
+}
