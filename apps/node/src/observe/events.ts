@@ -1,0 +1,84 @@
+/**
+ * EventRing: the last events of this process, numbered; what the live subscription and the log lines are made of.
+ *
+ * Invariants: seq rises by one; at most `capacity` events are held; a reader that fell behind learns how many it missed.
+ */
+import type { ReplicaEvent } from '@chronon/core/replica-contract';
+import type { ApiEvent } from '../api/schema.ts';
+
+export const EVENTS_MAX = 4096;
+
+export class EventRing {
+  /** Seq of the newest event; 0 before the first. */
+  last = 0;
+  private readonly events: ApiEvent[] = [];
+  private readonly replica: number;
+  private readonly wallMs: () => number;
+  private readonly capacity: number;
+
+  constructor(replica: number, wallMs: () => number, capacity: number = EVENTS_MAX) {
+    this.replica = replica;
+    this.wallMs = wallMs;
+    this.capacity = capacity;
+  }
+
+  add(kind: string, text: string): ApiEvent {
+    const event: ApiEvent = { seq: ++this.last, atMs: this.wallMs(), replica: this.replica, kind, text };
+    this.events[(event.seq - 1) % this.capacity] = event;
+    return event;
+  }
+
+  /** Up to `max` events after `seq`, oldest first, and how many after `seq` are lost for good. */
+  after(seq: number, max: number): { readonly events: ApiEvent[]; readonly dropped: number } {
+    const oldest = Math.max(1, this.last - this.capacity + 1);
+    const from = Math.max(seq + 1, oldest, this.last - max + 1);
+    const events: ApiEvent[] = [];
+    for (let n = from; n <= this.last; n++) events.push(this.events[(n - 1) % this.capacity]!);
+    return { events, dropped: Math.max(0, from - seq - 1) };
+  }
+}
+
+/** An event of the replica in words. */
+export function eventText(event: ReplicaEvent): string {
+  switch (event.kind) {
+    case 'status':
+      return `status ${event.status} in view ${event.view}`;
+    case 'view':
+      return `view ${event.view}, primary r${event.primary}`;
+    case 'suspect':
+      return `suspects the primary of view ${event.view}: ${event.why}`;
+    case 'abdicate':
+      return `steps down from view ${event.view}: ${event.why}`;
+    case 'truncate':
+      return `drops ${event.from}..${event.to}, which are not in the log of the new view`;
+    case 'repair':
+      return `repaired ${event.from}..${event.to}`;
+    case 'snapshot':
+      return `snapshot at ${event.index}`;
+    case 'restart':
+      return `restarted from snapshot ${event.snapshot < 0 ? 'none' : event.snapshot}, log through ${event.end < 0 ? 'none' : event.end}`;
+    case 'diverged':
+      return `execution digest at ${event.index} differs from that of r${event.peer}`;
+    case 'effect':
+      return `effect ${event.id.slice(0, 8)} ${event.state}`;
+    case 'space':
+      return event.full ? 'no space for the log: read-only' : 'space for the log again';
+  }
+}
+
+/** Level of an event in the process log; null: too frequent to be logged. */
+export function eventLevel(event: ReplicaEvent): 'info' | 'warn' | 'error' | null {
+  switch (event.kind) {
+    case 'effect':
+      return event.state === 'dead' ? 'warn' : null;
+    case 'suspect':
+    case 'abdicate':
+    case 'space':
+    case 'truncate':
+      return 'warn';
+    case 'diverged':
+      return 'error';
+    default:
+      return 'info';
+  }
+}
