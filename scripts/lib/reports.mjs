@@ -79,15 +79,23 @@ export function fromPlaywright(reportPath, result) {
   return ended(outcome, result, 'playwright');
 }
 
-/** `chronon simulate --json`: the last line that is an object. Each seed is a test. */
+/**
+ * `chronon simulate --json`: one object. Each seed is a test: it fails by a violation or by proving too little (`tooFewCommands`). A statistic that
+ * was above zero in too few seeds (`tooRare`) is a failure of its own.
+ */
 export function fromSimulator(result) {
   const report = lastObject(result.stdout);
   if (report === null) return broken('the simulator printed no JSON', result);
-  const failures = report.failures ?? report.failed ?? [];
-  const failed = Array.isArray(failures) ? failures.length : Number(failures);
-  const seeds = Array.isArray(report.seeds) ? report.seeds.length : Number(report.seeds ?? 0);
-  const texts = Array.isArray(failures) ? failures.map((failure) => JSON.stringify(failure)) : [];
-  return ended({ passed: Math.max(0, seeds - failed), failed, skips: [], failures: texts }, result, 'the simulator');
+  const { seeds, failures, tooFewCommands = [], tooRare = [] } = report;
+  const poor = tooFewCommands.map((seed) => `seed ${seed}: too few acknowledged commands to prove anything`);
+  const rare = tooRare.map((name) => `${name} was above zero in fewer than half of the seeds`);
+  const outcome = {
+    passed: seeds - failures.length - poor.length,
+    failed: failures.length + poor.length + rare.length,
+    skips: [],
+    failures: [...failures.map((failure) => JSON.stringify(failure)), ...poor, ...rare],
+  };
+  return ended(outcome, result, 'the simulator');
 }
 
 function lastObject(text) {

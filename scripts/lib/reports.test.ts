@@ -84,6 +84,9 @@ test('the simulator: each seed is a test', () => {
     fromSimulator({ code, output: '', stdout: `seed 1 ...\n${JSON.stringify(report)}\n` });
   expect(counts(run({ seeds: 200, failures: [] }))).toEqual([200, 0, 0]);
   expect(counts(run({ seeds: 200, failures: [{ seed: 7 }] }, 1))).toEqual([199, 1, 0]);
+  expect(counts(run({ seeds: 200, failures: [], tooFewCommands: [3], tooRare: ['viewChanges'] }, 1))).toEqual([
+    199, 2, 0,
+  ]);
   expect(counts(run({ seeds: 0, failures: [] }))).toEqual([0, 1, 0]);
   expect(counts(run({ seeds: 200, failures: [] }, 1))).toEqual([200, 1, 0]);
   expect(counts(fromSimulator(BAD))).toEqual([0, 1, 0]);
