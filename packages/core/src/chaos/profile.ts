@@ -58,6 +58,8 @@ export interface Profile {
   readonly pipelineMax: number;
   readonly batchCountMax: number;
   readonly snapshotEvery: number;
+  readonly cacheBytes: number;
+  readonly tickMs: number;
 }
 
 const MS = 1000;
@@ -88,6 +90,8 @@ export function drawProfile(prng: Prng, replicas: number | null): Profile {
     pipelineMax: prng.pick([16, 64, 64]),
     batchCountMax: prng.pick([4, 16, 64]),
     snapshotEvery: prng.pick([20, 50, 50, 100]),
+    cacheBytes: prng.pick([8 * 1024, 64 * 1024, 1024 * 1024]),
+    tickMs: 10,
   };
 }
 

@@ -1,0 +1,204 @@
+/**
+ * CanonicalLog: what the cluster has committed, kept outside the replicas: entry after entry, once and for ever, with what each command must have come
+ * to by the naive model.
+ *
+ * Invariants: it only grows; each entry was on the medium of a quorum when it was added; what the model says of an index never changes.
+ */
+import type { Model, ModelResult } from '../apps/models/model.ts';
+import { BankModel } from '../apps/models/bank-model.ts';
+import { FRAME_HEADER_BYTES } from '../engine/constants.ts';
+import type { FrameCodec } from '../engine/frame-codec.ts';
+import { envelope, frame, KIND, writeU32 } from '../engine/frame.ts';
+import { toHex } from '../engine/hash.ts';
+import { decodeValue, encodeValue } from '../kernel/values.ts';
+import { REPLY } from '../reply.ts';
+import type { DurableFrame } from './durable-log.ts';
+import { mustHold } from './violation.ts';
+
+export interface CanonicalEntry {
+  readonly index: number;
+  readonly view: number;
+  readonly hash: Uint8Array;
+  readonly kind: number;
+  readonly session: number;
+  readonly request: number;
+  /** True for a command that the session table lets through: the application sees it. */
+  readonly executed: boolean;
+}
+
+/** What a number of a session came to. */
+export interface Settled {
+  readonly index: number;
+  readonly status: number;
+  /** Encoded result or rejection. */
+  readonly body: Uint8Array;
+}
+
+interface HistoryPoint {
+  readonly index: number;
+  readonly value: Uint8Array;
+}
+
+const DEPOSIT = 1;
+const TRANSFER = 3;
+const QUERY_BALANCE = 1;
+const QUERY_TOTAL = 3;
+
+export class CanonicalLog {
+  readonly entries: CanonicalEntry[] = [];
+  /** Keys of the effects that committed transfers emitted, with the index of each. */
+  readonly effects = new Map<string, number>();
+  private readonly model: Model = new BankModel();
+  private readonly codec: FrameCodec;
+  private readonly clusterId: Uint8Array;
+  /** Next number of each session. */
+  private readonly sessions = new Map<number, number>();
+  private readonly settled = new Map<string, Settled>();
+  private readonly balances = new Map<string, HistoryPoint[]>();
+  private readonly totals: HistoryPoint[] = [];
+  private timeLow = 0;
+  private timeHigh = 0;
+  /** Entries that repeat a number already settled. */
+  duplicates = 0;
+
+  constructor(codec: FrameCodec, clusterId: Uint8Array) {
+    this.codec = codec;
+    this.clusterId = clusterId;
+  }
+
+  /** Index of the last entry, -1 for none. */
+  get last(): number {
+    return this.entries.length - 1;
+  }
+
+  /** Adds the entry behind the last; what must hold along the log is checked here. */
+  append(found: DurableFrame): void {
+    const { bytes, index, view, hash } = found;
+    const previous = this.entries[index - 1];
+    mustHold(index === this.entries.length, 'log', 'commit-without-gaps', () => `entry ${index} follows ${this.last}`);
+    mustHold(
+      previous === undefined || toHex(frame.prevHash(bytes, 0)) === toHex(previous.hash),
+      'log',
+      'parents-chain',
+      () => `committed entry ${index} does not chain to committed entry ${index - 1}`,
+    );
+    mustHold(previous === undefined || previous.view <= view, 'log', 'views-never-decrease', () => {
+      return `committed entry ${index} has view ${view}, the one before it ${previous?.view}`;
+    });
+    this.checkTime(bytes, index);
+    this.entries.push(this.execute(found));
+  }
+
+  /** What the number came to, or undefined while nothing committed says. */
+  outcome(session: number, request: number): Settled | undefined {
+    return this.settled.get(`${session}/${request}`);
+  }
+
+  /** The bytes a query must be answered with in the state after `index`; null: rejected. */
+  answerAt(query: number, input: unknown, index: number): Uint8Array | null {
+    if (query === QUERY_TOTAL) return pointAt(this.totals, index) ?? encodeValue({ accounts: 0, cents: 0 });
+    const points = this.balances.get(String(input));
+    return points === undefined ? null : pointAt(points, index);
+  }
+
+  /** The answer in the present state of the model, by the model itself. */
+  answerNow(query: number, input: unknown): ModelResult {
+    return this.model.query(query, input);
+  }
+
+  private checkTime(bytes: Uint8Array, index: number): void {
+    const low = frame.timeLow(bytes, 0);
+    const high = frame.timeHigh(bytes, 0);
+    const grows = high > this.timeHigh || (high === this.timeHigh && low > this.timeLow);
+    mustHold(index === 0 || grows, 'log', 'block-times-grow', () => {
+      return `block time of committed entry ${index} (${high}:${low}) is not above that of ${index - 1} (${this.timeHigh}:${this.timeLow})`;
+    });
+    this.timeLow = low;
+    this.timeHigh = high;
+  }
+
+  private execute(found: DurableFrame): CanonicalEntry {
+    const { bytes, index, view, hash } = found;
+    const kind = envelope.kind(bytes, FRAME_HEADER_BYTES);
+    const session = envelope.client(bytes, FRAME_HEADER_BYTES);
+    const request = envelope.request(bytes, FRAME_HEADER_BYTES);
+    let executed = false;
+    if (kind === KIND.register) {
+      this.sessions.set(index, 1);
+    } else if (kind === KIND.command || kind === KIND.cancel) {
+      const next = this.sessions.get(session);
+      if (next === request) {
+        this.sessions.set(session, request + 1);
+        executed = kind === KIND.command;
+        const settled = executed ? this.command(bytes, index, hash) : { index, status: REPLY.cancelled, body: NOTHING };
+        this.settled.set(`${session}/${request}`, settled);
+      } else if (next !== undefined && request < next) {
+        this.duplicates++;
+      }
+    }
+    return { index, view, hash, kind, session, request, executed };
+  }
+
+  private command(bytes: Uint8Array, index: number, hash: Uint8Array): Settled {
+    const command = envelope.command(bytes, FRAME_HEADER_BYTES);
+    const body = envelope.body(bytes, FRAME_HEADER_BYTES, frame.payloadSize(bytes, 0));
+    const input = decodeValue(body) as Record<string, unknown>;
+    const result = this.model.step(command, input, index);
+    if (result.status === REPLY.ok) {
+      for (const field of ['account', 'from', 'to'])
+        if (input[field] !== undefined) this.noteBalance(String(input[field]), index);
+      const total = this.model.query(QUERY_TOTAL, null);
+      // A transfer must move money, not make it.
+      const before = this.totals.at(-1);
+      const after = encodeValue(total.value);
+      mustHold(
+        command !== TRANSFER || centsOf(before?.value) === centsOf(after),
+        'client',
+        'money-is-conserved',
+        () => {
+          return `the model's total changed in transfer ${index}`;
+        },
+      );
+      if (command >= DEPOSIT) this.totals.push({ index, value: after });
+      if (command === TRANSFER) this.effects.set(this.effectKey(hash, 0), index);
+    }
+    return { index, status: result.status, body: encodeValue(result.value) };
+  }
+
+  private noteBalance(account: string, index: number): void {
+    let points = this.balances.get(account);
+    if (points === undefined) {
+      points = [];
+      this.balances.set(account, points);
+    }
+    points.push({ index, value: encodeValue(this.model.query(QUERY_BALANCE, account).value) });
+  }
+
+  private effectKey(hash: Uint8Array, sub: number): string {
+    const from = new Uint8Array(36);
+    from.set(this.clusterId, 0);
+    from.set(hash, 16);
+    writeU32(from, 32, sub);
+    const id = new Uint8Array(16);
+    this.codec.hash(from, 0, from.length, id, 0);
+    return toHex(id);
+  }
+}
+
+const NOTHING = new Uint8Array(0);
+
+/** The value in force after `index`, or null when there was none yet. */
+function pointAt(points: readonly HistoryPoint[], index: number): Uint8Array | null {
+  let low = 0;
+  let high = points.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (points[middle]!.index <= index) low = middle + 1;
+    else high = middle;
+  }
+  return low === 0 ? null : points[low - 1]!.value;
+}
+
+function centsOf(total: Uint8Array | undefined): number {
+  return total === undefined ? 0 : (decodeValue(total) as { cents: number }).cents;
+}

@@ -1,0 +1,65 @@
+/** Checks: every invariant of a simulation, called at the moments that matter. */
+import type { FrameCodec } from '../engine/frame-codec.ts';
+import type { EffectCall } from '../replica-contract.ts';
+import type { Message } from '../vsr/messages.ts';
+import { CanonicalLog } from './canonical.ts';
+import { DurableLog } from './durable-log.ts';
+import { ClientInvariants } from './invariants/client.ts';
+import { EffectInvariants } from './invariants/effect.ts';
+import { LogInvariants } from './invariants/log.ts';
+import { StateInvariants } from './invariants/state.ts';
+import { ViewInvariants } from './invariants/view.ts';
+import type { Observed } from './observation.ts';
+import type { SimStorage } from './sim-storage.ts';
+
+export class Checks {
+  readonly canonical: CanonicalLog;
+  readonly log: LogInvariants;
+  readonly view: ViewInvariants;
+  readonly state: StateInvariants;
+  readonly client: ClientInvariants;
+  readonly effect: EffectInvariants;
+
+  constructor(codec: FrameCodec, clusterId: Uint8Array, storages: readonly SimStorage[]) {
+    this.canonical = new CanonicalLog(codec, clusterId);
+    const logs = storages.map(
+      (storage) =>
+        new DurableLog(storage, codec, (found) => {
+          this.log.frameSeen(found.index, found.view, found.hash, `on the medium of r${storage.id}`);
+        }),
+    );
+    this.log = new LogInvariants(this.canonical, logs);
+    this.view = new ViewInvariants(logs);
+    this.state = new StateInvariants(this.canonical);
+    this.client = new ClientInvariants(this.canonical);
+    this.effect = new EffectInvariants(this.canonical);
+  }
+
+  /** After each step of a replica. */
+  step(replica: Observed): void {
+    const seen = replica.observe();
+    this.log.step(replica, seen);
+    this.view.step(replica, seen);
+    this.state.step(replica, seen);
+    this.effect.step(replica, seen);
+  }
+
+  sends(replica: Observed, message: Message): void {
+    if (message.type === 'prepare') this.log.batchSeen(message.batch, `in a Prepare of r${replica.id}`);
+    this.view.sends(replica, message);
+  }
+
+  startsEffect(replica: Observed, effect: EffectCall): void {
+    this.effect.starts(replica, effect);
+  }
+
+  /** When the cluster has come to rest. */
+  atRest(replicas: readonly Observed[], firstKept: (replica: Observed) => number): void {
+    for (const replica of replicas) {
+      this.step(replica);
+      this.log.atRest(replica, firstKept(replica));
+    }
+    this.client.atRest();
+    this.effect.atRest();
+  }
+}

@@ -1,0 +1,171 @@
+/**
+ * The pure part of `chronon simulate`: runs seeds, adds up what happened, judges, and says how to replay a failure. Threads, files and the terminal are
+ * the caller's (apps/node/src/cli/simulate.ts).
+ */
+import type { FrameCodec } from '../engine/frame-codec.ts';
+import { SOUND } from '../policy.ts';
+import { shrink } from './shrink.ts';
+import { simulate, type SimulationOptions, type SimulationResult } from './simulator.ts';
+import { COMMANDS_ACKNOWLEDGED_MIN, REQUIRED_STATISTICS, STATISTICS, type Statistic } from './sometimes.ts';
+
+export interface SeedRequest {
+  readonly seed: number;
+  readonly replicas: number | null;
+  readonly mutation: string | null;
+  readonly without: readonly number[];
+}
+
+export interface SeedReport extends Omit<SimulationResult, 'schedule'> {
+  /** Fault events of the schedule. */
+  readonly faults: number;
+}
+
+export interface ShrinkReport {
+  readonly without: readonly number[];
+  readonly left: number;
+  readonly runs: number;
+}
+
+/** Runs that a shrink may take. */
+export const SHRINK_RUNS_MAX = 60;
+/** From so many seeds on, each required statistic must be above zero in half of them. */
+export const SEEDS_FOR_STATISTICS = 100;
+
+/** Runs one seed. The mutations are loaded only when one is asked for. */
+export async function runSeed(
+  request: SeedRequest,
+  codec: FrameCodec,
+  traceSink: ((line: string) => void) | null = null,
+): Promise<SeedReport> {
+  return reportOf(simulate(await optionsOf(request, codec, traceSink)));
+}
+
+/** Drops faults of a failing seed while it still fails in the same way. */
+export async function shrinkSeed(request: SeedRequest, codec: FrameCodec): Promise<ShrinkReport> {
+  const options = await optionsOf(request, codec, null);
+  const { without, left, runs } = shrink(options, simulate(options), SHRINK_RUNS_MAX);
+  return { without, left, runs };
+}
+
+/** Names that `--mutation` takes. */
+export async function mutationNames(): Promise<string[]> {
+  const { MUTATIONS } = await import('./mutations/index.ts');
+  return [...MUTATIONS.keys()];
+}
+
+/** The one command that replays a seed. */
+export function replayCommand(request: SeedRequest): string {
+  const parts = ['npx --no-install chronon simulate', `--seed ${request.seed}`];
+  if (request.replicas !== null) parts.push(`--replicas ${request.replicas}`);
+  if (request.mutation !== null) parts.push(`--mutation ${request.mutation}`);
+  if (request.without.length > 0) parts.push(`--without ${request.without.join(',')}`);
+  return parts.join(' ');
+}
+
+/** What many seeds came to. */
+export class Totals {
+  seeds = 0;
+  virtualMs = 0;
+  readonly sums = new Map<Statistic, number>();
+  /** In how many seeds each statistic was above zero. */
+  readonly seedsAbove = new Map<Statistic, number>();
+  readonly sometimes = new Map<string, number>();
+  readonly failures: SeedReport[] = [];
+  /** Seeds with too few acknowledged commands to prove anything. */
+  readonly poor: number[] = [];
+
+  add(report: SeedReport): void {
+    this.seeds++;
+    this.virtualMs += report.virtualMs;
+    for (const name of STATISTICS) {
+      const value = report.statistics[name];
+      this.sums.set(name, (this.sums.get(name) ?? 0) + value);
+      this.seedsAbove.set(name, (this.seedsAbove.get(name) ?? 0) + (value > 0 ? 1 : 0));
+    }
+    for (const [id, count] of Object.entries(report.sometimes))
+      this.sometimes.set(id, (this.sometimes.get(id) ?? 0) + count);
+    if (report.violation !== null) this.failures.push(report);
+    else if (report.statistics.commandsAcknowledged < COMMANDS_ACKNOWLEDGED_MIN) this.poor.push(report.seed);
+  }
+
+  /** Statistics that were above zero in too few seeds of a large run. */
+  get rare(): Statistic[] {
+    if (this.seeds < SEEDS_FOR_STATISTICS) return [];
+    return REQUIRED_STATISTICS.filter((name) => (this.seedsAbove.get(name) ?? 0) * 2 < this.seeds);
+  }
+
+  /** `mutated`: a run that is meant to fail is not judged by its statistics. */
+  passed(mutated: boolean): boolean {
+    return this.failures.length === 0 && (mutated || (this.poor.length === 0 && this.rare.length === 0));
+  }
+
+  toJson(request: Omit<SeedRequest, 'seed'>, realMs: number): Record<string, unknown> {
+    const sorted = [...this.failures].sort((a, b) => a.seed - b.seed);
+    return {
+      ok: this.passed(request.mutation !== null),
+      seeds: this.seeds,
+      mutation: request.mutation,
+      totals: Object.fromEntries(this.sums),
+      seedsAboveZero: Object.fromEntries(this.seedsAbove),
+      sometimes: Object.fromEntries([...this.sometimes].sort()),
+      tooRare: this.rare,
+      tooFewCommands: this.poor,
+      virtualMs: Math.round(this.virtualMs),
+      realMs: Math.round(realMs),
+      failures: sorted.map((report) => ({
+        seed: report.seed,
+        ...report.violation,
+        atMs: report.virtualMs,
+        replay: replayCommand({ ...request, seed: report.seed }),
+      })),
+    };
+  }
+
+  /** The same for a person. */
+  toText(request: Omit<SeedRequest, 'seed'>, realMs: number): string {
+    const lines: string[] = [];
+    const rate = realMs > 0 ? Math.round(this.virtualMs / realMs) : 0;
+    lines.push(`${this.seeds} seeds, ${seconds(this.virtualMs)} simulated in ${seconds(realMs)} (${rate} x real time)`);
+    for (const name of STATISTICS) {
+      lines.push(
+        `  ${name.padEnd(24)} ${String(this.sums.get(name) ?? 0).padStart(10)}   in ${this.seedsAbove.get(name) ?? 0} seeds`,
+      );
+    }
+    for (const [id, count] of [...this.sometimes].sort()) lines.push(`  sometimes ${id}: ${count}`);
+    for (const seed of this.poor)
+      lines.push(`seed ${seed}: fewer than ${COMMANDS_ACKNOWLEDGED_MIN} commands acknowledged`);
+    for (const name of this.rare) lines.push(`${name} was above zero in fewer than half of the seeds`);
+    for (const report of [...this.failures].sort((a, b) => a.seed - b.seed)) {
+      const { invariant, sentence } = report.violation!;
+      lines.push(
+        `seed ${report.seed}: ${invariant}: ${sentence}`,
+        `  replay: ${replayCommand({ ...request, seed: report.seed })}`,
+      );
+    }
+    lines.push(this.passed(request.mutation !== null) ? 'pass' : 'VIOLATION');
+    return lines.join('\n');
+  }
+}
+
+function reportOf(result: SimulationResult): SeedReport {
+  const { schedule, ...rest } = result;
+  return { ...rest, faults: schedule.length };
+}
+
+async function optionsOf(
+  request: SeedRequest,
+  codec: FrameCodec,
+  traceSink: ((line: string) => void) | null,
+): Promise<SimulationOptions> {
+  const { seed, replicas, mutation, without } = request;
+  const base = { seed, replicas, codec, traceSink, without: new Set(without) };
+  if (mutation === null) return { ...base, policy: SOUND };
+  const { MUTATIONS } = await import('./mutations/index.ts');
+  const policy = MUTATIONS.get(mutation);
+  if (policy === undefined) throw new RangeError(`no mutation is named ${mutation}`);
+  return { ...base, policy, forgiveHalts: true };
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`;
+}

@@ -1,0 +1,70 @@
+import { expect, test } from 'vitest';
+import { createWasmCodec } from '../engine/codec/wasm.ts';
+import { ENVELOPE_BYTES, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES } from '../engine/constants.ts';
+import { frameBytes, KIND, writeEnvelope, writeHeader, writeU64 } from '../engine/frame.ts';
+import { Prng } from '../prng.ts';
+import { DurableLog } from './durable-log.ts';
+import { SimStorage } from './sim-storage.ts';
+
+const codec = await createWasmCodec();
+
+/** A segment image with `count` frames from `base` on, all of `view`. */
+function segment(
+  base: number,
+  count: number,
+  view: number,
+): { bytes: Uint8Array; hashes: Uint8Array[]; ends: number[] } {
+  const size = frameBytes(ENVELOPE_BYTES);
+  const bytes = new Uint8Array(SEGMENT_HEADER_BYTES + count * size + 4096);
+  bytes.set([0x50, 0x4c, 0x4f, 0x47, 2, 0, 0, 0], 0);
+  writeU64(bytes, 8, base);
+  const chain = new Uint8Array(16);
+  const hashes: Uint8Array[] = [];
+  const ends: number[] = [];
+  for (let i = 0; i < count; i++) {
+    const at = SEGMENT_HEADER_BYTES + i * size;
+    writeHeader(bytes, at, ENVELOPE_BYTES, base + i, view, base + i, 0, 0);
+    writeEnvelope(bytes, at + FRAME_HEADER_BYTES, KIND.noop, 0, 0, 0, 0);
+    codec.seal(bytes, at, at + size, chain);
+    hashes.push(chain.slice());
+    ends.push(at + size);
+  }
+  return { bytes, hashes, ends };
+}
+
+test('only frames on the medium under a durable name are found', () => {
+  const storage = new SimStorage(1, new Prng(1));
+  const seen: number[] = [];
+  const log = new DurableLog(storage, codec, (found) => seen.push(found.index));
+  const image = segment(0, 5, 3);
+  const inode = storage.create('log/00000000000000000000.seg');
+  inode.write(0, image.bytes, false);
+  expect(log.hashesAt(2)).toEqual([]);
+  inode.barrier(inode.completed);
+  expect(log.hashesAt(2)).toEqual([]); // the name is not durable yet
+  storage.syncDirectory('log', storage.completed);
+  expect(log.hashesAt(2)).toEqual([image.hashes[2]]);
+  expect(log.has(4, image.hashes[4]!)).toBe(true);
+  expect(log.has(4, image.hashes[3]!)).toBe(false);
+  expect(log.hashesAt(5)).toEqual([]);
+  expect(log.frameOf(3, image.hashes[3]!)).toMatchObject({ index: 3, view: 3 });
+  expect(seen).toEqual([0, 1, 2, 3, 4]);
+});
+
+test('what lies behind a changed byte is read again', () => {
+  const storage = new SimStorage(1, new Prng(1));
+  const log = new DurableLog(storage, codec, () => {});
+  const before = segment(0, 5, 3);
+  const after = segment(0, 6, 4);
+  const inode = storage.create('log/00000000000000000000.seg');
+  inode.write(0, before.bytes, false);
+  inode.barrier(inode.completed);
+  storage.syncDirectory('log', storage.completed);
+  expect(log.has(4, before.hashes[4]!)).toBe(true);
+  inode.rot(before.ends[2]! + 20, 3);
+  expect(log.hashesAt(2)).toEqual([before.hashes[2]]);
+  expect(log.hashesAt(3)).toEqual([]);
+  inode.write(0, after.bytes, true);
+  expect(log.hashesAt(5)).toEqual([after.hashes[5]]);
+  expect(log.has(2, before.hashes[2]!)).toBe(false);
+});

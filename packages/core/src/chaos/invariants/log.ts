@@ -1,0 +1,124 @@
+/**
+ * Log invariants: no two frames with equal (view, index) differ; what is committed was durable on a quorum and is never contradicted; commit only grows
+ * within a process run; applied <= commit <= last.
+ */
+import { FRAME_HEADER_BYTES } from '../../engine/constants.ts';
+import type { FrameBatch } from '../../engine/frame-batch.ts';
+import { sameHash, toHex } from '../../engine/hash.ts';
+import type { CanonicalLog } from '../canonical.ts';
+import type { DurableFrame, DurableLog } from '../durable-log.ts';
+import type { Observation, Observed } from '../observation.ts';
+import { mustHold, Violation } from '../violation.ts';
+
+interface Progress {
+  run: number;
+  commit: number;
+  applied: number;
+}
+
+export class LogInvariants {
+  private readonly canonical: CanonicalLog;
+  private readonly logs: readonly DurableLog[];
+  private readonly quorum: number;
+  /** Chain hash of each frame ever seen, by index, then view. */
+  private readonly proposed: Map<number, Uint8Array>[] = [];
+  private readonly progress = new Map<number, Progress>();
+
+  constructor(canonical: CanonicalLog, logs: readonly DurableLog[]) {
+    this.canonical = canonical;
+    this.logs = logs;
+    this.quorum = Math.floor(logs.length / 2) + 1;
+  }
+
+  /** A frame was seen, on a medium or in a message. */
+  frameSeen(index: number, view: number, hash: Uint8Array, where: string): void {
+    const views = (this.proposed[index] ??= new Map<number, Uint8Array>());
+    const known = views.get(view);
+    if (known === undefined) views.set(view, hash.slice());
+    else if (!sameHash(known, hash)) {
+      throw new Violation(
+        'log',
+        'one-frame-a-view-and-index',
+        `${where} there is a frame of index ${index} and view ${view} with chain hash ${toHex(hash)}, elsewhere one with ${toHex(known)}`,
+      );
+    }
+  }
+
+  batchSeen(batch: FrameBatch, where: string): void {
+    for (let index = batch.first; index <= batch.last; index++) {
+      this.frameSeen(index, batch.viewOf(index), batch.hashOf(index), where);
+    }
+  }
+
+  /** Looked at after each step. Returns true when the canonical log grew. */
+  step(replica: Observed, seen: Observation): boolean {
+    const progress = this.progressOf(replica);
+    if (seen.commit === progress.commit && seen.applied === progress.applied) return false;
+    mustHold(seen.commit >= progress.commit, 'log', 'commit-only-grows', () => {
+      return `r${replica.id} went from commit ${progress.commit} back to ${seen.commit} while it ran`;
+    });
+    mustHold(seen.applied <= seen.commit, 'log', 'applied-is-committed', () => {
+      return `r${replica.id} has applied ${seen.applied} but knows only ${seen.commit} as committed`;
+    });
+    mustHold(seen.commit <= seen.last, 'log', 'committed-is-in-the-log', () => {
+      return `r${replica.id} says ${seen.commit} is committed, its log ends at ${seen.last}`;
+    });
+    progress.commit = seen.commit;
+    progress.applied = seen.applied;
+    const before = this.canonical.last;
+    for (let index = before + 1; index <= seen.commit; index++)
+      this.canonical.append(this.durableOnQuorum(replica, index));
+    return this.canonical.last > before;
+  }
+
+  /** A truncation a replica reports: from..to are dropped. */
+  truncated(replica: Observed, from: number): void {
+    const { commit } = this.progressOf(replica);
+    mustHold(from > commit, 'log', 'nothing-committed-is-truncated', () => {
+      return `r${replica.id} truncates from ${from}, it had committed ${commit}`;
+    });
+  }
+
+  /** At rest: every replica's medium holds every committed entry that its log should have. */
+  atRest(replica: Observed, firstKept: number): void {
+    const log = this.logs[replica.id - 1]!;
+    for (let index = firstKept; index <= this.canonical.last; index++) {
+      const entry = this.canonical.entries[index]!;
+      mustHold(log.has(index, entry.hash), 'log', 'the-log-is-the-canonical-one', () => {
+        const found = log.hashesAt(index).map(toHex).join(', ') || 'nothing';
+        return `r${replica.id} came to rest without committed entry ${index} (${toHex(entry.hash)}) on its medium; there is ${found}`;
+      });
+    }
+  }
+
+  /** The entry that became committed: on the medium of a quorum, with one chain hash. */
+  private durableOnQuorum(replica: Observed, index: number): DurableFrame {
+    const counts = new Map<string, number>();
+    for (const log of this.logs) {
+      for (const hash of new Set(log.hashesAt(index).map(toHex))) counts.set(hash, (counts.get(hash) ?? 0) + 1);
+    }
+    for (const [hash, count] of counts) {
+      if (count < this.quorum) continue;
+      for (const log of this.logs) {
+        const own = log.hashesAt(index).find((candidate) => toHex(candidate) === hash);
+        const found = own === undefined ? null : log.frameOf(index, own);
+        if (found !== null && found.bytes.length >= FRAME_HEADER_BYTES) return found;
+      }
+    }
+    const copies = [...counts].map(([hash, count]) => `${count} of ${hash.slice(0, 8)}`).join(', ') || 'none';
+    throw new Violation(
+      'durability',
+      'commit-implies-a-quorum-of-durable-copies',
+      `r${replica.id} says ${index} is committed; durable copies: ${copies}; a quorum is ${this.quorum}`,
+    );
+  }
+
+  private progressOf(replica: Observed): Progress {
+    let progress = this.progress.get(replica.id);
+    if (progress === undefined || progress.run !== replica.run) {
+      progress = { run: replica.run, commit: -1, applied: -1 };
+      this.progress.set(replica.id, progress);
+    }
+    return progress;
+  }
+}

@@ -1,0 +1,74 @@
+/**
+ * State invariants: equal applied index, equal execution digest, on every replica and after every restart; a command reaches the application
+ * exactly when the canonical log says so; snapshots of one index are equal byte for byte.
+ */
+import { toHex } from '../../engine/hash.ts';
+import type { CanonicalLog } from '../canonical.ts';
+import type { Observation, Observed } from '../observation.ts';
+import { mustHold } from '../violation.ts';
+
+interface Seen {
+  run: number;
+  applied: number;
+}
+
+export class StateInvariants {
+  private readonly canonical: CanonicalLog;
+  private readonly digests: (string | undefined)[] = [];
+  private readonly snapshots = new Map<string, { readonly digest: string; readonly by: number }>();
+  private readonly seen = new Map<number, Seen>();
+  /** Indexes that reached the application since the last look, by replica. */
+  private pending: { replica: Observed; index: number; session: number }[] = [];
+
+  constructor(canonical: CanonicalLog) {
+    this.canonical = canonical;
+  }
+
+  /** A command reached the application of a replica. */
+  executes(replica: Observed, index: number, session: number): void {
+    this.pending.push({ replica, index, session });
+  }
+
+  step(replica: Observed, seen: Observation): void {
+    if (this.pending.length > 0) this.checkExecuted();
+    const last = this.seen.get(replica.id);
+    if (seen.applied < 0 || (last !== undefined && last.run === replica.run && last.applied === seen.applied)) return;
+    this.seen.set(replica.id, { run: replica.run, applied: seen.applied });
+    const digest = toHex(seen.digest);
+    const known = this.digests[seen.applied];
+    if (known === undefined) this.digests[seen.applied] = digest;
+    else {
+      mustHold(known === digest, 'state', 'equal-applied-equal-digest', () => {
+        return `r${replica.id} has digest ${digest} at ${seen.applied}, elsewhere it was ${known}`;
+      });
+    }
+  }
+
+  /** A snapshot file as it is on one machine. */
+  snapshot(replica: Observed, name: string, digest: string): void {
+    const known = this.snapshots.get(name);
+    if (known === undefined) this.snapshots.set(name, { digest, by: replica.id });
+    else {
+      mustHold(known.digest === digest, 'state', 'snapshots-are-equal', () => {
+        return `snapshot ${name} of r${replica.id} differs from that of r${known.by}`;
+      });
+    }
+  }
+
+  private checkExecuted(): void {
+    const { pending } = this;
+    this.pending = [];
+    for (const { replica, index, session } of pending) {
+      const entry = this.canonical.entries[index];
+      mustHold(entry !== undefined, 'log', 'only-committed-entries-are-applied', () => {
+        return `r${replica.id} applied ${index}, committed is ${this.canonical.last}`;
+      });
+      mustHold(entry.executed && entry.session === session, 'state', 'a-command-is-applied-once', () => {
+        return (
+          `r${replica.id} gave entry ${index} (number ${entry.request} of session ${entry.session}) to the application, ` +
+          `but that number was settled by entry ${this.canonical.outcome(entry.session, entry.request)?.index ?? 'none'}`
+        );
+      });
+    }
+  }
+}

@@ -1,0 +1,117 @@
+/**
+ * View invariants: one process run acts as primary of a view, and it is the one whose turn it is; a replica never goes back behind a view it voted in or
+ * a log view it promised in; two votes of one replica for one view are equal; no PrepareOk for what is not durable.
+ */
+import { toHex } from '../../engine/hash.ts';
+import type { DurableLog } from '../durable-log.ts';
+import type { DoViewChange, Message, PrepareOk } from '../../vsr/messages.ts';
+import type { Observation, Observed } from '../observation.ts';
+import { mustHold } from '../violation.ts';
+
+interface Actor {
+  readonly id: number;
+  readonly run: number;
+}
+
+interface Promised {
+  view: number;
+  logView: number;
+  /** Process run in which `view` and `logView` were last compared with what the replica says. */
+  run: number;
+}
+
+export class ViewInvariants {
+  private readonly logs: readonly DurableLog[];
+  private readonly actors = new Map<number, Actor>();
+  private readonly promised: Promised[];
+  /** Last vote of each replica, by replica and view. */
+  private readonly votes = new Map<string, DoViewChange>();
+
+  constructor(logs: readonly DurableLog[]) {
+    this.logs = logs;
+    this.promised = logs.map(() => ({ view: 0, logView: 0, run: 0 }));
+  }
+
+  /** Views in which somebody acted as primary. */
+  get viewsActed(): number {
+    return this.actors.size;
+  }
+
+  /** A replica sends a message. */
+  sends(replica: Observed, message: Message): void {
+    switch (message.type) {
+      case 'prepare':
+      case 'commit':
+      case 'startView':
+        return this.acts(replica, message.view, message.type);
+      case 'prepareOk':
+        return this.promises(replica, message);
+      case 'doViewChange':
+        return this.votesFor(replica, message);
+      default:
+    }
+  }
+
+  /** Looked at after each step. */
+  step(replica: Observed, seen: Observation): void {
+    if (seen.acting) this.acts(replica, seen.view, 'status');
+    const promised = this.promised[replica.id - 1]!;
+    mustHold(seen.view >= promised.view, 'view', 'views-never-go-back', () => {
+      return `r${replica.id} is in view ${seen.view} after it voted for view ${promised.view}`;
+    });
+    mustHold(seen.logView >= promised.logView, 'view', 'log-views-never-go-back', () => {
+      return `r${replica.id} has log view ${seen.logView} after it promised frames in view ${promised.logView}`;
+    });
+    mustHold(seen.logView <= seen.view, 'view', 'log-view-is-not-above-view', () => {
+      return `r${replica.id} has log view ${seen.logView} in view ${seen.view}`;
+    });
+  }
+
+  private acts(replica: Observed, view: number, what: string): void {
+    const actor = this.actors.get(view);
+    if (actor === undefined) {
+      const turn = 1 + (view % this.logs.length);
+      mustHold(replica.id === turn, 'view', 'the-primary-of-a-view-is-given', () => {
+        return `r${replica.id} acts as primary of view ${view} (${what}), which is r${turn}'s`;
+      });
+      this.actors.set(view, { id: replica.id, run: replica.run });
+      return;
+    }
+    mustHold(actor.id === replica.id && actor.run === replica.run, 'view', 'one-acting-primary-a-view', () => {
+      return (
+        `r${replica.id} in its process run ${replica.run} acts as primary of view ${view} (${what}), ` +
+        `in which run ${actor.run} of r${actor.id} has acted before`
+      );
+    });
+  }
+
+  private promises(replica: Observed, message: PrepareOk): void {
+    const log = this.logs[replica.id - 1]!;
+    mustHold(log.has(message.last, message.hash), 'durability', 'no-prepare-ok-for-what-is-not-durable', () => {
+      const found = log.hashesAt(message.last).map(toHex).join(', ') || 'nothing';
+      return `r${replica.id} promises ${message.first}..${message.last} with ${toHex(message.hash)}; on its medium at ${message.last} there is ${found}`;
+    });
+    mustHold(log.hashesAt(message.first).length > 0, 'durability', 'no-prepare-ok-for-what-is-not-durable', () => {
+      return `r${replica.id} promises ${message.first}..${message.last}, its medium has nothing intact at ${message.first}`;
+    });
+    const promised = this.promised[replica.id - 1]!;
+    promised.view = Math.max(promised.view, message.view);
+    promised.logView = Math.max(promised.logView, message.view);
+  }
+
+  private votesFor(replica: Observed, vote: DoViewChange): void {
+    const promised = this.promised[replica.id - 1]!;
+    promised.view = Math.max(promised.view, vote.view);
+    const key = `${replica.id}/${vote.view}`;
+    const before = this.votes.get(key);
+    this.votes.set(key, vote);
+    if (before === undefined) return;
+    const same =
+      before.logView === vote.logView && before.head === vote.head && toHex(before.headHash) === toHex(vote.headHash);
+    mustHold(same, 'view', 'one-vote-a-view', () => {
+      const word = (v: DoViewChange): string =>
+        `log view ${v.logView}, head ${v.head} ${toHex(v.headHash).slice(0, 8)}`;
+      return `r${replica.id} voted twice for view ${vote.view}: ${word(before)}, then ${word(vote)}`;
+    });
+  }
+}

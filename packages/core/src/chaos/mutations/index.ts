@@ -1,0 +1,24 @@
+/**
+ * Mutations: production behaviour broken on purpose, one place each, to prove that the invariants notice. Loaded by the simulator alone, by dynamic
+ * import; nothing of the daemon reaches this file.
+ */
+import { type Policy, SOUND } from '../../policy.ts';
+
+/** Kebab-case names, as `--mutation` takes them. */
+export const MUTATIONS: ReadonlyMap<string, Policy> = new Map(
+  (Object.keys(SOUND) as (keyof Policy)[]).map((flag) => [kebabCase(flag), Object.freeze({ ...SOUND, [flag]: true })]),
+);
+
+/** Those that must be caught within 200 seeds today; the others join with the parts of the system that they break. */
+export const REQUIRED_MUTATIONS = [
+  'ack-before-barrier',
+  'no-log-view',
+  'no-session-dedupe',
+  'commit-zero-heartbeat',
+  'no-prepare-retransmit',
+  'restart-as-primary',
+] as const;
+
+function kebabCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}

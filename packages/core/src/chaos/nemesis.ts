@@ -1,0 +1,187 @@
+/**
+ * Nemesis: makes the faults of a schedule happen, and takes each back when its time is over. After `stop` nothing new strikes; everything is healed.
+ *
+ * Invariants: what a fault does follows from its event, its own seed, and the state of the cluster when it strikes.
+ */
+import { Prng } from '../prng.ts';
+import { PARTITIONS, partitionLinks, type DirectedLink } from './partitions.ts';
+import type { FaultEvent } from './schedule.ts';
+import type { SimMachine } from './sim-machine.ts';
+import type { World } from './world.ts';
+
+/** A flapping link holds each state at least so long, microseconds. */
+const STABLE_US = 150_000;
+
+export class Nemesis {
+  private readonly world: World;
+  private readonly restart: (machine: SimMachine, delayUs: number) => void;
+  /** Clients that reach no replica until this virtual time, by client id. */
+  private readonly clientCutUntilUs = new Map<number, number>();
+  private stopped = false;
+
+  constructor(world: World, restart: (machine: SimMachine, delayUs: number) => void) {
+    this.world = world;
+    this.restart = restart;
+  }
+
+  plan(events: readonly FaultEvent[]): void {
+    for (const event of events) {
+      this.world.queue.at(event.atUs, () => {
+        if (!this.stopped) this.strike(event);
+      });
+    }
+  }
+
+  clientCut(client: number): boolean {
+    return this.world.queue.now < (this.clientCutUntilUs.get(client) ?? 0);
+  }
+
+  /** Heals the world for good. */
+  stop(): void {
+    const { world } = this;
+    this.stopped = true;
+    this.clientCutUntilUs.clear();
+    world.network.healAll();
+    world.sink.failureRate = 0;
+    for (const machine of world.machines) {
+      machine.device.stallUntilUs = 0;
+      machine.device.slowChance = 0;
+      machine.device.failures = 0;
+      machine.crashInOpen = 0;
+      machine.onArmedWrite = null;
+      machine.clock.thaw();
+      machine.resume();
+      if (!machine.alive) this.restart(machine, 1000);
+    }
+  }
+
+  private strike(event: FaultEvent): void {
+    const { world } = this;
+    const prng = new Prng(event.seed);
+    const target = this.target(event, prng);
+    world.trace.event('fault', {
+      fault: event.kind,
+      id: event.id,
+      replica: target.id,
+      durationMs: event.durationUs / 1000,
+    });
+    switch (event.kind) {
+      case 'crash':
+        return this.kill(target, event.durationUs, null);
+      case 'crash-in-write':
+        return this.arm(target, event, prng, null);
+      case 'power-cut':
+        return this.kill(target, event.durationUs, survival(prng));
+      case 'power-cut-in-write':
+        return this.arm(target, event, prng, survival(prng));
+      case 'power-cut-all':
+        for (const machine of world.machines)
+          this.kill(machine, event.durationUs + prng.below(500_000), survival(prng));
+        return;
+      case 'pause':
+        return this.pause(target, event.durationUs);
+      case 'partition':
+        return this.partition(target, event.durationUs, prng, false);
+      case 'flapping-partition':
+        return this.partition(target, event.durationUs, prng, true);
+      case 'clock-step':
+        world.statistics.clockSteps++;
+        return target.clock.step(prng.pick([-60_000, -1000, -50, 50, 1000, 60_000]));
+      case 'clock-freeze':
+        world.statistics.clockSteps++;
+        target.clock.freeze();
+        return world.queue.after(event.durationUs, () => target.clock.thaw());
+      case 'disk-stall':
+        world.statistics.diskStalls++;
+        target.device.stallUntilUs = Math.max(target.device.stallUntilUs, world.queue.now + event.durationUs);
+        return;
+      case 'disk-error':
+        target.device.failures = 1;
+        return;
+      case 'clients-cut-off':
+        for (const client of world.clients.clients) {
+          if (prng.chance(0.5)) this.clientCutUntilUs.set(client.id, world.queue.now + event.durationUs);
+        }
+        return;
+    }
+  }
+
+  /** The primary of the moment (or any acting one) or a replica drawn. */
+  private target(event: FaultEvent, prng: Prng): SimMachine {
+    const { machines } = this.world;
+    const drawn = prng.pick(machines);
+    if (!event.atPrimary) return drawn;
+    let best: SimMachine | null = null;
+    for (const machine of machines) {
+      const state = machine.replica?.node.state;
+      if (state?.isPrimary === true && (best === null || state.view > best.replica!.node.state.view)) best = machine;
+    }
+    return best ?? drawn;
+  }
+
+  /** `survival` null: a process crash; else a power cut. */
+  private kill(machine: SimMachine, downUs: number, survivalRate: number | null): void {
+    if (!machine.alive) return;
+    const { world } = this;
+    if (survivalRate === null) machine.kill();
+    else machine.powerCut(survivalRate);
+    machine.crashInOpen = world.profile.faults.crashInOpen;
+    world.clients.processDied(machine, survivalRate !== null);
+    this.restart(machine, downUs);
+  }
+
+  /** The process dies while one of its next writes is in flight. */
+  private arm(machine: SimMachine, event: FaultEvent, prng: Prng, survivalRate: number | null): void {
+    const { disk, run } = machine;
+    if (disk === null || !machine.alive) return;
+    machine.onArmedWrite = () => {
+      if (machine.run === run && !this.stopped) this.kill(machine, event.durationUs, survivalRate);
+    };
+    disk.armCrash(prng.range(1, 8));
+  }
+
+  private pause(machine: SimMachine, durationUs: number): void {
+    if (!machine.alive || machine.paused) return;
+    this.world.statistics.pauses++;
+    const { run } = machine;
+    machine.pause();
+    this.world.queue.after(durationUs, () => {
+      if (machine.run === run && !this.stopped) machine.resume();
+    });
+  }
+
+  private partition(focus: SimMachine, durationUs: number, prng: Prng, flapping: boolean): void {
+    const { world } = this;
+    const kind = prng.pick(PARTITIONS);
+    const links = partitionLinks(kind, world.machines.length, focus.id, prng);
+    // A cluster of one can only be cut from its clients.
+    if (links.length === 0) {
+      for (const client of world.clients.clients) this.clientCutUntilUs.set(client.id, world.queue.now + durationUs);
+      return;
+    }
+    world.statistics.partitions++;
+    world.trace.event('partition', { partition: kind, focus: focus.id, flapping });
+    if (flapping) this.flap(links, world.queue.now + durationUs, prng, true);
+    else this.cut(links, durationUs);
+  }
+
+  private flap(links: readonly DirectedLink[], untilUs: number, prng: Prng, down: boolean): void {
+    if (this.stopped || this.world.queue.now >= untilUs) return;
+    const holdUs = STABLE_US + prng.below(STABLE_US * 4);
+    if (down) this.cut(links, holdUs);
+    this.world.queue.after(holdUs, () => this.flap(links, untilUs, prng, !down));
+  }
+
+  private cut(links: readonly DirectedLink[], durationUs: number): void {
+    const { network, queue } = this.world;
+    for (const [from, to] of links) network.cut(from, to);
+    queue.after(durationUs, () => {
+      if (!this.stopped) for (const [from, to] of links) network.heal(from, to);
+    });
+  }
+}
+
+/** Chance that an unsynced sector survives a power cut. */
+function survival(prng: Prng): number {
+  return prng.pick([0, 0, 0.5, 0.9, 1]);
+}

@@ -1,0 +1,24 @@
+/** Configuration of a simulated replica: small bounds, so that segments rotate, pipelines fill and snapshots come within seconds. */
+import { DEFAULT_CONFIG, type ReplicaConfig } from '../replica-contract.ts';
+import type { Profile } from './profile.ts';
+
+export function replicaConfig(profile: Profile, replicaId: number, clusterId: Uint8Array, seed: number): ReplicaConfig {
+  return {
+    ...DEFAULT_CONFIG,
+    replicaId,
+    clusterId,
+    seed,
+    tickMs: profile.tickMs,
+    viewChangeTicks: profile.viewChangeTicks,
+    abdicateTicks: 2 * profile.viewChangeTicks,
+    stallTicks: 4 * profile.viewChangeTicks,
+    pipelineMax: profile.pipelineMax,
+    batchCountMax: profile.batchCountMax,
+    batchBytesMax: 8 * 1024,
+    queueMax: 256,
+    segmentBytes: 64 * 1024,
+    snapshotEvery: profile.snapshotEvery,
+    cacheBytes: profile.cacheBytes,
+    authorityWindowMs: 5 * profile.viewChangeTicks,
+  };
+}

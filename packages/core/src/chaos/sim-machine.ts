@@ -1,0 +1,301 @@
+/**
+ * SimMachine: one member's machine: storage, device, clocks, and the process run of the replica on it, which starts, pauses, dies and starts again.
+ *
+ * Invariants: everything that reaches the replica goes through `enter`, and after each such step the invariants are checked; nothing reaches a
+ * process that died; what reaches a paused one waits.
+ */
+import type { Prng } from '../prng.ts';
+import type { ReplicaEvent, ReplicaPorts } from '../replica-contract.ts';
+import { openReplica, type Replica } from '../replica.ts';
+import { decodeMessage, encodeMessage } from '../vsr/codec.ts';
+import type { Message } from '../vsr/messages.ts';
+import { max } from '../engine/commit-index.ts';
+import { observedApplication } from './observed-application.ts';
+import type { Observation, Observed } from './observation.ts';
+import { replicaConfig } from './replica-settings.ts';
+import type { SimClock } from './sim-clock.ts';
+import { SimCrash, SimDisk, type SimDevice } from './sim-disk.ts';
+import type { SimStorage } from './sim-storage.ts';
+import { Violation } from './violation.ts';
+import type { World } from './world.ts';
+
+/** What waits for a paused process at most; beyond it messages are lost, as a full socket buffer would. */
+const BACKLOG_MAX = 20_000;
+
+export class SimMachine implements Observed {
+  readonly id: number;
+  readonly storage: SimStorage;
+  readonly device: SimDevice;
+  readonly clock: SimClock;
+  /** Process run, from 1; 0 before the first. */
+  run = 0;
+  replica: Replica | null = null;
+  disk: SimDisk | null = null;
+  alive = false;
+  paused = false;
+  /** Powered off: it does not even refuse connections. */
+  silent = false;
+  /** Chance that the next start dies inside its blocking open. */
+  crashInOpen = 0;
+  /** Set by the nemesis: the process is to die while its armed write is in flight. */
+  onArmedWrite: (() => void) | null = null;
+  private readonly world: World;
+  private readonly prng: Prng;
+  private backlog: (() => void)[] = [];
+  private inside = false;
+
+  constructor(world: World, storage: SimStorage, device: SimDevice, clock: SimClock, prng: Prng) {
+    this.world = world;
+    this.id = storage.id;
+    this.storage = storage;
+    this.device = device;
+    this.clock = clock;
+    this.prng = prng;
+  }
+
+  /** Starts a new process run. False when it died while opening (and must be started again) or when a replica halted. */
+  start(): boolean {
+    const { world } = this;
+    this.run++;
+    this.alive = true;
+    this.silent = false;
+    this.backlog = [];
+    const run = this.run;
+    const disk = this.newDisk(run);
+    this.disk = disk;
+    if (this.run > 1) world.statistics.restarts++;
+    if (this.storage.dirty) world.sometimes.reached('restart-with-unsynced-log');
+    if (this.prng.chance(this.crashInOpen)) disk.armOpenCrash(this.prng.range(1, 12));
+    world.trace.event('start', { replica: this.id, run });
+    const died = this.guard(() => {
+      const opened = openReplica(
+        replicaConfig(world.profile, this.id, world.clusterId, this.prng.u32()),
+        this.ports(run),
+      );
+      if ('refusal' in opened) {
+        const { code, message } = opened.refusal;
+        return world.fail('replica', 'a-good-directory-is-opened', `r${this.id} refuses to start: ${code}: ${message}`);
+      }
+      disk.armOpenCrash(0);
+      this.replica = opened.replica;
+    });
+    if (died) world.statistics.crashesInOpen++;
+    if (!this.alive) return false;
+    this.tickLater(run);
+    world.checks.step(this);
+    return true;
+  }
+
+  /** Runs `task` in the living process, now or once it is resumed, and checks the invariants behind it. */
+  enter(task: () => void): void {
+    if (!this.alive) return;
+    if (this.paused) {
+      if (this.backlog.length < BACKLOG_MAX) this.backlog.push(task);
+      return;
+    }
+    if (this.guard(task) || !this.alive || this.replica === null) return;
+    this.world.checks.step(this);
+  }
+
+  /** SIGKILL. Unsynced bytes stay readable; what was being written is torn. Returns how many writes were cut off. */
+  kill(): number {
+    if (!this.alive) return 0;
+    const { world } = this;
+    if (this.replica?.node.state.isPrimary === true && this.replica.node.state.primary!.inFlight.length > 0) {
+      world.sometimes.reached('primary-crashed-with-entries-in-flight');
+    }
+    const torn = this.disk!.crash();
+    this.alive = false;
+    this.paused = false;
+    this.backlog = [];
+    this.replica = null;
+    world.statistics.crashes++;
+    if (torn > 0) {
+      world.statistics.crashesInMidWrite++;
+      world.sometimes.reached('restart-after-torn-write');
+    }
+    world.trace.event('died', { replica: this.id, run: this.run, torn });
+    if (world.machines.every((machine) => !machine.alive)) world.sometimes.reached('all-replicas-down-at-once');
+    return torn;
+  }
+
+  /** The machine loses power: the process dies, and what no barrier covered is lost, each sector with chance 1 - survival. */
+  powerCut(survival: number): void {
+    const { statistics, trace } = this.world;
+    this.kill();
+    const report = this.storage.powerCut(survival);
+    this.silent = true;
+    statistics.powerCuts++;
+    statistics.sectorsLost += report.sectorsLost;
+    statistics.directoryEntriesLost += report.entriesLost;
+    trace.event('power-cut', { replica: this.id, sectors: report.sectorsLost, entries: report.entriesLost });
+  }
+
+  /** SIGSTOP. */
+  pause(): void {
+    this.paused = this.alive;
+  }
+
+  /** SIGCONT: everything that waited comes at once. */
+  resume(): void {
+    if (!this.paused) return;
+    this.paused = false;
+    const { backlog, run } = this;
+    this.backlog = [];
+    for (const task of backlog) if (this.run === run) this.enter(task);
+  }
+
+  observe(): Observation {
+    const { node, executor } = this.replica!;
+    const n = node.state;
+    return {
+      status: n.status,
+      view: n.view,
+      logView: n.logView,
+      acting: n.isPrimary,
+      serving: n.serving,
+      commit: n.commit,
+      applied: executor.applied,
+      durable: n.durable,
+      last: max(n.end, n.head),
+      digest: executor.digest,
+    };
+  }
+
+  /** A message from another replica. */
+  receive(from: number, bytes: Uint8Array): void {
+    this.enter(() => {
+      const decoded = decodeMessage(bytes, this.world.codec);
+      if ('error' in decoded)
+        this.world.fail(
+          'replica',
+          'messages-decode',
+          `r${this.id} cannot decode a message of r${from}: ${decoded.error}`,
+        );
+      this.replica?.receive(from, decoded.message);
+    });
+  }
+
+  private newDisk(run: number): SimDisk {
+    return new SimDisk({
+      queue: this.world.queue,
+      storage: this.storage,
+      device: this.device,
+      prng: this.prng.fork(`disk ${run}`),
+      enter: (task) => {
+        if (this.run === run) this.enter(task);
+      },
+      onArmedWrite: () => {
+        const armed = this.onArmedWrite;
+        this.onArmedWrite = null;
+        armed?.();
+      },
+      onDiskError: () => {
+        this.world.statistics.diskErrors++;
+      },
+    });
+  }
+
+  private ports(run: number): ReplicaPorts {
+    const { world, clock } = this;
+    const inRun = (task: () => void): void => {
+      if (this.run === run) this.enter(task);
+    };
+    const sink = world.sink.for(inRun, (effect) => world.checks.startsEffect(this, effect));
+    return {
+      disk: this.disk!,
+      codec: world.codec,
+      app: observedApplication((index, session) => world.checks.state.executes(this, index, session)),
+      monotonicMs: () => clock.monotonicMs(),
+      wallMs: () => clock.wallMs(),
+      send: (to, message) => this.send(run, to, message),
+      reply: (origin, message) => {
+        if (this.run === run && this.alive) world.clients.reply(this, origin, message);
+      },
+      defer: (task) => world.queue.defer(() => inRun(task)),
+      sink: () => sink,
+      halt: (code, message) => {
+        world.trace.event('halt', { replica: this.id, run, code });
+        world.trace.note('halt-message', { replica: this.id, message });
+        this.world.halted(this, code, message);
+      },
+      onEvent: (event) => this.onEvent(event),
+      policy: world.policy,
+    };
+  }
+
+  private send(run: number, to: number, message: Message): void {
+    if (this.run !== run || !this.alive) return;
+    const { world } = this;
+    world.checks.sends(this, message);
+    const machine = world.machine(to);
+    world.network.send(this.id, to, encodeMessage(message), (bytes) => machine.receive(this.id, bytes));
+  }
+
+  private onEvent(event: ReplicaEvent): void {
+    const { world } = this;
+    const { statistics } = world;
+    if (world.trace.verbose) world.trace.note('event', { replica: this.id, event: JSON.stringify(event) });
+    switch (event.kind) {
+      case 'truncate':
+        statistics.truncations++;
+        world.checks.log.truncated(this, event.from);
+        break;
+      case 'view':
+        world.queue.defer(() => this.enter(() => world.clients.announce(this)));
+        break;
+      case 'repair':
+        statistics.repairs++;
+        break;
+      case 'abdicate':
+        statistics.abdications++;
+        break;
+      case 'snapshot':
+        statistics.snapshotsTaken++;
+        break;
+      case 'restart':
+        if (event.snapshot >= 0) statistics.snapshotRestarts++;
+        break;
+      case 'diverged':
+        world.fail(
+          'state',
+          'no-replica-diverges',
+          `r${this.id} finds its digest at ${event.index} different from r${event.peer}'s`,
+        );
+        break;
+      default:
+    }
+  }
+
+  /** Runs `task`; true when the process died in it. Violations pass; anything else the replica throws is one. */
+  private guard(task: () => void): boolean {
+    if (this.inside) {
+      task();
+      return false;
+    }
+    this.inside = true;
+    try {
+      task();
+    } catch (error) {
+      if (error instanceof Violation) throw error;
+      if (error instanceof SimCrash) {
+        this.kill();
+        return true;
+      }
+      const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      throw new Violation('replica', 'nothing-is-thrown', `r${this.id} threw ${what}`);
+    } finally {
+      this.inside = false;
+    }
+    return false;
+  }
+
+  private tickLater(run: number): void {
+    const { queue, profile } = this.world;
+    queue.after(this.clock.toVirtualUs(profile.tickMs), () => {
+      if (this.run !== run || !this.alive) return;
+      if (!this.paused) this.enter(() => this.replica?.tick());
+      this.tickLater(run);
+    });
+  }
+}

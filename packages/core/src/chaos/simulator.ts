@@ -1,0 +1,241 @@
+/**
+ * Simulator: a whole cluster in one thread and in virtual time. Real replicas, logs, executors, sinks' managers and clients; only disk, network, clock
+ * and the ledger outside are simulated. One seed drives everything.
+ *
+ * A run has two phases. Safety: the schedule's faults strike, whatever they do no invariant may break. Liveness: the world is healed; every call must end and
+ * the replicas must come to rest, equal, within LIVENESS_US.
+ */
+import type { FrameCodec } from '../engine/frame-codec.ts';
+import { type Policy, SOUND } from '../policy.ts';
+import { Prng } from '../prng.ts';
+import { Checks } from './checks.ts';
+import { EventQueue, US_PER_MS } from './event-queue.ts';
+import { formatMachine } from './format.ts';
+import { Nemesis } from './nemesis.ts';
+import { drawProfile, type Profile } from './profile.ts';
+import { atRest, unrest } from './rest.ts';
+import { drawSchedule, type FaultEvent } from './schedule.ts';
+import { SimClients } from './sim-client.ts';
+import { SimClock } from './sim-clock.ts';
+import { SimMachine } from './sim-machine.ts';
+import { SimNetwork } from './sim-network.ts';
+import { SimSink } from './sim-sink.ts';
+import { SimStorage } from './sim-storage.ts';
+import { emptyStatistics, Sometimes, type Statistics } from './sometimes.ts';
+import { Trace } from './trace.ts';
+import { type InvariantFamily, Violation } from './violation.ts';
+import type { World } from './world.ts';
+
+/** Virtual time the healed cluster has to come to rest. */
+export const LIVENESS_US = 40_000_000;
+/** How often rest is looked for. */
+const REST_EVERY_US = 50_000;
+/** It must last so long. */
+const REST_US = 300_000;
+/** The workload goes on into the liveness phase until so many commands were submitted. */
+const COMMANDS_MIN = 160;
+/** More events than this mean that the simulation runs in circles. */
+const EVENTS_MAX = 20_000_000;
+
+export interface SimulationOptions {
+  readonly seed: number;
+  /** Null: drawn from the seed. */
+  readonly replicas: number | null;
+  readonly codec: FrameCodec;
+  readonly policy?: Policy;
+  /** Ids of fault events left out (shrinking). */
+  readonly without?: ReadonlySet<number>;
+  readonly traceSink?: ((line: string) => void) | null;
+  /** A replica that stops by an assertion is started again instead of failing the run: for mutations, which must be caught from outside. */
+  readonly forgiveHalts?: boolean;
+}
+
+export interface SimulationResult {
+  readonly seed: number;
+  readonly replicas: number;
+  readonly violation: {
+    readonly family: InvariantFamily;
+    readonly invariant: string;
+    readonly sentence: string;
+  } | null;
+  readonly statistics: Statistics;
+  readonly sometimes: Readonly<Record<string, number>>;
+  readonly traceHash: string;
+  readonly virtualMs: number;
+  readonly schedule: readonly FaultEvent[];
+}
+
+/** Halts that a fault of the schedule explains. */
+const DISK_HALTS: ReadonlySet<string> = new Set(['E_FSYNC', 'E_DISK_STALL', 'E_IO_READ', 'E_IO_WRITE']);
+
+export class Simulator implements World {
+  readonly queue = new EventQueue();
+  readonly profile: Profile;
+  readonly codec: FrameCodec;
+  readonly policy: Policy;
+  readonly clusterId: Uint8Array;
+  readonly network: SimNetwork;
+  readonly sink: SimSink;
+  readonly clients: SimClients;
+  readonly checks: Checks;
+  readonly statistics = emptyStatistics();
+  readonly sometimes = new Sometimes();
+  readonly trace: Trace;
+  readonly machines: readonly SimMachine[];
+  readonly schedule: readonly FaultEvent[];
+  private readonly options: SimulationOptions;
+  private readonly nemesis: Nemesis;
+  private readonly clientPrng: Prng;
+  private readonly haltPrng: Prng;
+
+  constructor(options: SimulationOptions) {
+    this.options = options;
+    const root = new Prng(options.seed);
+    this.profile = drawProfile(root.fork('profile'), options.replicas);
+    this.schedule = drawSchedule(root.fork('schedule'), this.profile);
+    this.codec = options.codec;
+    this.policy = options.policy ?? SOUND;
+    this.clusterId = root.fork('cluster').bytes(16);
+    this.trace = new Trace(this.queue, options.traceSink ?? null);
+    const { network, replicas } = this.profile;
+    this.network = new SimNetwork(this.queue, root.fork('network'), network, this.statistics, this.trace);
+    const storages = Array.from({ length: replicas }, (_, i) => new SimStorage(i + 1, root.fork(`storage ${i}`)));
+    this.checks = new Checks(this.codec, this.clusterId, storages);
+    this.sink = new SimSink(
+      this.queue,
+      root.fork('sink'),
+      this.profile.sinkFailure,
+      this.checks.effect,
+      this.statistics,
+    );
+    this.machines = storages.map((storage) => this.newMachine(storage, root.fork(`machine ${storage.id}`)));
+    this.clients = new SimClients(this, root.fork('clients'), this.policy);
+    this.clientPrng = root.fork('client links');
+    this.haltPrng = root.fork('halts');
+    this.nemesis = new Nemesis(this, (machine, delayUs) => this.startLater(machine, delayUs));
+  }
+
+  machine(id: number): SimMachine {
+    return this.machines[id - 1]!;
+  }
+
+  clientDelayUs(): number {
+    return this.clientPrng.range(this.network.rates.delayLowUs, this.network.rates.delayHighUs);
+  }
+
+  clientCut(client: number, _replica: number): boolean {
+    return this.nemesis.clientCut(client);
+  }
+
+  halted(machine: SimMachine, code: string, message: string): void {
+    const expected = DISK_HALTS.has(code) || this.options.forgiveHalts === true;
+    if (!expected) this.fail('replica', 'no-replica-halts', `r${machine.id} stopped: ${code}: ${message}`);
+    machine.kill();
+    this.clients.processDied(machine, false);
+    this.startLater(machine, this.haltPrng.range(50, 1000) * US_PER_MS);
+  }
+
+  fail(family: InvariantFamily, invariant: string, sentence: string): never {
+    throw new Violation(family, invariant, sentence);
+  }
+
+  run(): SimulationResult {
+    let violation: SimulationResult['violation'] = null;
+    try {
+      this.boot();
+      this.runUntil(this.profile.safetyUs);
+      this.liveness();
+      this.checks.atRest(this.machines, () => 0);
+    } catch (error) {
+      if (!(error instanceof Violation)) throw error;
+      violation = { family: error.family, invariant: error.invariant, sentence: error.message };
+      this.trace.event('violation', { invariant: error.invariant });
+      this.trace.note('violation-sentence', { sentence: error.message });
+    }
+    this.statistics.committed = this.checks.canonical.last + 1;
+    this.statistics.viewChanges = this.viewChanges();
+    this.statistics.events = this.queue.executed;
+    if (this.checks.canonical.duplicates > 0) this.sometimes.reached('duplicate-in-the-log');
+    return {
+      seed: this.options.seed,
+      replicas: this.profile.replicas,
+      violation,
+      statistics: this.statistics,
+      sometimes: Object.fromEntries(this.sometimes.counts),
+      traceHash: this.trace.hash(),
+      virtualMs: this.queue.now / US_PER_MS,
+      schedule: this.schedule,
+    };
+  }
+
+  private boot(): void {
+    for (const machine of this.machines) {
+      formatMachine(machine, this.clusterId, this.machines.length, this.profile.pipelineMax, this.codec);
+      this.startLater(machine, this.clientPrng.below(20_000));
+    }
+    this.clients.start();
+    const { without } = this.options;
+    this.nemesis.plan(without === undefined ? this.schedule : this.schedule.filter(({ id }) => !without.has(id)));
+  }
+
+  private liveness(): void {
+    this.nemesis.stop();
+    this.trace.event('healed', {});
+    const deadlineUs = this.queue.now + LIVENESS_US;
+    let restedSinceUs: number | null = null;
+    for (;;) {
+      this.runUntil(this.queue.now + REST_EVERY_US);
+      if (this.clients.submitted >= COMMANDS_MIN) this.clients.stopCalling();
+      const rested = this.clients.underWay === 0 && this.clients.submitted >= COMMANDS_MIN && atRest(this);
+      if (!rested) restedSinceUs = null;
+      else restedSinceUs ??= this.queue.now;
+      if (restedSinceUs !== null && this.queue.now - restedSinceUs >= REST_US) return;
+      if (this.queue.now > deadlineUs) this.fail('liveness', 'a-healed-cluster-comes-to-rest', unrest(this));
+    }
+  }
+
+  private runUntil(timeUs: number): void {
+    const { queue } = this;
+    let reached = false;
+    queue.at(timeUs, () => {
+      reached = true;
+    });
+    while (!reached) {
+      queue.step();
+      if (queue.executed > EVENTS_MAX) this.fail('liveness', 'no-endless-loop', `more than ${EVENTS_MAX} events`);
+    }
+  }
+
+  private startLater(machine: SimMachine, delayUs: number): void {
+    this.queue.after(delayUs, () => {
+      if (!machine.alive && !machine.start()) this.startLater(machine, this.haltPrng.range(1, 500) * US_PER_MS);
+    });
+  }
+
+  private newMachine(storage: SimStorage, prng: Prng): SimMachine {
+    const { disk, clockDrift, clockSkewMs } = this.profile;
+    const device = {
+      latencyLowUs: disk.lowUs,
+      latencyHighUs: disk.highUs,
+      slowChance: disk.slowChance,
+      slowUs: disk.slowUs,
+      stallUntilUs: 0,
+      failures: 0,
+    };
+    const clock = new SimClock(
+      this.queue,
+      1 + (2 * prng.float() - 1) * clockDrift,
+      Math.floor((2 * prng.float() - 1) * clockSkewMs),
+    );
+    return new SimMachine(this, storage, device, clock, prng);
+  }
+
+  private viewChanges(): number {
+    return this.checks.view.viewsActed - 1;
+  }
+}
+
+/** Runs one seed. */
+export function simulate(options: SimulationOptions): SimulationResult {
+  return new Simulator(options).run();
+}

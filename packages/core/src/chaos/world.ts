@@ -1,0 +1,38 @@
+/** World: what the parts of one simulation share. Implemented by the Simulator. */
+import type { FrameCodec } from '../engine/frame-codec.ts';
+import type { Policy } from '../policy.ts';
+import type { Checks } from './checks.ts';
+import type { EventQueue } from './event-queue.ts';
+import type { Profile } from './profile.ts';
+import type { SimClients } from './sim-client.ts';
+import type { SimMachine } from './sim-machine.ts';
+import type { SimNetwork } from './sim-network.ts';
+import type { SimSink } from './sim-sink.ts';
+import type { Sometimes, Statistics } from './sometimes.ts';
+import type { Trace } from './trace.ts';
+import type { InvariantFamily } from './violation.ts';
+
+export interface World {
+  readonly queue: EventQueue;
+  readonly profile: Profile;
+  readonly codec: FrameCodec;
+  readonly policy: Policy;
+  readonly clusterId: Uint8Array;
+  readonly network: SimNetwork;
+  readonly sink: SimSink;
+  readonly clients: SimClients;
+  readonly checks: Checks;
+  readonly statistics: Statistics;
+  readonly sometimes: Sometimes;
+  readonly trace: Trace;
+  /** Replica ids are 1..n. */
+  machine(id: number): SimMachine;
+  readonly machines: readonly SimMachine[];
+  /** One-way delay of a client's message, microseconds. */
+  clientDelayUs(): number;
+  /** True while a client cannot reach a replica. */
+  clientCut(client: number, replica: number): boolean;
+  /** A replica stopped by itself. */
+  halted(machine: SimMachine, code: string, message: string): void;
+  fail(family: InvariantFamily, invariant: string, sentence: string): never;
+}
