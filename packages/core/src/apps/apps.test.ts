@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { KIND } from '../engine/frame.ts';
 import { REPLY, type Reply } from '../reply.ts';
 import { Executor } from '../kernel/executor.ts';
-import { testCodec } from '../kernel/testing/codec.ts';
+import { nobleCodec as testCodec } from '../engine/codec/noble.ts';
 import { LogBuilder } from '../kernel/testing/log-builder.ts';
 import type { ApplicationModule, CallSpec } from '../kernel/types.ts';
 import { decodeValue, encodeValue } from '../kernel/values.ts';

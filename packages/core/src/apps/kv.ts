@@ -25,6 +25,10 @@ export const KV_QUERY = { get: 1, size: 2 } as const;
 export const KEY_BYTES_MAX = 1024;
 export const VALUE_BYTES_MAX = 128 * 1024;
 
+/** Values up to POOLED_BYTES are packed into chunks: an ArrayBuffer of its own costs several times the copy. A chunk lives as long as one of them. */
+const CHUNK_BYTES = 8192;
+const POOLED_BYTES = 1024;
+
 const ABSENT = new Uint8Array([0]);
 const YES = new Uint8Array([1]);
 const EMPTY = new Uint8Array(0);
@@ -37,6 +41,8 @@ export class KvState implements Transactional {
   private before: Uint8Array | undefined;
   private removed = false;
   private writes = new Uint8Array(4096);
+  private chunk = new Uint8Array(CHUNK_BYTES);
+  private chunkUsed = 0;
 
   get size(): number {
     return this.rows.size;
@@ -46,11 +52,24 @@ export class KvState implements Transactional {
     return this.removed && key === this.changed ? undefined : this.rows.get(key);
   }
 
-  /** Takes `value` over: nobody else may change it. */
-  put(key: string, value: Uint8Array): void {
+  /** Sets a row to a copy of body[from..]. */
+  put(key: string, body: Uint8Array, from: number): void {
     this.changed = key;
     this.before = this.rows.get(key);
-    this.rows.set(key, value);
+    this.rows.set(key, this.store(body, from));
+  }
+
+  private store(body: Uint8Array, from: number): Uint8Array {
+    const size = body.length - from;
+    if (size > POOLED_BYTES) return body.slice(from);
+    if (this.chunkUsed + size > CHUNK_BYTES) {
+      this.chunk = new Uint8Array(CHUNK_BYTES);
+      this.chunkUsed = 0;
+    }
+    const value = new Uint8Array(this.chunk.buffer, this.chunkUsed, size);
+    value.set(from === 0 ? body : body.subarray(from));
+    this.chunkUsed += size;
+    return value;
   }
 
   /** The row goes at commit, so that a rollback leaves it in its place. */
@@ -113,31 +132,22 @@ export class KvState implements Transactional {
       const key = r.blob();
       const name = keyString(key, 0, key.length);
       if (rows.has(name)) throw new CodecError('a key stands twice');
-      rows.set(name, r.blob());
+      rows.set(name, this.store(r.bytes(r.count()), 0));
     }
     r.end();
     this.rows = rows;
   }
 }
 
+/** Argument lists by length, reused: one call gives a flat string, where joining pieces gives a rope that the Map must flatten. */
+const UNITS: readonly number[][] = Array.from({ length: 65 }, (_, length) => Array.from<number>({ length }).fill(0));
+
 /** bytes[from, to) as a Map key. */
 export function keyString(bytes: Uint8Array, from: number, to: number): string {
-  let key = '';
-  let i = from;
-  for (; i + 8 <= to; i += 8) {
-    key += String.fromCharCode(
-      bytes[i]!,
-      bytes[i + 1]!,
-      bytes[i + 2]!,
-      bytes[i + 3]!,
-      bytes[i + 4]!,
-      bytes[i + 5]!,
-      bytes[i + 6]!,
-      bytes[i + 7]!,
-    );
-  }
-  for (; i < to; i++) key += String.fromCharCode(bytes[i]!);
-  return key;
+  if (to - from > 64) return keyString(bytes, from, from + 64) + keyString(bytes, from + 64, to);
+  const units = UNITS[to - from]!;
+  for (let i = 0; i < units.length; i++) units[i] = bytes[from + i]!;
+  return String.fromCharCode.apply(null, units);
 }
 
 function apply(state: KvState, event: Event): Applied<KvState> {
@@ -145,7 +155,7 @@ function apply(state: KvState, event: Event): Applied<KvState> {
   switch (event.command) {
     case KV_COMMAND.put: {
       const keyEnd = prefixedKeyEnd(body);
-      state.put(keyString(body, 2, keyEnd), valueOf(body, keyEnd));
+      state.put(keyString(body, 2, keyEnd), body, valueFrom(body, keyEnd));
       return { state };
     }
     case KV_COMMAND.delete:
@@ -168,7 +178,7 @@ function cas(state: KvState, body: Uint8Array): boolean {
   if (expects > 1 || expectedEnd > body.length) throw new InvalidCommand('a cas states more than it has');
   const now = state.get(key);
   if (expects === 0 ? now !== undefined : !sameBytes(now, body, keyEnd + 5, expectedEnd)) return false;
-  state.put(key, valueOf(body, expectedEnd));
+  state.put(key, body, valueFrom(body, expectedEnd));
   return true;
 }
 
@@ -190,10 +200,10 @@ function wholeKey(body: Uint8Array): string {
   return keyString(body, 0, body.length);
 }
 
-/** A copy: the body is a view of the log. */
-function valueOf(body: Uint8Array, from: number): Uint8Array {
+/** Where the value begins, once it is known to be small enough. */
+function valueFrom(body: Uint8Array, from: number): number {
   if (body.length - from > VALUE_BYTES_MAX) throw new InvalidCommand(`a value has at most ${VALUE_BYTES_MAX} bytes`);
-  return body.slice(from);
+  return from;
 }
 
 function found(value: Uint8Array | undefined): Uint8Array {

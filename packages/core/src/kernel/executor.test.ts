@@ -7,7 +7,7 @@ import { REPLY, type Reply } from '../reply.ts';
 import { Halt, InvalidCommand, Rejection } from './errors.ts';
 import { Executor } from './executor.ts';
 import type { ExecutorOptions } from './executor-options.ts';
-import { testCodec } from './testing/codec.ts';
+import { nobleCodec as testCodec } from '../engine/codec/noble.ts';
 import { LogBuilder } from './testing/log-builder.ts';
 import { type Table, Tables } from './table.ts';
 import type { ApplyContext, ChrApplication } from './types.ts';
