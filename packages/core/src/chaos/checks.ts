@@ -4,6 +4,7 @@ import type { EffectCall } from '../replica-contract.ts';
 import type { Message } from '../vsr/messages.ts';
 import { CanonicalLog } from './canonical.ts';
 import { DurableLog } from './durable-log.ts';
+import { DurableManifest } from './durable-manifest.ts';
 import { ClientInvariants } from './invariants/client.ts';
 import { EffectInvariants } from './invariants/effect.ts';
 import { LogInvariants } from './invariants/log.ts';
@@ -29,7 +30,10 @@ export class Checks {
         }),
     );
     this.log = new LogInvariants(this.canonical, logs);
-    this.view = new ViewInvariants(logs);
+    this.view = new ViewInvariants(
+      logs,
+      storages.map((storage) => new DurableManifest(storage, codec)),
+    );
     this.state = new StateInvariants(this.canonical);
     this.client = new ClientInvariants(this.canonical);
     this.effect = new EffectInvariants(this.canonical);

@@ -47,7 +47,7 @@ export class DurableLog {
     this.storage = storage;
     this.codec = codec;
     this.onFrame = onFrame;
-    storage.onMedium = (inode, firstChanged) => this.changed(inode, firstChanged);
+    storage.watchers.push((inode, firstChanged) => this.changed(inode, firstChanged));
   }
 
   /** True when a durable frame of this index with this chain hash is on the medium. */

@@ -95,6 +95,8 @@ export class SimMachine implements Observed {
     }
     if (this.guard(task) || !this.alive || this.replica === null) return;
     this.world.checks.step(this);
+    const { commit, durable } = this.replica.node.state;
+    if (commit > durable) this.world.sometimes.reached('commit-without-own-disk');
   }
 
   /** SIGKILL. Unsynced bytes stay readable; what was being written is torn. Returns how many writes were cut off. */
@@ -242,6 +244,7 @@ export class SimMachine implements Observed {
         world.checks.log.truncated(this, event.from);
         break;
       case 'view':
+        this.noteView(event.view);
         world.queue.defer(() => this.enter(() => world.clients.announce(this)));
         break;
       case 'repair':
@@ -265,6 +268,14 @@ export class SimMachine implements Observed {
         break;
       default:
     }
+  }
+
+  private noteView(view: number): void {
+    const { sometimes, machines, checks } = this.world;
+    if (view > checks.view.highestView + 1) sometimes.reached('view-change-skipped-a-dead-primary');
+    const others = machines.filter((machine) => machine !== this && machine.replica?.node.state.isPrimary === true);
+    if (others.length > 0 && this.replica?.node.state.isPrimary === true)
+      sometimes.reached('two-replicas-believed-primary');
   }
 
   /** Runs `task`; true when the process died in it. Violations pass; anything else the replica throws is one. */

@@ -6,7 +6,7 @@ import type { EffectCall, EffectSink } from '../replica-contract.ts';
 import type { Prng } from '../prng.ts';
 import type { EventQueue } from './event-queue.ts';
 import type { EffectInvariants } from './invariants/effect.ts';
-import type { Statistics } from './sometimes.ts';
+import type { Sometimes, Statistics } from './sometimes.ts';
 
 const DELAY_LOW_US = 200;
 const DELAY_HIGH_US = 20_000;
@@ -18,6 +18,7 @@ export class SimSink {
   private readonly prng: Prng;
   private readonly invariants: EffectInvariants;
   private readonly statistics: Statistics;
+  private readonly sometimes: Sometimes;
   private newestFence = -1;
 
   constructor(
@@ -26,12 +27,14 @@ export class SimSink {
     failureRate: number,
     invariants: EffectInvariants,
     statistics: Statistics,
+    sometimes: Sometimes,
   ) {
     this.queue = queue;
     this.prng = prng;
     this.failureRate = failureRate;
     this.invariants = invariants;
     this.statistics = statistics;
+    this.sometimes = sometimes;
   }
 
   /** The sink as one process run sees it; `enter` delivers answers to that run, if it still lives. */
@@ -58,7 +61,10 @@ export class SimSink {
     }
     this.newestFence = fence;
     if (this.invariants.accepts(effect)) this.statistics.effectsRun++;
-    else this.statistics.effectsRepeated++;
+    else {
+      this.statistics.effectsRepeated++;
+      this.sometimes.reached('effect-run-twice');
+    }
     return this.prng.chance(this.failureRate) ? 'the answer of the ledger was lost' : null;
   }
 }

@@ -32,10 +32,12 @@ export class SimStorage {
   /** Names of durable files changed: bumped on each change of the durable name space. */
   namesVersion = 0;
   /** Called on each change of durable bytes. */
-  onMedium: ((inode: SimInode, firstChanged: number) => void) | null = null;
+  readonly watchers: ((inode: SimInode, firstChanged: number) => void)[] = [];
   /** Bytes the file system holds at most; lowered by the nemesis to make it full. */
   capacityBytes = Number.POSITIVE_INFINITY;
-  private readonly watcher = (inode: SimInode, firstChanged: number): void => this.onMedium?.(inode, firstChanged);
+  private readonly watcher = (inode: SimInode, firstChanged: number): void => {
+    for (const watch of this.watchers) watch(inode, firstChanged);
+  };
 
   constructor(id: number, prng: Prng) {
     this.id = id;

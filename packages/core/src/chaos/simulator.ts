@@ -107,6 +107,7 @@ export class Simulator implements World {
       this.profile.sinkFailure,
       this.checks.effect,
       this.statistics,
+      this.sometimes,
     );
     this.machines = storages.map((storage) => this.newMachine(storage, root.fork(`machine ${storage.id}`)));
     this.clients = new SimClients(this, root.fork('clients'), this.policy);

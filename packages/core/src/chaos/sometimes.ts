@@ -64,11 +64,9 @@ export const SOMETIMES = [
   'all-replicas-down-at-once',
   'restart-with-unsynced-log',
   'restart-after-torn-write',
-  'catch-up-after-partition',
-  'reply-of-a-retried-request',
   'read-across-a-view-change',
   'two-replicas-believed-primary',
-  'effect-run-again-after-a-crash',
+  'effect-run-twice',
   'commit-without-own-disk',
   'duplicate-in-the-log',
 ] as const;

@@ -1,9 +1,11 @@
 /**
  * View invariants: one process run acts as primary of a view, and it is the one whose turn it is; a replica never goes back behind a view it voted in or
- * a log view it promised in; two votes of one replica for one view are equal; no PrepareOk for what is not durable.
+ * a log view it promised in, and neither do its manifests; a vote or a promise is sent only when both manifest copies on the medium say as much; two
+ * votes of one replica for one view are equal; no PrepareOk for what is not durable.
  */
 import { toHex } from '../../engine/hash.ts';
 import type { DurableLog } from '../durable-log.ts';
+import type { DurableManifest } from '../durable-manifest.ts';
 import type { DoViewChange, Message, PrepareOk } from '../../vsr/messages.ts';
 import type { Observation, Observed } from '../observation.ts';
 import { mustHold } from '../violation.ts';
@@ -22,13 +24,16 @@ interface Promised {
 
 export class ViewInvariants {
   private readonly logs: readonly DurableLog[];
+  private readonly manifests: readonly DurableManifest[];
+  private highest = -1;
   private readonly actors = new Map<number, Actor>();
   private readonly promised: Promised[];
   /** Last vote of each replica, by replica and view. */
   private readonly votes = new Map<string, DoViewChange>();
 
-  constructor(logs: readonly DurableLog[]) {
+  constructor(logs: readonly DurableLog[], manifests: readonly DurableManifest[]) {
     this.logs = logs;
+    this.manifests = manifests;
     this.promised = logs.map(() => ({ view: 0, logView: 0, run: 0 }));
   }
 
@@ -37,8 +42,14 @@ export class ViewInvariants {
     return this.actors.size;
   }
 
+  /** Highest view in which somebody acted; -1 for none. */
+  get highestView(): number {
+    return this.highest;
+  }
+
   /** A replica sends a message. */
   sends(replica: Observed, message: Message): void {
+    this.checkStored(replica, message);
     switch (message.type) {
       case 'prepare':
       case 'commit':
@@ -67,6 +78,17 @@ export class ViewInvariants {
     });
   }
 
+  /** What the message promises about views is durable in both copies. */
+  private checkStored(replica: Observed, message: Message): void {
+    const { type, view } = message;
+    const asNormal = type === 'prepareOk' || type === 'prepare' || type === 'commit' || type === 'startView';
+    if (!asNormal && type !== 'doViewChange') return;
+    const stored = this.manifests[replica.id - 1]!.stored();
+    mustHold((asNormal ? stored.logView : stored.view) >= view, 'view', 'views-are-durable-before-promises', () => {
+      return `r${replica.id} sends ${type} of view ${view}; its manifests on the medium say view ${stored.view}, log view ${stored.logView}`;
+    });
+  }
+
   private acts(replica: Observed, view: number, what: string): void {
     const actor = this.actors.get(view);
     if (actor === undefined) {
@@ -75,6 +97,7 @@ export class ViewInvariants {
         return `r${replica.id} acts as primary of view ${view} (${what}), which is r${turn}'s`;
       });
       this.actors.set(view, { id: replica.id, run: replica.run });
+      this.highest = Math.max(this.highest, view);
       return;
     }
     mustHold(actor.id === replica.id && actor.run === replica.run, 'view', 'one-acting-primary-a-view', () => {

@@ -1,0 +1,72 @@
+/**
+ * DurableManifest: what the two manifest copies on one machine's medium say, read from outside.
+ *
+ * Invariants (checked here): of the newest readable copy neither view nor log view ever goes back.
+ */
+import type { FrameCodec } from '../engine/frame-codec.ts';
+import { decodeManifest, MANIFEST_PATHS } from '../engine/manifest.ts';
+import type { SimStorage } from './sim-storage.ts';
+import { mustHold } from './violation.ts';
+
+export interface StoredViews {
+  readonly view: number;
+  readonly logView: number;
+}
+
+/** No readable copy. */
+const NOTHING: StoredViews = { view: -1, logView: -1 };
+
+export class DurableManifest {
+  private readonly storage: SimStorage;
+  private readonly codec: FrameCodec;
+  private namesVersion = -1;
+  private changed = true;
+  private lowest: StoredViews = NOTHING;
+  private newest: StoredViews = NOTHING;
+
+  constructor(storage: SimStorage, codec: FrameCodec) {
+    this.storage = storage;
+    this.codec = codec;
+    storage.watchers.push((inode) => {
+      if (inode === storage.durableFile(MANIFEST_PATHS[0]) || inode === storage.durableFile(MANIFEST_PATHS[1]))
+        this.changed = true;
+    });
+  }
+
+  /** What both copies state at least: all that survives the loss of one. */
+  stored(): StoredViews {
+    if (this.changed || this.namesVersion !== this.storage.namesVersion) this.read();
+    return this.lowest;
+  }
+
+  private read(): void {
+    this.changed = false;
+    this.namesVersion = this.storage.namesVersion;
+    let newest: { readonly sequence: number; readonly views: StoredViews } | null = null;
+    const copies = MANIFEST_PATHS.map((path) => {
+      const inode = this.storage.durableFile(path);
+      const read = inode === undefined ? null : decodeManifest(inode.medium, this.codec);
+      if (read?.kind !== 'manifest') return NOTHING;
+      const { view, logView } = read.manifest;
+      if (newest === null || read.sequence > newest.sequence)
+        newest = { sequence: read.sequence, views: { view, logView } };
+      return { view, logView };
+    });
+    this.lowest = {
+      view: Math.min(...copies.map(({ view }) => view)),
+      logView: Math.min(...copies.map(({ logView }) => logView)),
+    };
+    const now = (newest as { readonly views: StoredViews } | null)?.views;
+    if (now === undefined) return;
+    mustHold(
+      now.view >= this.newest.view && now.logView >= this.newest.logView,
+      'view',
+      'durable-views-never-go-back',
+      () => {
+        const { id } = this.storage;
+        return `the manifest of r${id} went from view ${this.newest.view}, log view ${this.newest.logView} back to ${now.view}, ${now.logView}`;
+      },
+    );
+    this.newest = now;
+  }
+}
