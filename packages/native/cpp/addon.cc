@@ -3,9 +3,11 @@
 
 namespace chronon {
 void InitDevice(napi_env env, napi_value exports);
+void InitProbe(napi_env env, napi_value exports);
 }
 
 NAPI_MODULE_INIT() {
   chronon::InitDevice(env, exports);
+  chronon::InitProbe(env, exports);
   return exports;
 }

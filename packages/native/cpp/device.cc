@@ -7,7 +7,6 @@
 // flight the wrapper is held strongly and the loop is kept alive; idle, neither is. The environment's end (a worker_thread
 // that stops, process exit) drains the ring before its memory goes.
 #include <errno.h>
-#include <sys/file.h>
 
 #include <cstdlib>
 
@@ -297,45 +296,6 @@ napi_value State(napi_env env, napi_callback_info info) {
   return object;
 }
 
-// probeWrite(fd): 0, or -errno of a durable write, a read or an fdatasync of one block of an O_DIRECT descriptor
-napi_value ProbeWrite(napi_env env, napi_callback_info info) {
-  size_t argc = 1;
-  napi_value argv[1];
-  napi_get_cb_info(env, info, &argc, argv, nullptr, nullptr);
-  int32_t fd;
-  if (!GetInt(env, argv[0], &fd)) return nullptr;
-  Ring ring;
-  const int opened = ring.Open(4, 4 * Arena::kPageBytes, 0);
-  if (opened != 0) {
-    ThrowErrno(env, "io_uring_setup", opened);
-    return nullptr;
-  }
-  const uint8_t block[Arena::kPageBytes] = {0};
-  const char* steps[] = {"write of a block", "read of a block", "fdatasync"};
-  const char* failed = nullptr;
-  int error = 0;
-  for (int step = 0; step < 3 && error == 0; step++) {
-    const int token = step == 0   ? ring.Write(fd, 0, block, sizeof block, true)
-                      : step == 1 ? ring.Read(fd, 0, sizeof block)
-                                  : ring.Sync(fd);
-    error = token < 0 ? token : ring.WaitOne(token, kDrainMs);
-    if (error != 0) failed = steps[step];
-  }
-  ring.Close(ring.Drain(kDrainMs));
-  if (error != 0) ThrowErrno(env, failed, error);
-  return error != 0 ? nullptr : Int(env, 0);
-}
-
-// flock(fd): 0 or -errno (-EWOULDBLOCK: another open file description holds it)
-napi_value Flock(napi_env env, napi_callback_info info) {
-  size_t argc = 1;
-  napi_value argv[1];
-  napi_get_cb_info(env, info, &argc, argv, nullptr, nullptr);
-  int32_t fd;
-  if (!GetInt(env, argv[0], &fd)) return nullptr;
-  return Int(env, flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : -errno);
-}
-
 }  // namespace
 
 void InitDevice(napi_env env, napi_value exports) {
@@ -353,8 +313,6 @@ void InitDevice(napi_env env, napi_value exports) {
   napi_define_class(env, "Ring", NAPI_AUTO_LENGTH, New, nullptr, sizeof methods / sizeof methods[0], methods,
                     &constructor);
   napi_set_named_property(env, exports, "Ring", constructor);
-  SetFunction(env, exports, "probeWrite", ProbeWrite);
-  SetFunction(env, exports, "flock", Flock);
 }
 
 }  // namespace chronon

@@ -42,18 +42,13 @@ function build() {
   const flags = asan
     ? ['-O1', '-g', '-fsanitize=address,undefined', '-fno-omit-frame-pointer', '-fno-sanitize-recover=undefined']
     : ['-O2', '-flto', '-s'];
+  const common =
+    '-shared -fPIC -std=c++17 -Wall -Wextra -fvisibility=hidden -fno-exceptions -fno-rtti -DNAPI_VERSION=8'.split(' ');
+  common.push('-DNODE_GYP_MODULE_NAME=chronon_native');
   const compiler = process.env.CXX ?? 'g++';
-  const result = spawnSync(
-    compiler,
-    [
-      ...['-shared', '-fPIC', '-std=c++17', '-Wall', '-Wextra', '-fvisibility=hidden', '-fno-exceptions', '-fno-rtti'],
-      ...flags,
-      ...['-DNAPI_VERSION=8', '-DNODE_GYP_MODULE_NAME=chronon_native', '-isystem', include],
-      ...sources,
-      ...['-o', temporary],
-    ],
-    { encoding: 'utf8' },
-  );
+  const result = spawnSync(compiler, [...common, ...flags, '-isystem', include, ...sources, '-o', temporary], {
+    encoding: 'utf8',
+  });
   if (result.error) return `${compiler}: ${result.error.message}`;
   if (result.status !== 0) {
     rmSync(temporary, { force: true });

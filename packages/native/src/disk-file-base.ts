@@ -193,7 +193,8 @@ export abstract class DiskFileBase implements DiskFile {
   #countWrite(offset: number, length: number): void {
     this.#stats.writes++;
     this.#stats.bytesWritten += length;
-    this.#size = Math.max(this.#size, offset + length);
+    // An empty write grows nothing, wherever it is.
+    if (length > 0) this.#size = Math.max(this.#size, offset + length);
   }
 
   #poisonIfGrave(failure: unknown): void {

@@ -85,7 +85,7 @@ function tryLock(directory: string): DirectoryLock {
   try {
     undo.push(lockSocket(directory));
     const { binding } = loadNative();
-    const refused = binding === null ? null : lockFile(directory, binding.flock, undo);
+    const refused = binding === null ? null : lockFile(directory, (fd) => binding.flock(fd), undo);
     const mechanism: LockMechanism = binding === null || refused === 'unsupported' ? 'pid-file' : 'flock';
     if (mechanism === 'pid-file') lockPidFile(directory, undo);
     else refuseLiveRecord(directory, PID_FILE);

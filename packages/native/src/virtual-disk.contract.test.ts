@@ -8,7 +8,8 @@ import { IoUringDisk } from './io-uring-disk.ts';
 import { loadNative } from './native-binding.ts';
 import { probe } from './probe.ts';
 import { SyncDisk } from './sync-disk.ts';
-import { describeDiskContract, pattern } from './testing/disk-contract.ts';
+import { describeDiskContract } from './testing/disk-contract.ts';
+import { pattern } from './testing/pattern.ts';
 
 /** Not under /tmp: a tmpfs there would prove nothing. */
 const scratch = fileURLToPath(new URL('../build/test', import.meta.url));

@@ -5,328 +5,279 @@
 import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BLOCK_BYTES } from '@chronon/core/engine/constants';
-import { DiskFailure, type DiskError, type DiskFile, type VirtualDisk } from '@chronon/core/engine/virtual-disk';
+import type { DiskError } from '@chronon/core/engine/virtual-disk';
+import { DiskHarness, failureOf, type DiskContractFactory } from './disk-harness.ts';
+import { pattern } from './pattern.ts';
 
-export interface DiskContractSubject {
-  readonly disk: VirtualDisk;
-  /** Another disk over the same directory, after the first was closed. */
-  reopen(): VirtualDisk;
-  /** Simulated disks: lets the next completions happen. Real ones need none. */
-  pump?(): void;
-  dispose(): void;
-}
-
-export interface DiskContractFactory {
-  readonly name: string;
-  make(): DiskContractSubject;
-}
-
-/** Bytes that state their own position, so that a misplaced block is seen. */
-export function pattern(length: number, seed: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  for (let i = 0; i < length; i++) bytes[i] = (i * 31 + (i >> 8) * 7 + seed * 131) & 0xff;
-  return bytes;
-}
-
+/** Declares the suite for one implementation. */
 export function describeDiskContract(factory: DiskContractFactory): void {
   describe(`${factory.name} keeps the VirtualDisk contract`, () => {
-    let subject: DiskContractSubject;
-    let disk: VirtualDisk;
-    beforeEach(() => {
-      subject = factory.make();
-      disk = subject.disk;
-    });
-    afterEach(() => subject.dispose());
+    const harness = new DiskHarness();
+    beforeEach(() => harness.start(factory));
+    afterEach(() => harness.stop());
+    openingAndReading(harness);
+    manyAndLarge(harness);
+    names(harness);
+    closingFiles(harness);
+    closingDisks(harness);
+    randomCalls(harness);
+  });
+}
 
-    /** Runs one asynchronous call; checks that its callback comes later, and once. */
-    async function call<A extends unknown[]>(start: (callback: (...args: A) => void) => void): Promise<A> {
-      let calls = 0;
-      let result: A | null = null;
-      let inside = true;
-      const ended = new Promise<void>((resolve) => {
-        start((...args) => {
-          expect(inside, 'a callback never runs inside its call').toBe(false);
-          calls++;
-          result = args;
-          resolve();
-        });
-        inside = false;
-      });
-      let over = false;
-      void ended.then(() => (over = true));
-      if (subject.pump !== undefined) {
-        while (!over) {
-          subject.pump();
-          await Promise.resolve();
-        }
-      }
-      await ended;
-      expect(calls).toBe(1);
-      return result!;
+function openingAndReading(h: DiskHarness): void {
+  it('opens what exists, creates only when asked', () => {
+    expect(failureOf(() => h.disk.open('none'))).toBe('ENOENT');
+    expect(failureOf(() => h.disk.open('no/such/dir', { create: true }))).toBe('ENOENT');
+    expect(h.disk.open('some', { create: true }).size()).toBe(0);
+    expect(h.disk.open('some').size()).toBe(0);
+    expect(h.disk.open('some', { create: true }).path).toBe('some');
+  });
+
+  it('reads back what was written, durable or not, by both faces', async () => {
+    const file = h.disk.open('f', { create: true });
+    const [a, b] = [pattern(2 * BLOCK_BYTES, 1), pattern(BLOCK_BYTES, 2)];
+    expect(await h.write(file, 0, a, false)).toBeNull();
+    expect(await h.write(file, 2 * BLOCK_BYTES, b, false)).toBeNull();
+    expect(file.size()).toBe(3 * BLOCK_BYTES);
+    expect(await h.barrier(file)).toBeNull();
+    expect(await h.write(file, BLOCK_BYTES, b)).toBeNull();
+    expect(await h.read(file, 0, BLOCK_BYTES)).toEqual(a.subarray(0, BLOCK_BYTES));
+    expect(await h.read(file, BLOCK_BYTES, 2 * BLOCK_BYTES)).toEqual(new Uint8Array([...b, ...b]));
+    const into = new Uint8Array(BLOCK_BYTES);
+    expect(file.readSync(BLOCK_BYTES, into)).toBe(BLOCK_BYTES);
+    expect(into).toEqual(b);
+  });
+
+  it('mixes blocking and asynchronous writes', async () => {
+    const file = h.disk.open('f', { create: true });
+    file.writeSync(5, pattern(100, 3));
+    file.writeSync(BLOCK_BYTES, pattern(BLOCK_BYTES, 4));
+    expect((await h.read(file, 5, 100)).subarray(0, 100)).toEqual(pattern(100, 3));
+    expect(await h.write(file, 0, pattern(BLOCK_BYTES, 5))).toBeNull();
+    file.barrierSync();
+    const into = new Uint8Array(2 * BLOCK_BYTES);
+    expect(file.readSync(0, into)).toBe(2 * BLOCK_BYTES);
+    expect(into).toEqual(new Uint8Array([...pattern(BLOCK_BYTES, 5), ...pattern(BLOCK_BYTES, 4)]));
+  });
+
+  it('reads any range, short only at the end', async () => {
+    const file = h.disk.open('f', { create: true });
+    const bytes = pattern(3 * BLOCK_BYTES + 100, 6);
+    file.writeSync(0, bytes);
+    for (const [at, length] of [
+      [0, 1],
+      [1, BLOCK_BYTES],
+      [BLOCK_BYTES - 1, 2],
+      [100, 3 * BLOCK_BYTES],
+      [3 * BLOCK_BYTES, 100],
+      [3 * BLOCK_BYTES + 50, 500],
+      [0, 10 * BLOCK_BYTES],
+      [bytes.length, 10],
+      [bytes.length + 10 * BLOCK_BYTES, 10],
+      [7, 0],
+    ] as const) {
+      const wanted = bytes.subarray(at, at + length);
+      expect(await h.read(file, at, length), `${length} at ${at}`).toEqual(new Uint8Array(wanted));
+      const into = new Uint8Array(length);
+      expect(file.readSync(at, into)).toBe(wanted.length);
     }
-    const write = async (file: DiskFile, at: number, bytes: Uint8Array, durable = true): Promise<DiskError | null> =>
-      (await call<[DiskError | null]>((done) => file.write(at, bytes, durable, done)))[0];
-    const barrier = async (file: DiskFile): Promise<DiskError | null> =>
-      (await call<[DiskError | null]>((done) => file.barrier(done)))[0];
-    const read = async (file: DiskFile, at: number, length: number): Promise<Uint8Array> => {
-      const [error, bytes] = await call<[DiskError | null, Uint8Array | null]>((done) => file.read(at, length, done));
-      expect(error).toBeNull();
-      return bytes!;
-    };
-    const failure = (run: () => unknown): string => {
-      try {
-        run();
-      } catch (cause) {
-        expect(cause).toBeInstanceOf(DiskFailure);
-        return (cause as DiskFailure).code;
-      }
-      return 'no failure';
-    };
+  });
+}
 
-    it('opens what exists, creates only when asked', () => {
-      expect(failure(() => disk.open('none'))).toBe('ENOENT');
-      expect(failure(() => disk.open('no/such/dir', { create: true }))).toBe('ENOENT');
-      expect(disk.open('some', { create: true }).size()).toBe(0);
-      expect(disk.open('some').size()).toBe(0);
-      expect(disk.open('some', { create: true }).path).toBe('some');
-    });
+function manyAndLarge(h: DiskHarness): void {
+  it('writes and reads more than one request can hold', async () => {
+    const file = h.disk.open('f', { create: true });
+    const bytes = pattern(5 * 1024 * 1024 + 3 * BLOCK_BYTES, 7);
+    expect(await h.write(file, BLOCK_BYTES, bytes, false)).toBeNull();
+    expect(await h.barrier(file)).toBeNull();
+    expect(Buffer.compare(await h.read(file, BLOCK_BYTES, bytes.length), bytes)).toBe(0);
+    expect(await h.write(file, BLOCK_BYTES, bytes.subarray(0, 2 * 1024 * 1024))).toBeNull();
+  });
 
-    it('reads back what was written, durable or not, by both faces', async () => {
-      const file = disk.open('f', { create: true });
-      const [a, b] = [pattern(2 * BLOCK_BYTES, 1), pattern(BLOCK_BYTES, 2)];
-      expect(await write(file, 0, a, false)).toBeNull();
-      expect(await write(file, 2 * BLOCK_BYTES, b, false)).toBeNull();
-      expect(file.size()).toBe(3 * BLOCK_BYTES);
-      expect(await barrier(file)).toBeNull();
-      expect(await write(file, BLOCK_BYTES, b)).toBeNull();
-      expect(await read(file, 0, BLOCK_BYTES)).toEqual(a.subarray(0, BLOCK_BYTES));
-      expect(await read(file, BLOCK_BYTES, 2 * BLOCK_BYTES)).toEqual(new Uint8Array([...b, ...b]));
-      const into = new Uint8Array(BLOCK_BYTES);
-      expect(file.readSync(BLOCK_BYTES, into)).toBe(BLOCK_BYTES);
-      expect(into).toEqual(b);
-    });
+  it('completes many calls at once, each once', async () => {
+    const file = h.disk.open('f', { create: true });
+    const count = 400;
+    const all = Array.from({ length: count }, (_, i) =>
+      h.write(file, i * BLOCK_BYTES, pattern(BLOCK_BYTES, i), i % 2 === 0),
+    );
+    const barriers = [h.barrier(file), h.barrier(file)];
+    expect(await Promise.all(all)).toEqual(all.map(() => null));
+    expect(await Promise.all(barriers)).toEqual([null, null]);
+    expect(file.size()).toBe(count * BLOCK_BYTES);
+    const blocks = await Promise.all(
+      Array.from({ length: count }, (_, i) => h.read(file, i * BLOCK_BYTES, BLOCK_BYTES)),
+    );
+    for (const [i, block] of blocks.entries()) expect(Buffer.compare(block, pattern(BLOCK_BYTES, i))).toBe(0);
+  });
 
-    it('mixes blocking and asynchronous writes', async () => {
-      const file = disk.open('f', { create: true });
-      file.writeSync(5, pattern(100, 3));
-      file.writeSync(BLOCK_BYTES, pattern(BLOCK_BYTES, 4));
-      expect((await read(file, 5, 100)).subarray(0, 100)).toEqual(pattern(100, 3));
-      expect(await write(file, 0, pattern(BLOCK_BYTES, 5))).toBeNull();
-      file.barrierSync();
-      const into = new Uint8Array(2 * BLOCK_BYTES);
-      expect(file.readSync(0, into)).toBe(2 * BLOCK_BYTES);
-      expect(into).toEqual(new Uint8Array([...pattern(BLOCK_BYTES, 5), ...pattern(BLOCK_BYTES, 4)]));
-    });
+  it('counts writes, bytes and barriers', async () => {
+    const file = h.disk.open('f', { create: true });
+    const before = { ...h.disk.stats };
+    await h.write(file, 0, pattern(BLOCK_BYTES, 1), false);
+    await h.barrier(file);
+    await h.write(file, 0, pattern(BLOCK_BYTES, 2), true);
+    await h.read(file, 0, 10);
+    expect(h.disk.stats.writes - before.writes).toBe(2);
+    expect(h.disk.stats.bytesWritten - before.bytesWritten).toBe(2 * BLOCK_BYTES);
+    expect(h.disk.stats.barriers - before.barriers).toBe(2);
+    expect(h.disk.stats.reads - before.reads).toBe(1);
+    expect(h.disk.stats.bytesRead - before.bytesRead).toBe(10);
+  });
+}
 
-    it('reads any range, short only at the end', async () => {
-      const file = disk.open('f', { create: true });
-      const bytes = pattern(3 * BLOCK_BYTES + 100, 6);
-      file.writeSync(0, bytes);
-      for (const [at, length] of [
-        [0, 1],
-        [1, BLOCK_BYTES],
-        [BLOCK_BYTES - 1, 2],
-        [100, 3 * BLOCK_BYTES],
-        [3 * BLOCK_BYTES, 100],
-        [3 * BLOCK_BYTES + 50, 500],
-        [0, 10 * BLOCK_BYTES],
-        [bytes.length, 10],
-        [bytes.length + 10 * BLOCK_BYTES, 10],
-        [7, 0],
-      ] as const) {
-        const wanted = bytes.subarray(at, at + length);
-        expect(await read(file, at, length), `${length} at ${at}`).toEqual(new Uint8Array(wanted));
-        const into = new Uint8Array(length);
-        expect(file.readSync(at, into)).toBe(wanted.length);
-      }
-    });
+function names(h: DiskHarness): void {
+  it('names: makes, lists, renames and removes', async () => {
+    expect(h.disk.list('none')).toEqual([]);
+    h.disk.mkdirSync('a/b');
+    h.disk.mkdirSync('a/b');
+    h.disk.syncDirectorySync('a');
+    for (const name of ['c', 'a', 'b']) h.disk.open(`a/b/${name}`, { create: true });
+    expect(h.disk.list('a/b')).toEqual(['a', 'b', 'c']);
+    h.disk.renameSync('a/b/c', 'a/b/d');
+    h.disk.unlinkSync('a/b/a');
+    expect(h.disk.list('a/b')).toEqual(['b', 'd']);
+    expect(await h.call<[DiskError | null]>((done) => h.disk.rename('a/b/b', 'a/b/d', done))).toEqual([null]);
+    expect(await h.call<[DiskError | null]>((done) => h.disk.syncDirectory('a/b', done))).toEqual([null]);
+    expect(await h.call<[DiskError | null]>((done) => h.disk.unlink('a/b/d', done))).toEqual([null]);
+    expect(h.disk.list('a/b')).toEqual([]);
+    expect((await h.call<[DiskError | null]>((done) => h.disk.unlink('a/b/d', done)))[0]?.code).toBe('ENOENT');
+    expect((await h.call<[DiskError | null]>((done) => h.disk.rename('a/x', 'a/y', done)))[0]?.code).toBe('ENOENT');
+    expect((await h.call<[DiskError | null]>((done) => h.disk.syncDirectory('none', done)))[0]?.code).toBe('ENOENT');
+    expect(failureOf(() => h.disk.unlinkSync('a/b/d'))).toBe('ENOENT');
+    const free = h.disk.freeBytes();
+    expect(free === null || free > 0).toBe(true);
+  });
 
-    it('writes and reads more than one request can hold', async () => {
-      const file = disk.open('f', { create: true });
-      const bytes = pattern(5 * 1024 * 1024 + 3 * BLOCK_BYTES, 7);
-      expect(await write(file, BLOCK_BYTES, bytes, false)).toBeNull();
-      expect(await barrier(file)).toBeNull();
-      expect(Buffer.compare(await read(file, BLOCK_BYTES, bytes.length), bytes)).toBe(0);
-      expect(await write(file, BLOCK_BYTES, bytes.subarray(0, 2 * 1024 * 1024))).toBeNull();
-    });
+  it('an open file keeps working under a new name', async () => {
+    const file = h.disk.open('old', { create: true });
+    await h.write(file, 0, pattern(BLOCK_BYTES, 1));
+    h.disk.renameSync('old', 'new');
+    await h.write(file, BLOCK_BYTES, pattern(BLOCK_BYTES, 2), false);
+    await h.barrier(file);
+    file.writeSync(2 * BLOCK_BYTES, pattern(10, 3));
+    expect(h.disk.open('new').size()).toBe(2 * BLOCK_BYTES + 10);
+  });
 
-    it('completes many calls at once, each once', async () => {
-      const file = disk.open('f', { create: true });
-      const count = 400;
-      const all = Array.from({ length: count }, (_, i) =>
-        write(file, i * BLOCK_BYTES, pattern(BLOCK_BYTES, i), i % 2 === 0),
-      );
-      const barriers = [barrier(file), barrier(file)];
-      expect(await Promise.all(all)).toEqual(new Array(count).fill(null));
-      expect(await Promise.all(barriers)).toEqual([null, null]);
-      expect(file.size()).toBe(count * BLOCK_BYTES);
-      const blocks = await Promise.all(
-        Array.from({ length: count }, (_, i) => read(file, i * BLOCK_BYTES, BLOCK_BYTES)),
-      );
-      for (const [i, block] of blocks.entries()) expect(Buffer.compare(block, pattern(BLOCK_BYTES, i))).toBe(0);
-    });
+  it('refuses paths that leave the root', async () => {
+    for (const path of ['../x', 'a/../../x', '/etc/passwd', 'a\0b']) {
+      expect(failureOf(() => h.disk.open(path))).toBe('EOTHER');
+      expect((await h.call<[DiskError | null]>((done) => h.disk.unlink(path, done)))[0]?.code).toBe('EOTHER');
+    }
+  });
+}
 
-    it('counts writes, bytes and barriers', async () => {
-      const file = disk.open('f', { create: true });
-      const before = { ...disk.stats };
-      await write(file, 0, pattern(BLOCK_BYTES, 1), false);
-      await barrier(file);
-      await write(file, 0, pattern(BLOCK_BYTES, 2), true);
-      await read(file, 0, 10);
-      expect(disk.stats.writes - before.writes).toBe(2);
-      expect(disk.stats.bytesWritten - before.bytesWritten).toBe(2 * BLOCK_BYTES);
-      expect(disk.stats.barriers - before.barriers).toBe(2);
-      expect(disk.stats.reads - before.reads).toBe(1);
-      expect(disk.stats.bytesRead - before.bytesRead).toBe(10);
-    });
+function closingFiles(h: DiskHarness): void {
+  it('a closed file refuses, and ends what was in flight', async () => {
+    const file = h.disk.open('f', { create: true });
+    await h.write(file, 0, pattern(64 * BLOCK_BYTES, 1), false);
+    const running = [
+      ...Array.from({ length: 16 }, (_, i) => h.write(file, i * BLOCK_BYTES, pattern(BLOCK_BYTES, i))),
+      h.barrier(file),
+    ];
+    file.close();
+    file.close();
+    for (const error of await Promise.all(running)) expect([undefined, 'ECLOSED']).toContain(error?.code);
+    expect((await h.write(file, 0, pattern(BLOCK_BYTES, 1)))?.code).toBe('ECLOSED');
+    expect((await h.barrier(file))?.code).toBe('ECLOSED');
+    expect((await h.call<[DiskError | null, Uint8Array | null]>((done) => file.read(0, 1, done)))[0]?.code).toBe(
+      'ECLOSED',
+    );
+    expect(failureOf(() => file.writeSync(0, new Uint8Array(1)))).toBe('ECLOSED');
+  });
 
-    it('names: makes, lists, renames and removes', async () => {
-      expect(disk.list('none')).toEqual([]);
-      disk.mkdirSync('a/b');
-      disk.mkdirSync('a/b');
-      disk.syncDirectorySync('a');
-      for (const name of ['c', 'a', 'b']) disk.open(`a/b/${name}`, { create: true });
-      expect(disk.list('a/b')).toEqual(['a', 'b', 'c']);
-      disk.renameSync('a/b/c', 'a/b/d');
-      disk.unlinkSync('a/b/a');
-      expect(disk.list('a/b')).toEqual(['b', 'd']);
-      expect(await call<[DiskError | null]>((done) => disk.rename('a/b/b', 'a/b/d', done))).toEqual([null]);
-      expect(await call<[DiskError | null]>((done) => disk.syncDirectory('a/b', done))).toEqual([null]);
-      expect(await call<[DiskError | null]>((done) => disk.unlink('a/b/d', done))).toEqual([null]);
-      expect(disk.list('a/b')).toEqual([]);
-      expect((await call<[DiskError | null]>((done) => disk.unlink('a/b/d', done)))[0]?.code).toBe('ENOENT');
-      expect((await call<[DiskError | null]>((done) => disk.rename('a/x', 'a/y', done)))[0]?.code).toBe('ENOENT');
-      expect((await call<[DiskError | null]>((done) => disk.syncDirectory('none', done)))[0]?.code).toBe('ENOENT');
-      expect(failure(() => disk.unlinkSync('a/b/d'))).toBe('ENOENT');
-      const free = disk.freeBytes();
-      expect(free === null || free > 0).toBe(true);
-    });
+  it('a file may be closed inside a callback', async () => {
+    const file = h.disk.open('f', { create: true });
+    const other = h.write(file, BLOCK_BYTES, pattern(BLOCK_BYTES, 2));
+    const [error] = await h.call<[DiskError | null]>((done) =>
+      file.write(0, pattern(BLOCK_BYTES, 1), true, (result) => {
+        file.close();
+        done(result);
+      }),
+    );
+    expect(error).toBeNull();
+    await other;
+  });
+}
 
-    it('an open file keeps working under a new name', async () => {
-      const file = disk.open('old', { create: true });
-      await write(file, 0, pattern(BLOCK_BYTES, 1));
-      disk.renameSync('old', 'new');
-      await write(file, BLOCK_BYTES, pattern(BLOCK_BYTES, 2), false);
-      await barrier(file);
-      file.writeSync(2 * BLOCK_BYTES, pattern(10, 3));
-      expect(disk.open('new').size()).toBe(2 * BLOCK_BYTES + 10);
-    });
-
-    it('a closed file refuses, and ends what was in flight', async () => {
-      const file = disk.open('f', { create: true });
-      await write(file, 0, pattern(64 * BLOCK_BYTES, 1), false);
-      const running = [
-        ...Array.from({ length: 16 }, (_, i) => write(file, i * BLOCK_BYTES, pattern(BLOCK_BYTES, i))),
-        barrier(file),
-      ];
-      file.close();
-      file.close();
-      for (const error of await Promise.all(running)) expect([undefined, 'ECLOSED']).toContain(error?.code);
-      expect((await write(file, 0, pattern(BLOCK_BYTES, 1)))?.code).toBe('ECLOSED');
-      expect((await barrier(file))?.code).toBe('ECLOSED');
-      expect((await call<[DiskError | null, Uint8Array | null]>((done) => file.read(0, 1, done)))[0]?.code).toBe(
-        'ECLOSED',
-      );
-      expect(failure(() => file.writeSync(0, new Uint8Array(1)))).toBe('ECLOSED');
-    });
-
-    it('a file may be closed inside a callback', async () => {
-      const file = disk.open('f', { create: true });
-      const other = write(file, BLOCK_BYTES, pattern(BLOCK_BYTES, 2));
-      const [error] = await call<[DiskError | null]>((done) =>
-        file.write(0, pattern(BLOCK_BYTES, 1), true, (result) => {
-          file.close();
-          done(result);
-        }),
-      );
-      expect(error).toBeNull();
-      await other;
-    });
-
-    it('a disk may be closed inside a callback, with others in flight', async () => {
-      const files = ['a', 'b', 'c'].map((name) => disk.open(name, { create: true }));
-      const results = await Promise.all(
-        files.map((file, i) =>
-          call<[DiskError | null]>((done) =>
-            file.write(0, pattern(8 * BLOCK_BYTES, i), true, (result) => {
-              if (i === 0) disk.close();
-              done(result);
-            }),
-          ),
+function closingDisks(h: DiskHarness): void {
+  it('a disk may be closed inside a callback, with others in flight', async () => {
+    const files = ['a', 'b', 'c'].map((name) => h.disk.open(name, { create: true }));
+    const results = await Promise.all(
+      files.map((file, i) =>
+        h.call<[DiskError | null]>((done) =>
+          file.write(0, pattern(8 * BLOCK_BYTES, i), true, (result) => {
+            if (i === 0) h.disk.close();
+            done(result);
+          }),
         ),
-      );
-      for (const [error] of results) expect([undefined, 'ECLOSED']).toContain(error?.code);
-      expect(failure(() => disk.open('a'))).toBe('ECLOSED');
-      disk.close();
-    });
+      ),
+    );
+    for (const [error] of results) expect([undefined, 'ECLOSED']).toContain(error?.code);
+    expect(failureOf(() => h.disk.open('a'))).toBe('ECLOSED');
+    h.disk.close();
+  });
 
-    it('another disk over the same directory sees the bytes', async () => {
-      disk.mkdirSync('log');
-      const file = disk.open('log/x', { create: true });
-      await write(file, 0, pattern(4 * BLOCK_BYTES, 9));
-      disk.close();
-      const again = subject.reopen();
-      const reopened = again.open('log/x');
-      expect(reopened.size()).toBe(4 * BLOCK_BYTES);
-      const into = new Uint8Array(4 * BLOCK_BYTES);
-      expect(reopened.readSync(0, into)).toBe(into.length);
-      expect(into).toEqual(pattern(4 * BLOCK_BYTES, 9));
-      reopened.barrierSync();
-      again.close();
-    });
+  it('another disk over the same directory sees the bytes', async () => {
+    h.disk.mkdirSync('log');
+    const file = h.disk.open('log/x', { create: true });
+    await h.write(file, 0, pattern(4 * BLOCK_BYTES, 9));
+    h.disk.close();
+    const again = h.reopen();
+    const reopened = again.open('log/x');
+    expect(reopened.size()).toBe(4 * BLOCK_BYTES);
+    const into = new Uint8Array(4 * BLOCK_BYTES);
+    expect(reopened.readSync(0, into)).toBe(into.length);
+    expect(into).toEqual(pattern(4 * BLOCK_BYTES, 9));
+    reopened.barrierSync();
+    again.close();
+  });
+}
 
-    it('refuses paths that leave the root', async () => {
-      for (const path of ['../x', 'a/../../x', '/etc/passwd', 'a\0b']) {
-        expect(failure(() => disk.open(path))).toBe('EOTHER');
-        expect((await call<[DiskError | null]>((done) => disk.unlink(path, done)))[0]?.code).toBe('EOTHER');
-      }
-    });
-
-    it('agrees with a byte array under random calls', async () => {
-      const blocks = 40;
-      const step = fc.oneof(
-        fc.record({
-          kind: fc.constantFrom('write' as const, 'durable' as const),
-          at: fc.nat(blocks - 9),
-          count: fc.integer({ min: 1, max: 8 }),
-        }),
-        fc.record({
-          kind: fc.constant('read' as const),
-          at: fc.nat(blocks * BLOCK_BYTES),
-          count: fc.nat(9 * BLOCK_BYTES),
-        }),
-        fc.record({
-          kind: fc.constantFrom('barrier' as const, 'blocking' as const),
-          at: fc.nat(9000),
-          count: fc.nat(9000),
-        }),
-      );
-      let run = 0;
-      await fc.assert(
-        fc.asyncProperty(fc.array(step, { maxLength: 20 }), async (steps) => {
-          const file = disk.open(`model-${run++}`, { create: true });
-          const model = new Uint8Array(blocks * BLOCK_BYTES);
-          let size = 0;
-          for (const [seed, { kind, at, count }] of steps.entries()) {
-            if (kind === 'read') {
-              const got = await read(file, at, count);
-              expect(Buffer.compare(got, model.subarray(Math.min(at, size), Math.min(size, at + count)))).toBe(0);
-            } else if (kind === 'barrier') {
-              expect(await barrier(file)).toBeNull();
-            } else {
-              const whole = kind === 'blocking' ? 1 : BLOCK_BYTES;
-              const bytes = pattern(count * whole, seed);
-              if (kind === 'blocking') file.writeSync(at, bytes);
-              else expect(await write(file, at * whole, bytes, kind === 'durable')).toBeNull();
-              model.set(bytes, at * whole);
-              if (count > 0) size = Math.max(size, at * whole + bytes.length);
-            }
+function randomCalls(h: DiskHarness): void {
+  it('agrees with a byte array under random calls', async () => {
+    const blocks = 40;
+    const step = fc.oneof(
+      fc.record({
+        kind: fc.constantFrom('write' as const, 'durable' as const),
+        at: fc.nat(blocks - 9),
+        count: fc.integer({ min: 1, max: 8 }),
+      }),
+      fc.record({
+        kind: fc.constant('read' as const),
+        at: fc.nat(blocks * BLOCK_BYTES),
+        count: fc.nat(9 * BLOCK_BYTES),
+      }),
+      fc.record({
+        kind: fc.constantFrom('barrier' as const, 'blocking' as const),
+        at: fc.nat(9000),
+        count: fc.nat(9000),
+      }),
+    );
+    let run = 0;
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 20 }), async (steps) => {
+        const file = h.disk.open(`model-${run++}`, { create: true });
+        const model = new Uint8Array(blocks * BLOCK_BYTES);
+        let size = 0;
+        for (const [seed, { kind, at, count }] of steps.entries()) {
+          if (kind === 'read') {
+            const got = await h.read(file, at, count);
+            expect(Buffer.compare(got, model.subarray(Math.min(at, size), Math.min(size, at + count)))).toBe(0);
+          } else if (kind === 'barrier') {
+            expect(await h.barrier(file)).toBeNull();
+          } else {
+            const whole = kind === 'blocking' ? 1 : BLOCK_BYTES;
+            const bytes = pattern(count * whole, seed);
+            if (kind === 'blocking') file.writeSync(at, bytes);
+            else expect(await h.write(file, at * whole, bytes, kind === 'durable')).toBeNull();
+            model.set(bytes, at * whole);
+            if (count > 0) size = Math.max(size, at * whole + bytes.length);
           }
-          expect(file.size()).toBe(size);
-          file.close();
-        }),
-        { numRuns: 25 },
-      );
-    });
+        }
+        expect(file.size()).toBe(size);
+        file.close();
+      }),
+      { numRuns: 25 },
+    );
   });
 }

@@ -1,0 +1,127 @@
+/**
+ * What kills native addons: the environment ending at any step of a disk's life (process, worker_thread, terminate()), a fork
+ * with I/O in flight, collection of dropped disks; and all of it again under AddressSanitizer and UBSan.
+ */
+import { execFile, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { buildSync } from 'esbuild';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { probe } from './probe.ts';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const scratch = join(here, '../build/test');
+mkdirSync(scratch, { recursive: true });
+const probed = probe(scratch);
+const child = join(scratch, 'hazard-child.mjs');
+const addon = join(here, '../build/chronon_native.node');
+
+// One plain file: worker threads do not inherit a TypeScript loader.
+beforeAll(() => {
+  buildSync({
+    entryPoints: [join(here, 'testing/hazard-child.ts')],
+    outfile: child,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    conditions: ['@chronon/source'],
+  });
+});
+
+const STEPS = [
+  'load',
+  'disk-open',
+  'file-open',
+  'in-flight',
+  'queued-not-submitted',
+  'after-a-write',
+  'inside-a-callback',
+  'ring-closed-inside-a-callback',
+  'closing-in-flight',
+  'ring-closed-in-flight',
+  'two-disks',
+];
+
+interface Ended {
+  readonly code: number | string | null;
+  readonly output: string;
+}
+
+function run(step: string, where: string, env: NodeJS.ProcessEnv = {}): Promise<Ended> {
+  const root = mkdtempSync(join(scratch, 'hazard-'));
+  const args = ['--expose-gc', child, step, where, root];
+  return new Promise((resolve) => {
+    execFile(
+      process.execPath,
+      args,
+      { env: { ...process.env, CHRONON_NATIVE_PATH: addon, ...env }, timeout: 60_000 },
+      (cause, stdout, stderr) => {
+        rmSync(root, { recursive: true, force: true });
+        const code = cause === null ? 0 : (cause.code ?? cause.signal ?? null);
+        resolve({ code, output: stdout + stderr });
+      },
+    );
+  });
+}
+
+describe.skipIf(!probed.ok)(
+  `the addon survives its environment's end${probed.ok ? '' : ` (skipped: ${probed.reason})`}`,
+  () => {
+    for (const step of STEPS) {
+      it(`at step ${step}: process, worker exit, worker terminate`, async () => {
+        for (const where of ['main', 'worker', 'terminate']) {
+          const { code, output } = await run(step, where);
+          expect({ where, code, output }).toEqual({ where, code: 0, output: where === 'main' ? '' : 'thread ended\n' });
+        }
+      });
+    }
+
+    it('a fork with I/O in flight', async () => {
+      expect(await run('forked-in-flight', 'main')).toEqual({ code: 0, output: '' });
+    });
+
+    it('disks dropped while I/O is in flight are neither collected too early nor leaked into', async () => {
+      expect(await run('dropped-and-collected', 'main')).toEqual({ code: 0, output: '' });
+    });
+  },
+);
+
+const libasan = spawnSync('g++', ['-print-file-name=libasan.so'], { encoding: 'utf8' }).stdout?.trim() ?? '';
+const noAsan = !probed.ok ? probed.reason : existsSync(libasan) ? null : 'g++ has no libasan';
+
+describe.skipIf(noAsan !== null)(
+  `under AddressSanitizer and UBSan${noAsan === null ? '' : ` (skipped: ${noAsan})`}`,
+  () => {
+    it('every step is clean', { timeout: 180_000 }, async () => {
+      const built = spawnSync(process.execPath, [join(here, '../scripts/build.mjs')], {
+        encoding: 'utf8',
+        env: { ...process.env, CHRONON_NATIVE_ASAN: '1', CHRONON_REQUIRE_NATIVE: '1' },
+      });
+      expect(built.status, built.stdout + built.stderr).toBe(0);
+      const env = {
+        CHRONON_NATIVE_PATH: join(here, '../build/chronon_native_asan.node'),
+        LD_PRELOAD: libasan,
+        ASAN_OPTIONS: 'detect_leaks=0',
+        UBSAN_OPTIONS: 'print_stacktrace=1',
+      };
+      for (const [where, steps] of [
+        [
+          'terminate',
+          ['in-flight', 'queued-not-submitted', 'inside-a-callback', 'ring-closed-inside-a-callback', 'two-disks'],
+        ],
+        ['main', ['closing-in-flight', 'forked-in-flight', 'dropped-and-collected']],
+      ] as const) {
+        for (const step of steps) {
+          const { code, output } = await run(step, where, env);
+          expect({ step, where, code, output }).toEqual({
+            step,
+            where,
+            code: 0,
+            output: where === 'main' ? '' : 'thread ended\n',
+          });
+        }
+      }
+    });
+  },
+);

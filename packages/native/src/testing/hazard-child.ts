@@ -1,0 +1,131 @@
+/**
+ * A process (or a worker_thread of it) that stops at one step of a disk's life. Run by hazards.test.ts:
+ * `node ... hazard-child.ts STEP main|worker|terminate ROOT`. Ends with code 0 when nothing aborted on the way.
+ */
+import { spawnSync } from 'node:child_process';
+import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
+import type { DiskError, DiskFile } from '@chronon/core/engine/virtual-disk';
+import { IoUringDisk } from '../io-uring-disk.ts';
+import { loadNative } from '../native-binding.ts';
+import { pattern } from './pattern.ts';
+
+const { binding } = loadNative();
+if (binding === null) throw new Error('the hazard tests need the addon');
+const BLOCK = 4096;
+// The steps that close the native ring under its queue's feet make the queue throw: that is not what is tested.
+process.on('uncaughtException', (cause: NodeJS.ErrnoException) => {
+  if (cause.code === 'ECLOSED') return;
+  process.stderr.write(`${cause.stack}\n`);
+  process.exit(1);
+});
+const keepAlive: unknown[] = [];
+
+/** Something in flight of each kind. */
+function startAll(file: DiskFile, done: (error: DiskError | null) => void = () => {}): void {
+  for (let i = 0; i < 32; i++) file.write(i * BLOCK, pattern(BLOCK, i), i % 2 === 0, done);
+  file.write(0, pattern(3 * 1024 * 1024, 1), true, done);
+  file.barrier(done);
+  file.read(0, 64 * BLOCK, done);
+}
+
+const steps: Record<string, (root: string) => void | Promise<void>> = {
+  load: () => {},
+  'disk-open': (root) => {
+    keepAlive.push(new IoUringDisk(root, binding));
+  },
+  'file-open': (root) => {
+    keepAlive.push(new IoUringDisk(root, binding).open('f', { create: true }));
+  },
+  'in-flight': (root) => startAll(new IoUringDisk(root, binding).open('f', { create: true })),
+  'queued-not-submitted': (root) => {
+    const disk = new IoUringDisk(root, binding);
+    const file = disk.open('f', { create: true });
+    file.write(0, pattern(BLOCK, 1), true, () => {});
+    disk.ring.write(9999, 0, pattern(BLOCK, 1), 0, BLOCK, true);
+  },
+  'after-a-write': (root) =>
+    new Promise((resolve) => {
+      new IoUringDisk(root, binding).open('f', { create: true }).write(0, pattern(BLOCK, 1), true, () => resolve());
+    }),
+  'inside-a-callback': (root) =>
+    new Promise((resolve) => {
+      const file = new IoUringDisk(root, binding).open('f', { create: true });
+      startAll(file, () => {
+        startAll(file);
+        resolve();
+      });
+    }),
+  'ring-closed-inside-a-callback': (root) =>
+    new Promise((resolve) => {
+      const disk = new IoUringDisk(root, binding);
+      startAll(disk.open('f', { create: true }), () => {
+        disk.ring.close();
+        resolve();
+      });
+    }),
+  'closing-in-flight': (root) => {
+    const disk = new IoUringDisk(root, binding);
+    startAll(disk.open('f', { create: true }));
+    disk.close();
+  },
+  'ring-closed-in-flight': (root) => {
+    const disk = new IoUringDisk(root, binding);
+    startAll(disk.open('f', { create: true }));
+    disk.ring.close();
+  },
+  'two-disks': (root) => {
+    for (const name of ['a', 'b', 'c']) startAll(new IoUringDisk(root, binding).open(name, { create: true }));
+  },
+  'forked-in-flight': async (root) => {
+    const file = new IoUringDisk(root, binding).open('f', { create: true });
+    const bytes = pattern(1024 * 1024, 5);
+    const ended = new Promise<DiskError | null>((done) => file.write(0, bytes, true, done));
+    for (let i = 0; i < 5; i++) spawnSync('true');
+    if ((await ended) !== null) throw new Error('write failed');
+    const read = new Promise<Uint8Array | null>((done) => file.read(0, bytes.length, (_, back) => done(back)));
+    spawnSync('true');
+    if (Buffer.compare((await read)!, bytes) !== 0) throw new Error('bytes differ after a fork');
+  },
+  'dropped-and-collected': async (root) => {
+    const gc = (globalThis as { gc?: () => void }).gc;
+    if (gc === undefined) throw new Error('needs --expose-gc');
+    let ended = 0;
+    let wanted = 0;
+    for (let i = 0; i < 60; i++) {
+      const file = new IoUringDisk(root, binding).open(`f${i % 4}`, { create: true });
+      const bytes = pattern(8 * BLOCK, i);
+      wanted += 2;
+      // Neither the disk nor the file is held by anything but the I/O in flight.
+      file.write(0, bytes, true, () => {
+        file.read(0, bytes.length, (_, back) => {
+          if (back === null || back.length !== bytes.length) throw new Error('lost read');
+          ended++;
+          file.close();
+        });
+        ended++;
+      });
+      gc();
+      if (i % 8 === 0) await new Promise((resolve) => setImmediate(resolve));
+      gc();
+    }
+    while (ended < wanted) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      gc();
+    }
+  },
+};
+
+const [, , step = 'load', where = 'main', root = '.'] = process.argv;
+if (isMainThread && where !== 'main') {
+  const worker = new Worker(new URL(import.meta.url), { argv: [step, where, root], workerData: { where } });
+  worker.on('error', (cause) => {
+    throw cause;
+  });
+  if (where === 'terminate') worker.on('message', () => void worker.terminate());
+  worker.on('exit', () => process.stdout.write('thread ended\n'));
+} else {
+  await steps[step]!(root);
+  parentPort?.postMessage('at the step');
+  if ((workerData as { where?: string } | null)?.where === 'terminate') setInterval(() => {}, 1000);
+  else if (step !== 'dropped-and-collected') process.exit(0);
+}
