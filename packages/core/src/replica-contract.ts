@@ -6,26 +6,13 @@ import type { CommitIndex } from './engine/commit-index.ts';
 import type { FrameCodec, FrameCodecBackend } from './engine/frame-codec.ts';
 import type { LogReport } from './engine/log-contract.ts';
 import type { DiskKind, VirtualDisk } from './engine/virtual-disk.ts';
+import type { EffectRun, EffectSink } from './kernel/effect-sink.ts';
 import type { ApplicationModule, OutboxCounts } from './kernel/types.ts';
 import type { Policy } from './policy.ts';
 import type { ClientMessage } from './vsr/client-protocol.ts';
 import type { Message } from './vsr/messages.ts';
 
-/** Runs one effect; calls `done` exactly once. */
-export interface EffectSink {
-  readonly name: string;
-  run(effect: EffectCall, done: (error: string | null) => void): void;
-}
-
-export interface EffectCall {
-  /** Effect id: stable over retries. */
-  readonly key: string;
-  readonly fence: { readonly generation: number; readonly view: number };
-  readonly index: number;
-  readonly channel: string;
-  readonly payload: Uint8Array;
-  readonly attempt: number;
-}
+export type { EffectSink, EffectRun as EffectCall };
 
 export interface ReplicaPorts {
   readonly disk: VirtualDisk;

@@ -12,7 +12,7 @@ import type { RecoveredLog, Refusal } from './engine/log-contract.ts';
 import { LogStore } from './engine/log-store.ts';
 import type { FrameBatch } from './engine/frame-batch.ts';
 import type { EntryKind } from './engine/frame.ts';
-import { SnapshotStore } from './engine/snapshot-store.ts';
+import { SnapshotStore } from './engine/snapshot-file.ts';
 import { Executor } from './kernel/executor.ts';
 import { Halt } from './kernel/errors.ts';
 import type { Reply } from './reply.ts';

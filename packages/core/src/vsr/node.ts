@@ -19,7 +19,7 @@ import { drainStash, onCommit, onDurable, onPrepare, onPrepareOk, restartPromise
 import { flush, internalPayload } from './propose.ts';
 import { answerReads, confirmedDigest, onCommitOk, quorumContactMs } from './reads.ts';
 import { catchUp, needsFrames, noteDamage, onGetState, onNewState, onStateRead } from './state-transfer.ts';
-import { NodeState, type Output, type Read, type SessionPort, type VsrConfig } from './state.ts';
+import { NodeState, type Output, type SessionPort, type VsrConfig } from './state.ts';
 import {
   leavePrimary,
   onDoViewChange,
@@ -278,23 +278,37 @@ export class VsrNode {
     n.cache.trim(n.applied < n.durable ? n.applied : n.durable);
     const primary = n.primary;
     if (primary === null) return;
-    if (n.serving) releaseHeld(n, primary, full);
+    if (n.serving) {
+      primary.servingSinceMs ??= n.monotonicMs;
+      releaseHeld(n, primary, full);
+    }
     answerReads(n, primary);
+    flush(n);
   }
 
-  /** Facts for VsrAuthority: see kernel/authority.ts. */
-  authorityFacts(): {
+  /** Facts for VsrAuthority (kernel/authority.ts), at `monotonicMs`. */
+  authorityFacts(monotonicMs: number): {
     readonly normalPrimary: boolean;
     readonly view: number;
-    readonly contactMs: number;
-    readonly confirmed: CommitIndex;
+    readonly generation: number;
+    readonly nowMs: number;
+    readonly quorumContactAtMs: number | null;
+    readonly viewStartedAtMs: number | null;
+    readonly confirmedDigestIndex: CommitIndex;
+    readonly quarantined: boolean;
   } {
     const n = this.state;
+    if (n.quorum === 1) n.monotonicMs = monotonicMs;
+    const contact = quorumContactMs(n);
     return {
       normalPrimary: n.serving && n.stored && n.logView === n.view,
       view: n.view,
-      contactMs: quorumContactMs(n),
-      confirmed: confirmedDigest(n),
+      generation: n.manifest.generation,
+      nowMs: monotonicMs,
+      quorumContactAtMs: Number.isFinite(contact) ? contact : null,
+      viewStartedAtMs: n.primary?.servingSinceMs ?? null,
+      confirmedDigestIndex: confirmedDigest(n),
+      quarantined: n.diverged !== null,
     };
   }
 }

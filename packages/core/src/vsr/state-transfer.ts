@@ -15,15 +15,16 @@ import type { NodeState } from './state.ts';
 
 /** Asks for what is missing unless a request is under way. */
 export function catchUp(n: NodeState): void {
-  const patience = n.config.heartbeatTicks * 4;
-  if (n.transfer !== null && n.tickCount - n.transfer.sentTick < patience) return;
+  const patience = n.transfer === null ? n.config.heartbeatTicks : n.config.heartbeatTicks * 4;
+  if (n.tickCount - n.transferTick < patience) return;
   const hole = n.faulty[0];
   const from = hole !== undefined ? hole.from : n.end + 1;
   const to = hole !== undefined ? hole.to : Number.MAX_SAFE_INTEGER;
   const source = chooseSource(n, from, n.transfer?.source ?? null, hole !== undefined);
   if (source === null) return;
   const nonce = n.nextNonce();
-  n.transfer = { source, nonce, sentTick: n.tickCount };
+  n.transfer = { source, nonce };
+  n.transferTick = n.tickCount;
   n.send(source, { type: 'getState', view: n.view, from, to, nonce });
 }
 
@@ -40,7 +41,13 @@ function chooseSource(n: NodeState, from: number, failed: number | null, byHash:
   if (n.chosen === null) return null;
   let logView = -1;
   for (const vote of n.votes.values()) if (vote.view === n.view) logView = Math.max(logView, vote.logView);
-  const able = [...n.votes.entries()].filter(([id, v]) => id !== n.id && v.logView === logView && v.present >= from);
+  const wanted = n.canonical.contains(from) ? n.canonical.hash(from) : null;
+  const able = [...n.votes.entries()].filter(([id, v]) => {
+    if (id === n.id || v.present < from) return false;
+    if (v.logView === logView) return true;
+    const theirs = v.headers.contains(from) ? v.headers.hash(from) : null;
+    return wanted !== null && theirs !== null && sameHash(wanted, theirs);
+  });
   if (able.length === 0) return null;
   const fresh = able.filter(([id]) => id !== failed);
   return n.prng.pick(fresh.length > 0 ? fresh : able)[0];
@@ -86,21 +93,23 @@ export function onNewState(n: NodeState, from: number, m: NewState): boolean {
   if (!trusted || !m.batch.contains(n.end + 1)) return false;
   let last = m.batch.last;
   if (n.chosen !== null && n.status !== 'normal') last = Math.min(last, n.head);
+  last = lastOfRecord(n, m.batch, last);
   if (last <= n.end) return false;
   const batch = m.batch.slice(n.end + 1, last);
-  if (!sameHash(batch.prevHash, n.endHash) || !agreesWithRecord(n, batch)) return false;
+  if (!sameHash(batch.prevHash, n.endHash)) return false;
+  n.transferTick = -1_000_000;
   appendBatch(n, batch);
   if (n.status === 'normal') moveCommit(n, m.commit);
   return true;
 }
 
-/** Every frame whose hash the canonical headers state has that hash. */
-function agreesWithRecord(n: NodeState, batch: FrameBatch): boolean {
-  for (let index = batch.first; index <= Math.min(batch.last, n.head); index++) {
-    const known = n.canonical.contains(index) ? n.canonical.hash(index) : null;
-    if (known !== null && !sameHash(known, batch.hashOf(index))) return false;
+/** Last index up to `last` at which the batch does not contradict a hash that the canonical headers state. */
+function lastOfRecord(n: NodeState, batch: FrameBatch, last: number): number {
+  for (let index = n.end + 1; index <= Math.min(last, n.head); index++) {
+    const known = index === n.head ? n.headHash : n.canonical.contains(index) ? n.canonical.hash(index) : null;
+    if (known !== null && !sameHash(known, batch.hashOf(index))) return index - 1;
   }
-  return batch.last !== n.head || sameHash(batch.lastHash, n.headHash) || complete(n);
+  return last;
 }
 
 /** Rewrites damaged slots whose frames are proved by the frames on either side. */
@@ -116,6 +125,7 @@ function repair(n: NodeState, batch: FrameBatch): boolean {
   else n.faulty.shift();
   n.event({ kind: 'repair', from: batch.first, to: batch.last });
   n.out.push({ type: 'repair', batch });
+  n.transferTick = -1_000_000;
   moveCommit(n, n.commitHeard);
   return true;
 }

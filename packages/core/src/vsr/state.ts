@@ -117,6 +117,8 @@ export interface PrimaryState {
   /** Highest round each backup answered in this view. */
   readonly rounds: Map<number, number>;
   readonly startedTick: number;
+  /** Monotonic ms at which the own no-op was applied; null before. */
+  servingSinceMs: number | null;
   /** Round sent when, by round modulo ROUND_RING: monotonic ms and tick. */
   readonly sentMs: Float64Array;
   readonly sentTick: Float64Array;
@@ -140,7 +142,6 @@ export interface Chosen {
 export interface Transfer {
   readonly source: number;
   readonly nonce: number;
-  readonly sentTick: number;
 }
 
 export class NodeState {
@@ -212,6 +213,8 @@ export class NodeState {
   askedStartViewTick = -1_000_000;
   readonly nonce: number;
   transfer: Transfer | null = null;
+  /** Tick of the last question that brought nothing (yet). */
+  transferTick = -1_000_000;
   nonceCount = 0;
   viewChanges = 0;
   diverged: string | null = null;

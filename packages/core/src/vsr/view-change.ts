@@ -232,6 +232,7 @@ export function settle(n: NodeState): void {
     noopIndex: n.end + 1,
     rounds: new Map(),
     startedTick: n.tickCount,
+    servingSinceMs: null,
     sentMs: new Float64Array(ROUND_RING),
     sentTick: new Float64Array(ROUND_RING),
     heartbeatTick: n.tickCount,
