@@ -94,7 +94,7 @@ export const chaosRouter = router({
   local: viewerProcedure.output(z.array(lease)).query(({ ctx }) => ctx.host.leases.list()),
 
   /** Between replicas: enforce this lease here. */
-  apply: peerProcedure
+  enforce: peerProcedure
     .input(leaseRequest)
     .output(ack)
     .mutation(({ ctx, input }) => applyHere(ctx.host, input)),
@@ -117,7 +117,7 @@ async function order(host: ApiHost, request: LeaseRequest, targets: readonly num
   const acks = await Promise.all(
     members.map(async (member): Promise<Ack> => {
       if (member.id === host.id) return applyHere(host, request);
-      const answer = await host.peers.mutate(member, 'chaos.apply', request, ack, FORWARD_TIMEOUT_MS);
+      const answer = await host.peers.mutate(member, 'chaos.enforce', request, ack, FORWARD_TIMEOUT_MS);
       return answer.ok ? answer.value : { replica: member.id, ok: false, message: answer.message };
     }),
   );
