@@ -1,0 +1,277 @@
+/**
+ * Lab: n real VsrNodes on a bench, for scripted tests: messages wait in queues until the script delivers or drops them, writes are durable when the
+ * script says so. Only log and session table are stand-ins; the protocol is the production class.
+ */
+import { assert } from '../../assert.ts';
+import { at, type CommitIndex, NONE } from '../../engine/commit-index.ts';
+import { nobleCodec } from '../../engine/codec/noble.ts';
+import type { FrameBatch } from '../../engine/frame-batch.ts';
+import { envelope, frame, KIND, writeEnvelope } from '../../engine/frame.ts';
+import { ZERO_HASH } from '../../engine/hash.ts';
+import { HeaderSuffix } from '../../engine/header-suffix.ts';
+import type { ManifestState, RecoveredLog } from '../../engine/log-contract.ts';
+import { type Policy, SOUND } from '../../policy.ts';
+import { EMPTY_BODY, REPLY } from '../../reply.ts';
+import type { ClientMessage } from '../client-protocol.ts';
+import { HeaderRing } from '../header-ring.ts';
+import type { Message } from '../messages.ts';
+import { type Input, VsrNode } from '../node.ts';
+import type { VsrConfig } from '../state.ts';
+
+export const LAB_CONFIG: VsrConfig = {
+  heartbeatTicks: 2,
+  viewChangeTicks: 20,
+  prepareRetryTicks: 4,
+  abdicateTicks: 40,
+  stallTicks: 100,
+  pipelineMax: 16,
+  batchesInFlightMax: 3,
+  batchBytesMax: 64 * 1024,
+  batchCountMax: 8,
+  queueMax: 64,
+  cacheBytes: 1 << 20,
+  seed: 1,
+};
+
+/** One bench place: the node, and what stands in for its disk. */
+export class LabReplica {
+  readonly id: number;
+  node!: VsrNode;
+  /** Frames as the stand-in log holds them. */
+  frames: FrameBatch[] = [];
+  manifest: ManifestState;
+  durable: CommitIndex = NONE;
+  /** Unfinished writes, in order. */
+  pending: (() => void)[] = [];
+  applied: { readonly index: number; readonly body: string }[] = [];
+  readonly halts: string[] = [];
+  up = true;
+
+  constructor(id: number, manifest: ManifestState) {
+    this.id = id;
+    this.manifest = manifest;
+  }
+
+  get bodies(): string[] {
+    return this.applied.filter((a) => a.body !== '').map((a) => a.body);
+  }
+}
+
+export class Lab {
+  readonly replicas: LabReplica[];
+  readonly wires: { readonly from: number; readonly to: number; readonly message: Message }[] = [];
+  readonly replies: { readonly origin: number; readonly message: ClientMessage }[] = [];
+  /** Returns true for a message that is lost. */
+  drop: (from: number, to: number, message: Message) => boolean = () => false;
+  /** Writes of these replicas do not finish. */
+  readonly stalled = new Set<number>();
+  private readonly policy: Policy;
+  private now = 1_000_000;
+  private nonces = 0;
+
+  constructor(n: number, policy: Policy = SOUND) {
+    this.policy = policy;
+    const members = Array.from({ length: n }, (_, i) => i + 1);
+    this.replicas = members.map((id) => new LabReplica(id, firstManifest(id, members)));
+    for (const replica of this.replicas) this.boot(replica);
+  }
+
+  r(id: number): LabReplica {
+    return this.replicas[id - 1]!;
+  }
+
+  private boot(replica: LabReplica): void {
+    replica.applied = [];
+    const log = recovered(replica);
+    replica.node = new VsrNode({
+      config: { ...LAB_CONFIG, seed: replica.id },
+      codec: nobleCodec,
+      sessions: {
+        lookup: () => ({ kind: 'next' }),
+        nextRequest: () => 1,
+        digestAt: () => null,
+      },
+      policy: this.policy,
+      log,
+      applied: NONE,
+      payloadMax: 10_000,
+    });
+    replica.node.state.monotonicMs = this.now;
+    replica.node.start(log);
+    this.drain(replica);
+  }
+
+  /** Power off and on again: unfinished writes are gone. */
+  restart(id: number): void {
+    const replica = this.r(id);
+    replica.pending = [];
+    const durable = replica.durable;
+    replica.frames = replica.frames.filter((b) => b.last <= durable);
+    replica.up = true;
+    this.boot(replica);
+  }
+
+  crash(id: number): void {
+    this.r(id).up = false;
+    this.r(id).pending = [];
+  }
+
+  step(id: number, input: Input): void {
+    const replica = this.r(id);
+    if (!replica.up) return;
+    replica.node.step(input, this.now, this.now);
+    this.drain(replica);
+  }
+
+  /** A command with this text, as a fresh register would be: no session order. */
+  submit(id: number, text: string): void {
+    const body = new TextEncoder().encode(text);
+    const payload = new Uint8Array(32 + body.length);
+    writeEnvelope(payload, 0, KIND.register, 1, 0, ++this.nonces, 0);
+    payload.set(body, 32);
+    this.step(id, { type: 'request', origin: 1, payload, full: false });
+    this.step(id, { type: 'flush' });
+  }
+
+  /** Time passes and everything that is not dropped or stalled is delivered, until nothing is left to do. */
+  run(ticks: number): void {
+    for (let i = 0; i < ticks; i++) {
+      this.now += 10;
+      for (const replica of this.replicas) this.step(replica.id, { type: 'tick', stalledTicks: 0 });
+      this.settle();
+    }
+  }
+
+  settle(): void {
+    for (let round = 0; round < 10_000; round++) {
+      const wire = this.wires.shift();
+      if (wire !== undefined) {
+        if (!this.drop(wire.from, wire.to, wire.message)) {
+          this.step(wire.to, { type: 'message', from: wire.from, message: wire.message });
+        }
+        continue;
+      }
+      const busy = this.replicas.find((r) => r.up && r.pending.length > 0 && !this.stalled.has(r.id));
+      if (busy === undefined) return;
+      busy.pending.shift()!();
+    }
+    throw new Error('the lab does not come to rest');
+  }
+
+  private drain(replica: LabReplica): void {
+    while (replica.node.hasOutputs) for (const output of replica.node.takeOutputs()) this.carryOut(replica, output);
+  }
+
+  private carryOut(replica: LabReplica, output: ReturnType<VsrNode['takeOutputs']>[number]): void {
+    const { id } = replica;
+    switch (output.type) {
+      case 'send':
+        this.wires.push({ from: id, to: output.to, message: output.message });
+        break;
+      case 'append':
+        replica.frames.push(output.batch);
+        replica.pending.push(() => {
+          replica.durable = at(output.batch.last);
+          this.step(id, { type: 'durable', index: output.batch.last, hash: output.batch.lastHash });
+        });
+        break;
+      case 'save':
+        replica.pending.push(() => {
+          replica.manifest = output.manifest;
+          this.step(id, { type: 'stored', token: output.token });
+        });
+        break;
+      case 'install':
+        replica.pending.push(() => {
+          replica.manifest = output.manifest;
+          cut(replica, output.keepThrough);
+          this.step(id, { type: 'stored', token: output.token });
+        });
+        break;
+      case 'readState': {
+        const batch = replica.frames.find((b) => b.contains(output.from)) ?? null;
+        const part = batch === null ? null : batch.slice(output.from, Math.min(batch.last, output.through));
+        this.step(id, { type: 'stateRead', to: output.to, nonce: output.nonce, through: output.through, batch: part });
+        break;
+      }
+      case 'commit':
+        this.apply(replica, output.commit);
+        break;
+      case 'reply':
+        this.replies.push({ origin: output.origin, message: output.message });
+        break;
+      case 'halt':
+        replica.halts.push(output.code);
+        replica.up = false;
+        break;
+      case 'repair':
+      case 'answer':
+      case 'event':
+        break;
+    }
+  }
+
+  private apply(replica: LabReplica, commit: CommitIndex): void {
+    for (let index = replica.applied.length; index <= commit; index++) {
+      const batch = replica.frames.find((b) => b.contains(index));
+      assert(batch !== undefined, `index ${index} can be applied`);
+      const payload = frame.payload(batch.bytes, batch.offsetOf(index));
+      replica.applied.push({ index, body: new TextDecoder().decode(envelope.body(payload, 0, payload.length)) });
+      const kind = envelope.kind(payload, 0);
+      if (kind !== KIND.register) continue;
+      const request = envelope.request(payload, 0);
+      replica.node.reply({ status: REPLY.ok, session: index, request, index, body: EMPTY_BODY });
+    }
+    this.step(replica.id, { type: 'applied', index: commit, full: false });
+  }
+}
+
+function cut(replica: LabReplica, keep: CommitIndex): void {
+  replica.frames = replica.frames
+    .filter((b) => b.first <= keep || b.first > replica.durable)
+    .map((b) => (b.first <= keep && b.last > keep ? b.slice(b.first, keep) : b));
+  if (replica.durable > keep) replica.durable = keep;
+}
+
+function firstManifest(replicaId: number, members: readonly number[]): ManifestState {
+  return {
+    clusterId: new Uint8Array(16).fill(7),
+    replicaId,
+    bootId: new Uint8Array(16),
+    incarnations: members.map(() => 0),
+    environment: 'dev',
+    generation: 0,
+    epoch: 0,
+    members,
+    view: 0,
+    logView: 0,
+    headers: HeaderSuffix.EMPTY,
+    checkpoint: { index: NONE, hash: ZERO_HASH, digest: ZERO_HASH },
+  };
+}
+
+/** What recovery would say of the stand-in log. */
+function recovered(replica: LabReplica): RecoveredLog {
+  const ring = new HeaderRing(LAB_CONFIG.pipelineMax);
+  for (const batch of replica.frames) ring.append(batch);
+  const last = replica.frames[replica.frames.length - 1];
+  const end = last === undefined ? NONE : at(last.last);
+  const stored = replica.manifest.headers;
+  const above = stored.count > 0 && stored.last > end;
+  return {
+    outcome: end === NONE ? 'empty' : 'clean',
+    manifest: replica.manifest,
+    end,
+    endHash: last?.lastHash ?? ZERO_HASH,
+    faulty: [],
+    head: above ? at(stored.last) : end,
+    headHash: above ? stored.hash(stored.last)! : (last?.lastHash ?? ZERO_HASH),
+    promised: end,
+    connected: true,
+    recoveringHead: false,
+    headers: above ? stored : ring.all(),
+    timeLow: 0,
+    timeHigh: 0,
+    notes: [],
+  };
+}
