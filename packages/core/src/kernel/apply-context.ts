@@ -14,6 +14,7 @@ import { Rejection } from './errors.ts';
 import { CHANNEL, EFFECT_PAYLOAD_BYTES_MAX, LOG_MESSAGE_CHARS_MAX, REJECT_CODE } from './limits.ts';
 import { EFFECTS_PER_ENTRY_MAX } from './outbox.ts';
 import type { ApplyContext, LogEffect, SideEffect } from './types.ts';
+import { wellFormed } from './utf8.ts';
 import { encodeValue } from './values.ts';
 
 const LEVELS: readonly string[] = ['debug', 'info', 'warn', 'error'];
@@ -106,7 +107,7 @@ export class CommandContext implements ApplyContext {
 
   log(level: LogEffect['level'], message: string): void {
     this.inside('log');
-    this.take({ kind: 'log', level, message: message.slice(0, LOG_MESSAGE_CHARS_MAX) });
+    this.take({ kind: 'log', level, message });
   }
 
   reject(code: string, data?: unknown): never {
@@ -127,11 +128,13 @@ export class CommandContext implements ApplyContext {
     }
     if (effect.kind === 'log') {
       if (!LEVELS.includes(effect.level)) throw new Error('a log effect has level debug, info, warn or error');
-      this.effects.push(effect);
+      const message = wellFormed(effect.message, LOG_MESSAGE_CHARS_MAX);
+      this.effects.push({ kind: 'log', level: effect.level, message });
       return;
     }
     if (effect.kind !== 'emit') throw new Error('an effect is an emit or a log');
-    if (!CHANNEL.test(effect.channel)) throw new Error(`a channel name matches ${String(CHANNEL)}`);
+    if (typeof effect.channel !== 'string' || !CHANNEL.test(effect.channel))
+      throw new Error(`a channel name matches ${String(CHANNEL)}`);
     if (!(effect.payload instanceof Uint8Array)) throw new Error('the payload of an effect is a Uint8Array');
     if (effect.payload.length > EFFECT_PAYLOAD_BYTES_MAX) {
       throw new Error(`the payload of an effect is at most ${EFFECT_PAYLOAD_BYTES_MAX} bytes`);

@@ -33,6 +33,7 @@ export class CommandRunner<State> {
   private current: State;
   private transaction: Transactional | null;
   private faultCount = 0;
+  private writes: Uint8Array = EMPTY_BODY;
   /** What the last command came to. */
   status: ReplyStatus = REPLY.ok;
   body: Uint8Array = EMPTY_BODY;
@@ -96,9 +97,8 @@ export class CommandRunner<State> {
       return;
     }
     const { effects } = context;
+    this.digest.advance(index, hash, hashAt, REPLY.ok, this.body, effects, this.writes);
     try {
-      const writeSet = transaction === null ? EMPTY_BODY : transaction.writeSet();
-      this.digest.advance(index, hash, hashAt, REPLY.ok, this.body, effects, writeSet);
       transaction?.commit();
       this.current = applied.state;
     } catch (error) {
@@ -136,7 +136,7 @@ export class CommandRunner<State> {
     return null;
   }
 
-  /** Checks what the application returned and takes its result and effects; throws when it cannot stand. */
+  /** Checks what the application returned and takes its result, effects and write set; throws when it cannot stand. */
   private accept(applied: Applied<State>): void {
     const loose = applied as unknown;
     if (typeof loose !== 'object' || loose === null || !('state' in loose)) {
@@ -156,6 +156,8 @@ export class CommandRunner<State> {
     if (context.effects.length > 0 && context.rejection === null && !this.outbox.hasRoom(context.effects.length)) {
       context.rejectWith(new Rejection(OUTBOX_FULL));
     }
+    // Here and not at commit: a row that has no encoding is the application's fault, not the end of every replica.
+    this.writes = this.transaction === null ? EMPTY_BODY : this.transaction.writeSet();
   }
 
   /** Turns what was thrown (or swallowed) into an outcome, or into the end of this replica. */

@@ -2,13 +2,14 @@
  * Bodies of the log entries by which a primary reports on effects: acknowledged, failed (to be tried again), dead. One entry carries a batch.
  *
  * ack:    varint count, each: index varint, sub varint
- * failed: varint count, each: index varint, sub varint, notBefore varint (block time, ms), error text
- * dead:   varint count, each: index varint, sub varint, error text
+ * failed: varint count, each: index varint, sub varint, attempt varint, notBefore varint (block time, ms), error text
+ * dead:   varint count, each: index varint, sub varint, attempt varint, error text
  *
  * Invariants: decoding gives a batch or throws CodecError; a batch is never empty and never above EFFECT_BATCH_MAX.
  */
 import { ByteReader, ByteWriter } from './bytes.ts';
 import { CodecError } from './errors.ts';
+import { wellFormed } from './utf8.ts';
 
 /** Most effects one entry reports on. */
 export const EFFECT_BATCH_MAX = 1024;
@@ -22,12 +23,16 @@ export interface EffectRef {
 }
 
 export interface EffectFailure extends EffectRef {
+  /** Which attempt failed, from 1: a report that is in the log twice counts once. */
+  readonly attempt: number;
   /** Block time, ms, before which no further attempt starts. */
   readonly notBefore: number;
   readonly error: string;
 }
 
 export interface EffectDeath extends EffectRef {
+  /** The last attempt. */
+  readonly attempt: number;
   readonly error: string;
 }
 
@@ -41,26 +46,30 @@ export function decodeEffectAcks(body: Uint8Array): EffectRef[] {
 
 export function encodeEffectFailures(failures: readonly EffectFailure[]): Uint8Array {
   return encodeBatch(failures, (w, failure) => {
+    w.varint(failure.attempt);
     w.varint(failure.notBefore);
     w.text(cutError(failure.error));
   });
 }
 
 export function decodeEffectFailures(body: Uint8Array): EffectFailure[] {
-  return decodeBatch(body, (r, ref) => ({ ...ref, notBefore: r.varint(), error: errorText(r) }));
+  return decodeBatch(body, (r, ref) => ({ ...ref, attempt: r.varint(), notBefore: r.varint(), error: errorText(r) }));
 }
 
 export function encodeEffectDeaths(deaths: readonly EffectDeath[]): Uint8Array {
-  return encodeBatch(deaths, (w, death) => w.text(cutError(death.error)));
+  return encodeBatch(deaths, (w, death) => {
+    w.varint(death.attempt);
+    w.text(cutError(death.error));
+  });
 }
 
 export function decodeEffectDeaths(body: Uint8Array): EffectDeath[] {
-  return decodeBatch(body, (r, ref) => ({ ...ref, error: errorText(r) }));
+  return decodeBatch(body, (r, ref) => ({ ...ref, attempt: r.varint(), error: errorText(r) }));
 }
 
 /** An error as it may stand in the log: bounded and well-formed (a sink may have said anything). */
 export function cutError(error: string): string {
-  return error.slice(0, EFFECT_ERROR_CHARS_MAX).replace(/[\ud800-\udfff]/g, '?');
+  return wellFormed(error, EFFECT_ERROR_CHARS_MAX);
 }
 
 function encodeBatch<T extends EffectRef>(items: readonly T[], rest: (w: ByteWriter, item: T) => void): Uint8Array {

@@ -159,6 +159,7 @@ describe('outcomes', () => {
     ['an effect that is too large', (_state, ctx) => ctx.emit('c', new Uint8Array(70_000))],
     ['a rejection without encoding', (_state, ctx) => ctx.reject('Bad', () => 1)],
     ['a result that is too large', () => new Uint8Array(300_000)],
+    ['item 15: a row that has no encoding', (state) => state.rows.set('f', (() => 1) as never)],
     ['65 effects', (_s, ctx) => Array.from({ length: 65 }, () => ctx.log('info', 'x'))],
   ])('%s is a fault', (name, act) => {
     const { submit, count } = harness({
@@ -176,6 +177,23 @@ describe('outcomes', () => {
     acts['odd'] = act;
     expect(submit(1, 'odd').status).toBe(REPLY.fault);
     expect(count()).toBe(0);
+  });
+
+  it('a log message may hold anything; what is replicated is well-formed', () => {
+    const logged: string[] = [];
+    const { submit } = harness({ reportLog: (_index, effect) => logged.push(effect.message) });
+    acts['log'] = (_state, ctx) => ctx.log('info', `\ud800${'x'.repeat(2000)}`);
+    expect(submit(1, 'log').status).toBe(REPLY.ok);
+    expect(logged).toEqual([`?${'x'.repeat(1023)}`]);
+  });
+
+  it('an outbox that is full rejects the command that needs it, and no other', () => {
+    const { submit, count } = harness({ outboxPendingMax: 1 });
+    acts['emit'] = (_state, ctx) => ctx.emit('c', new Uint8Array([1]));
+    expect(submit(1, 'emit').status).toBe(REPLY.ok);
+    expect(decodeValue(submit(2, 'emit').body)).toEqual({ code: 'OutboxFull' });
+    expect(submit(3).status).toBe(REPLY.ok);
+    expect(count()).toBe(2);
   });
 
   it('a body nobody can read and a command that does not exist are invalid, and use up their number', () => {

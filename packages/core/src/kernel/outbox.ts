@@ -107,11 +107,11 @@ export class Outbox {
     if (this.acknowledgedEffects.length > ACKNOWLEDGED_KEPT) this.acknowledgedEffects.shift();
   }
 
-  /** An attempt failed; another may start at `notBefore`. */
+  /** An attempt failed; another may start at `notBefore`. A report of an attempt that is counted already changes nothing. */
   fail(failure: EffectFailure): void {
     const effect = this.pendingEffects.get(effectPlace(failure.index, failure.sub));
-    if (effect === undefined) return;
-    effect.attempts++;
+    if (effect === undefined || failure.attempt <= effect.attempts) return;
+    effect.attempts = failure.attempt;
     effect.notBefore = failure.notBefore;
     effect.lastError = failure.error;
   }
@@ -121,7 +121,7 @@ export class Outbox {
     const place = effectPlace(death.index, death.sub);
     const effect = this.pendingEffects.get(place);
     if (effect === undefined) return;
-    effect.attempts++;
+    effect.attempts = Math.max(effect.attempts, death.attempt);
     effect.lastError = death.error;
     this.pendingEffects.delete(place);
     this.deadEffects.set(place, effect);

@@ -6,6 +6,7 @@ import { PAYLOAD_BYTES_MAX } from '../engine/constants.ts';
 import { encodeRejection } from './apply-context.ts';
 import { CodecError, InvalidCommand, Rejection } from './errors.ts';
 import type { ChrApplication } from './types.ts';
+import { wellFormed } from './utf8.ts';
 
 /** Largest answer, in bytes. */
 export const ANSWER_BYTES_MAX = PAYLOAD_BYTES_MAX;
@@ -41,5 +42,5 @@ function rejected(error: Rejection): { readonly ok: false; readonly body: Uint8A
 }
 
 function failure(code: string, message: string): { readonly ok: false; readonly body: Uint8Array } {
-  return { ok: false, body: encodeRejection(code, message.slice(0, 500).replace(/[\ud800-\udfff]/g, '?')) };
+  return { ok: false, body: encodeRejection(code, wellFormed(message, 500)) };
 }

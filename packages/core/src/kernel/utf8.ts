@@ -32,6 +32,11 @@ export function isWellFormed(text: string): boolean {
   }
 }
 
+/** At most `chars` UTF-16 units of a text, with lone surrogates (those that the cut makes included) as '?'. */
+export function wellFormed(text: string, chars: number): string {
+  return text.slice(0, chars).replace(/\p{Surrogate}/gu, '?');
+}
+
 /** Writes a well-formed `text` (utf8Length was called) at `at`; returns the end. */
 export function utf8EncodeInto(text: string, out: Uint8Array, at: number): number {
   let o = at;
