@@ -1,0 +1,67 @@
+/** Messages between the Verify page and its Worker, and the judgement over them. Pure. */
+export type LaneState = 'verifying' | 'waiting' | 'reached' | 'fault' | 'given-up';
+
+export interface LaneReport {
+  readonly replica: number;
+  readonly state: LaneState;
+  /** Last index whose frame was re-hashed here and chains from index 0; -1 for none. */
+  readonly verified: number;
+  /** Chain hash at `verified`, hex, as computed here. */
+  readonly hash: string;
+  readonly bytes: number;
+  /** Where it is wrong: red. */
+  readonly fault: { readonly index: number; readonly what: string } | null;
+  /** Why it could not be checked further: not verified, never green. */
+  readonly why: string | null;
+}
+
+export interface VerifyReport {
+  /** Greatest commit that any replica stated when the run began; every lane has to reach it. */
+  readonly target: number;
+  readonly lanes: readonly LaneReport[];
+  /** Lanes with different hashes at one equal index. */
+  readonly divergence: { readonly index: number; readonly groups: readonly (readonly number[])[] } | null;
+  readonly finished: boolean;
+  readonly elapsedMs: number;
+}
+
+export type ToWorker = { kind: 'start'; replicas: number[]; target: number };
+export type FromWorker = { kind: 'report'; report: VerifyReport };
+
+export interface Judgement {
+  readonly level: 'verified' | 'fault' | 'not-verified' | 'running';
+  readonly sentence: string;
+  readonly details: readonly string[];
+}
+
+const names = (ids: readonly number[]) => ids.map((id) => `r${id}`).join(', ');
+const digits = (n: number) => n.toLocaleString('en-US');
+
+/** Green only when this browser re-computed every hash from index 0 to the target on every replica and all ended on one hash. */
+export function judge(report: VerifyReport): Judgement {
+  const { lanes, target, divergence, finished } = report;
+  const faults = lanes.filter((lane) => lane.fault !== null);
+  const details = [
+    ...faults.map((lane) => `r${lane.replica}, index ${digits(lane.fault!.index)}: ${lane.fault!.what}`),
+    ...(divergence
+      ? [`index ${digits(divergence.index)}: ${divergence.groups.map(names).join(' holds another entry than ')}`]
+      : []),
+    ...lanes.flatMap((lane) => (lane.why === null ? [] : [`r${lane.replica}: ${lane.why}`])),
+  ];
+  if (faults.length > 0) {
+    const where = faults.map((lane) => `index ${digits(lane.fault!.index)} on r${lane.replica}`).join(' and ');
+    return { level: 'fault', sentence: `The log does not verify: ${where}.`, details };
+  }
+  if (divergence) {
+    return { level: 'fault', sentence: `The replicas hold different logs from index ${digits(divergence.index)} on.`, details };
+  }
+  const hash = lanes[0]?.hash ?? '';
+  const reached = lanes.filter((lane) => lane.state === 'reached' && lane.verified === target && lane.hash === hash);
+  if (!finished) return { level: 'running', sentence: `Verifying index 0 to ${digits(target)} on ${names(lanes.map((l) => l.replica))}…`, details };
+  if (target >= 0 && lanes.length > 0 && reached.length === lanes.length) {
+    const on = names(lanes.map((lane) => lane.replica));
+    return { level: 'verified', sentence: `Verified by this browser: index 0..${digits(target)} on ${on} at hash ${hash}`, details };
+  }
+  const good = reached.length > 0 ? ` Covered so far: index 0..${digits(target)} on ${names(reached.map((l) => l.replica))}.` : '';
+  return { level: 'not-verified', sentence: `Not verified.${good}`, details: target < 0 ? ['nothing is committed yet'] : details };
+}
