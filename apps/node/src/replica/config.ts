@@ -87,6 +87,11 @@ export type ReplicaFile = z.infer<typeof replicaFile>;
 /** What may be written in the file. */
 export type ReplicaFileInput = z.input<typeof replicaFile>;
 
+/** The member this replica is. */
+export function selfOf(file: ReplicaFile): MemberConfig {
+  return file.members.find((member) => member.id === file.id)!;
+}
+
 /** URL of a member's control API, without a slash at the end. */
 export function apiUrl(member: MemberConfig): string {
   return `http://${urlHost(member.host)}:${member.apiPort}`;

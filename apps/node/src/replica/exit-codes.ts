@@ -1,5 +1,5 @@
 /**
- * How a replica process ends. A code above REFUSE_MIN and below REFUSE_MAX (and 2) means "refused": the same start would fail the same way, so the
+ * How a replica process ends. A code from REFUSE_MIN to REFUSE_MAX (and 2) means "refused": the same start would fail the same way, so the
  * supervisor does not retry; every other code but 0 may be retried.
  */
 
@@ -25,6 +25,14 @@ export const EXIT_CODES = {
   E_DISK_KIND: 32,
   E_DATA_LOSS: 33,
   E_DIVERGED: 34,
+  /** An entry or snapshot this program does not know. */
+  E_UNKNOWN_ENTRY: 35,
+  E_SNAPSHOT: 36,
+  /** The application threw and is configured to stop then: it would again. */
+  E_APPLY_FAULT: 37,
+  /** Two frames that must be equal differ. */
+  E_PROTOCOL: 38,
+  E_NONDETERMINISM: 39,
 
   E_PORT: 50,
   E_IO_WRITE: 51,
@@ -32,7 +40,10 @@ export const EXIT_CODES = {
   E_DISK_STALL: 53,
   E_ASSERT: 54,
   E_PARENT_GONE: 55,
-  E_MEMORY: 56,
+  /** Out of stack or memory inside apply. */
+  E_APPLY_RESOURCES: 56,
+  E_STATE: 57,
+  E_APPLY_ORDER: 58,
 } as const;
 export type ExitName = keyof typeof EXIT_CODES;
 

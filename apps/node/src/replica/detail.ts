@@ -1,0 +1,92 @@
+/** ReplicaDetail: everything one replica says of itself, from the replica's status and its process. */
+import { toJson } from '@chronon/core/engine/commit-index';
+import type { Environment } from '@chronon/core/engine/log-contract';
+import type { ApplicationModule } from '@chronon/core/kernel/types';
+import type { ReplicaStatus } from '@chronon/core/replica-contract';
+import type { ReplicaDetail } from '../api/schema.ts';
+import type { BuildInfo } from '../transport/handshake.ts';
+import type { PeerReport } from '../transport/peers.ts';
+import type { Leases } from './leases.ts';
+
+export interface DetailSources {
+  readonly url: string;
+  readonly app: ApplicationModule;
+  readonly environment: Environment;
+  readonly chaosEnabled: boolean;
+  readonly fileSystem: string | null;
+  readonly build: BuildInfo;
+  readonly leases: Leases;
+  readonly notes: readonly string[];
+  status(): ReplicaStatus;
+  links(): readonly PeerReport[];
+  monotonicMs(): number;
+}
+
+export function buildDetail(sources: DetailSources): ReplicaDetail {
+  const status = sources.status();
+  const links = sources.links();
+  const { log, disk } = status;
+  const cpu = process.cpuUsage();
+  return {
+    id: status.id,
+    pid: process.pid,
+    url: sources.url,
+    role: status.role,
+    status: status.status,
+    view: String(status.view),
+    commit: toJson(status.commit),
+    applied: toJson(status.applied),
+    durable: toJson(status.durable),
+    last: toJson(status.last),
+    digest: status.digest,
+    logView: String(status.logView),
+    clusterId: status.clusterId,
+    primary: status.primary,
+    serving: status.serving,
+    abdicated: status.abdicated,
+    checkpoint: toJson(status.checkpoint),
+    headHash: status.headHash,
+    confirmedDigest: toJson(status.confirmedDigest),
+    diverged: status.diverged,
+    faulty: status.faulty.map(({ from, to }) => ({ from: String(from), to: String(to) })),
+    readOnly: status.readOnly,
+    sessions: status.sessions,
+    queue: status.queue,
+    outbox: { ...status.outbox },
+    viewChanges: status.viewChanges,
+    msSinceViewChange: status.lastViewChangeMs === null ? null : Math.max(0, sources.monotonicMs() - status.lastViewChangeMs),
+    uptimeMs: process.uptime() * 1000,
+    disk: {
+      kind: disk.kind,
+      fallbackReason: disk.fallbackReason,
+      writes: log.disk.writes,
+      bytesWritten: log.disk.bytesWritten,
+      barriers: log.disk.barriers,
+      fileSystem: sources.fileSystem,
+    },
+    codec: status.codec,
+    app: { name: sources.app.name, version: sources.app.version },
+    chaosEnabled: sources.chaosEnabled,
+    environment: sources.environment,
+    leases: sources.leases.list(),
+    links: links.map(({ to, connected, cut, rttMs, queuedBytes, droppedMessages }) => ({ to, connected, cut, rttMs, queuedBytes, droppedMessages })),
+    notes: [...status.notes, ...sources.notes, ...links.flatMap((link) => peerNotes(link, sources.build))],
+    node: process.version,
+    cpuMs: (cpu.user + cpu.system) / 1000,
+    rssBytes: process.memoryUsage.rss(),
+  };
+}
+
+/** How a peer's software differs from ours: shown, never refused. */
+function peerNotes(link: PeerReport, own: BuildInfo): string[] {
+  if (link.info === '') return [];
+  let peer: Partial<BuildInfo>;
+  try {
+    peer = JSON.parse(link.info) as Partial<BuildInfo>;
+  } catch {
+    return [`r${link.to} sends build info that cannot be read`];
+  }
+  return (Object.keys(own) as (keyof BuildInfo)[])
+    .filter((key) => peer[key] !== own[key])
+    .map((key) => `r${link.to} runs ${key} ${String(peer[key]).slice(0, 64)}, this replica ${String(own[key])}`);
+}

@@ -1,0 +1,79 @@
+/**
+ * How a replica process talks and ends: structured log lines on stderr, and on a halt one last line for people: code, what happened, what to do.
+ *
+ * Invariant: `halt` writes its line and exits once, with the exit code of its error code; nothing runs afterwards.
+ */
+import { writeSync } from 'node:fs';
+import pino, { type Logger } from 'pino';
+import { EXIT_CODES, exitCodeOf, isRefusal, type ExitName } from './exit-codes.ts';
+
+/** What the operator should do, by code. */
+const REMEDIES: Partial<Record<ExitName, string>> = {
+  E_CONFIG: 'mend the configuration',
+  E_LOCKED: 'stop the other process, or give this one a directory of its own',
+  E_DIRECTORY: 'check the path and its permissions',
+  E_NOT_FORMATTED: 'format it with `chronon start --format`, or check the path',
+  E_MANIFEST: 'both copies are unreadable: restore this replica with `chronon recover`; never format over it',
+  E_MANIFEST_MISSING: 'the log is there but its manifest is not: restore the files, or `chronon recover`',
+  E_CLUSTER_ID: 'this directory belongs to another cluster: check --data',
+  E_REPLICA_ID: 'this directory belongs to another replica: check --data and the id',
+  E_VERSION: 'use a Chronon of that version or later',
+  E_LOG_CORRUPT: 'look at it with `chronon log verify`; the files are untouched',
+  E_IO_READ: 'check the disk and its permissions',
+  E_APP: 'mend the application file',
+  E_CHAOS_PRODUCTION: 'start it without --enable-chaos: chaos is for directories formatted dev',
+  E_DISK_KIND: 'choose disk "auto" or "sync"',
+  E_PORT: 'stop what uses the port, or choose another',
+  E_FSYNC: 'check the disk; on the next start the log is read back and repaired from the others',
+  E_DISK_STALL: 'check the disk',
+  E_ASSERT: 'this is a defect: keep the log of this process and report it',
+  E_DATA_LOSS: 'see docs/operations.md, `chronon recover --accept-loss`',
+};
+
+/** Structured log on stderr; lines that cannot be written in time are dropped rather than kept without bound. */
+export function createLogger(level: string, replica: number): { readonly log: Logger; flush(): void } {
+  const destination = pino.destination({ fd: 2, sync: false, minLength: 0, maxLength: 4 * 1024 * 1024 });
+  const log = pino({ level, base: { replica, pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime }, destination);
+  return {
+    log,
+    flush: () => {
+      try {
+        destination.flushSync();
+      } catch {
+        // The file descriptor was not ready yet; the last line below says what counts.
+      }
+    },
+  };
+}
+
+let halted = false;
+
+/** Ends the process with the exit code of `code` after one line for people. */
+export function halt(id: number | null, code: string, message: string, flush?: () => void): never {
+  if (!halted) {
+    halted = true;
+    flush?.();
+    const exitCode = exitCodeOf(code);
+    const remedy = REMEDIES[code as ExitName];
+    const verb = isRefusal(exitCode) ? 'does not start' : 'stops';
+    const text = message.startsWith(code) ? message.slice(code.length).replace(/^[:\s]+/, '') : message;
+    // eslint-disable-next-line no-control-regex -- exactly the characters that must not reach a terminal
+    const line = text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ');
+    writeLast(`chronon${id === null ? '' : ` r${id}`} ${verb}: ${code}: ${line}${remedy === undefined ? '' : ` (${remedy})`}\n`);
+  }
+  process.exit(exitCodeOf(code));
+}
+
+/** A clean end. */
+export function exitCleanly(flush: () => void): never {
+  flush();
+  process.exit(EXIT_CODES.OK);
+}
+
+function writeLast(line: string): void {
+  try {
+    writeSync(2, line);
+  } catch {
+    // Nobody listens any more.
+  }
+}

@@ -1,0 +1,28 @@
+/** What the control API reaches outside this process: the cluster (as a client) and the parent process. */
+import type { QueryOutcome } from '@chronon/core/vsr/client';
+import type { CallPort, SupervisorMessage } from '../api/host.ts';
+import type { ChrononClient } from '../client/connect.ts';
+
+/** Single calls through one session of this process. */
+export function callPort(client: ChrononClient): CallPort {
+  return {
+    submit: (command, body, timeoutMs) => client.submitRaw(command, body, timeoutMs),
+    query: (query, body, consistency, timeoutMs) =>
+      new Promise<QueryOutcome>((resolve) => {
+        client.session.query(query, body, { consistency, timeoutMs }, resolve);
+      }),
+  };
+}
+
+/** Messages to the parent by IPC; null without a channel. */
+export function supervisorPort(): ((message: SupervisorMessage) => Promise<void>) | null {
+  if (process.send === undefined) return null;
+  return (message) =>
+    new Promise((resolve, reject) => {
+      if (process.send === undefined || !process.connected) return reject(new Error('the supervisor is gone'));
+      process.send(message, undefined, {}, (error) => {
+        if (error === null) resolve();
+        else reject(error);
+      });
+    });
+}

@@ -1,0 +1,188 @@
+/**
+ * The three ports of a replica process: peer links, client gateway, control API, each connected to the replica.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Replica } from '@chronon/core/replica';
+import { decodeMessage, encodeMessage } from '@chronon/core/vsr/codec';
+import type { Message } from '@chronon/core/vsr/messages';
+import type { ChaosRouter } from '../api/chaos-router.ts';
+import type { ApiHost } from '../api/host.ts';
+import { httpPeerApi } from '../api/peer-api.ts';
+import { createAppRouter } from '../api/router.ts';
+import { ApiServer } from '../api/server.ts';
+import { connect, type ChrononClient } from '../client/connect.ts';
+import { Metrics } from '../observe/metrics.ts';
+import { Authenticator, peerToken } from '../transport/auth.ts';
+import { Gateway } from '../transport/gateway.ts';
+import { buildInfo, type BuildInfo } from '../transport/handshake.ts';
+import { LOOPBACK_HOSTS, type GuardRules } from '../transport/http-guard.ts';
+import { PeerNetwork } from '../transport/peers.ts';
+import { apiUrl, clientUrl, selfOf, type ReplicaFile } from './config.ts';
+import { buildDetail, type DetailSources } from './detail.ts';
+import { fileSystemOf } from './directory.ts';
+import type { Ground, Outlets, RunOptions } from './ground.ts';
+import { callPort, supervisorPort } from './outside.ts';
+
+const monotonicMs = (): number => performance.now();
+
+/** Binds the three ports and connects them to the replica; returns how to close them. */
+export async function serve(ground: Ground, replica: Replica, outlets: Outlets): Promise<() => void> {
+  const { file, log, halt, app } = ground;
+  const secret = Buffer.from(file.peerSecret, 'utf8');
+  const auth = new Authenticator(file.tokens, secret);
+  const rules: GuardRules = { hosts: allowedHosts(file), origins: new Set() };
+  const self = selfOf(file);
+  const build = buildInfo(app.name, app.version);
+  const peers = peerNetwork(ground, replica, secret, JSON.stringify(build));
+  const gateway = gatewayOf(ground, replica, auth, rules);
+  outlets.peers = peers;
+  outlets.gateway = gateway;
+  const client = connect(
+    file.members.map((member) => ({ id: member.id, url: clientUrl(member) })),
+    { token: peerToken(secret) },
+  );
+  const host = apiHost(ground, replica, { peers, client, build, token: peerToken(secret) });
+  const metrics = new Metrics({
+    detail: host.detail,
+    peers: peers.counters,
+    gateway: gateway.counters,
+    connections: () => gateway.connectionCount,
+  });
+  const api = new ApiServer({
+    bindHost: file.bindHost,
+    port: self.apiPort,
+    host,
+    router: createAppRouter(await chaosRouterOf(file)),
+    auth,
+    rules,
+    log,
+    healthy: () => true,
+    metrics: () => metrics.text(),
+  });
+  await bind('peer', self.peerPort, peers, halt);
+  await bind('client', self.clientPort, gateway, halt);
+  await bind('API', self.apiPort, api, halt);
+  announce(gateway, replica);
+  return () => {
+    client.close();
+    api.close();
+    gateway.close();
+    peers.close();
+  };
+}
+
+/** Clients are told of a primary only while this replica is in a normal view. */
+export function announce(gateway: Gateway | null, replica: Replica | null): void {
+  if (gateway === null || replica === null) return;
+  const { view, primary, status } = replica.status();
+  gateway.announce(view, status === 'normal' ? primary : 0);
+}
+
+function allowedHosts(file: ReplicaFile): Set<string> {
+  const names = [...file.members.map((member) => member.host), ...file.allowedHosts].map((name) => name.toLowerCase());
+  return new Set([...LOOPBACK_HOSTS, ...names.map((name) => (name.includes(':') && !name.startsWith('[') ? `[${name}]` : name))]);
+}
+
+function peerNetwork(ground: Ground, replica: Replica, secret: Uint8Array, info: string): PeerNetwork<Message> {
+  const { file, log, codec, leases } = ground;
+  const self = selfOf(file);
+  return new PeerNetwork<Message>({
+    identity: {
+      self: file.id,
+      members: file.members.map((member) => member.id),
+      clusterId: replica.store.manifest.clusterId,
+      runNonce: randomBytes(16),
+      secret,
+      info,
+    },
+    peers: file.members.filter((member) => member !== self).map(({ id, host, peerPort }) => ({ id, host, port: peerPort })),
+    bindHost: file.bindHost,
+    port: self.peerPort,
+    crc32c: (bytes, start, end) => codec.crc32c(bytes, start, end),
+    codec: {
+      encode: encodeMessage,
+      decode: (bytes) => decodeMessage(bytes, codec),
+      isData: ({ type }) => type === 'prepare' || type === 'newState',
+    },
+    log,
+    random: Math.random,
+    receive: (from, message) => {
+      replica.receive(from, message);
+    },
+    isCut: (from, to) => leases.isCut(from, to),
+  });
+}
+
+function gatewayOf(ground: Ground, replica: Replica, auth: Authenticator, rules: GuardRules): Gateway {
+  const { file, log } = ground;
+  return new Gateway({
+    bindHost: file.bindHost,
+    port: selfOf(file).clientPort,
+    replicaId: file.id,
+    clusterId: replica.store.manifest.clusterId,
+    auth,
+    rules,
+    log,
+    request: (origin, payload) => {
+      replica.request(origin, payload);
+    },
+    query: (origin, nonce, query, body, consistency) => {
+      replica.query(origin, nonce, query, body, consistency);
+    },
+    disconnect: (origin) => {
+      replica.disconnect(origin);
+    },
+  });
+}
+
+function apiHost(
+  ground: Ground,
+  replica: Replica,
+  parts: { readonly peers: PeerNetwork<Message>; readonly client: ChrononClient; readonly build: BuildInfo; readonly token: string },
+): ApiHost {
+  const { file, app, codec, events, leases, notes } = ground;
+  const sources: DetailSources = {
+    url: apiUrl(selfOf(file)),
+    app,
+    environment: replica.store.manifest.environment,
+    chaosEnabled: file.enableChaos,
+    fileSystem: fileSystemOf(file.dataDir),
+    build: parts.build,
+    leases,
+    notes,
+    status: () => replica.status(),
+    links: () => parts.peers.report(),
+    monotonicMs,
+  };
+  return {
+    id: file.id,
+    members: file.members,
+    epoch: randomBytes(6).toString('hex'),
+    replica,
+    app,
+    codec,
+    events,
+    leases,
+    peers: httpPeerApi(parts.token),
+    calls: callPort(parts.client),
+    detail: () => buildDetail(sources),
+    outbox: (limit) => ({ counts: replica.executor.outbox.counts, entries: replica.executor.outbox.list(limit) }),
+    monotonicMs,
+    askSupervisor: supervisorPort(),
+  };
+}
+
+/** Chaos code is loaded only where it was asked for at start. */
+async function chaosRouterOf(file: ReplicaFile): Promise<ChaosRouter | null> {
+  if (!file.enableChaos) return null;
+  const { chaosRouter } = await import('../api/chaos-router.ts');
+  return chaosRouter;
+}
+
+async function bind(what: string, port: number, server: { listen(): Promise<void> }, halt: RunOptions['halt']): Promise<void> {
+  try {
+    await server.listen();
+  } catch (error) {
+    halt('E_PORT', `the ${what} port ${port} cannot be bound: ${(error as Error).message}`);
+  }
+}
