@@ -73,7 +73,7 @@ export class CanonicalLog {
 
   /** Adds the entry behind the last; what must hold along the log is checked here. */
   append(found: DurableFrame): void {
-    const { bytes, index, view, hash } = found;
+    const { bytes, index, view } = found;
     const previous = this.entries[index - 1];
     mustHold(index === this.entries.length, 'log', 'commit-without-gaps', () => `entry ${index} follows ${this.last}`);
     mustHold(
@@ -146,7 +146,7 @@ export class CanonicalLog {
     const result = this.model.step(command, input, index);
     if (result.status === REPLY.ok) {
       for (const field of ['account', 'from', 'to'])
-        if (input[field] !== undefined) this.noteBalance(String(input[field]), index);
+        if (typeof input[field] === 'string') this.noteBalance(input[field], index);
       const total = this.model.query(QUERY_TOTAL, null);
       // A transfer must move money, not make it.
       const before = this.totals.at(-1);

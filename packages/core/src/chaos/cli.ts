@@ -107,7 +107,7 @@ export class Totals {
       mutation: request.mutation,
       totals: Object.fromEntries(this.sums),
       seedsAboveZero: Object.fromEntries(this.seedsAbove),
-      sometimes: Object.fromEntries([...this.sometimes].sort()),
+      sometimes: Object.fromEntries([...this.sometimes].sort(byName)),
       tooRare: this.rare,
       tooFewCommands: this.poor,
       virtualMs: Math.round(this.virtualMs),
@@ -131,7 +131,7 @@ export class Totals {
         `  ${name.padEnd(24)} ${String(this.sums.get(name) ?? 0).padStart(10)}   in ${this.seedsAbove.get(name) ?? 0} seeds`,
       );
     }
-    for (const [id, count] of [...this.sometimes].sort()) lines.push(`  sometimes ${id}: ${count}`);
+    for (const [id, count] of [...this.sometimes].sort(byName)) lines.push(`  sometimes ${id}: ${count}`);
     for (const seed of this.poor)
       lines.push(`seed ${seed}: fewer than ${COMMANDS_ACKNOWLEDGED_MIN} commands acknowledged`);
     for (const name of this.rare) lines.push(`${name} was above zero in fewer than half of the seeds`);
@@ -168,4 +168,8 @@ async function optionsOf(
 
 function seconds(ms: number): string {
   return `${(ms / 1000).toFixed(1)} s`;
+}
+
+function byName([a]: readonly [string, number], [b]: readonly [string, number]): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -46,8 +46,8 @@ export class DurableManifest {
     const copies = MANIFEST_PATHS.map((path) => {
       const inode = this.storage.durableFile(path);
       const read = inode === undefined ? null : decodeManifest(inode.medium, this.codec);
-      if (read?.kind !== 'manifest') return NOTHING;
-      const { view, logView } = read.manifest;
+      if (read?.kind !== 'ok') return NOTHING;
+      const { view, logView } = read.state;
       if (newest === null || read.sequence > newest.sequence)
         newest = { sequence: read.sequence, views: { view, logView } };
       return { view, logView };

@@ -179,11 +179,12 @@ export class SimDisk implements VirtualDisk {
     effect: () => void,
     refusal?: { readonly code: DiskErrorCode; readonly message: string },
   ): void {
-    const { queue, device, enter } = this.options;
+    const { options } = this;
+    const { queue, device } = options;
     const delay = this.delayUs();
     if (this.dead || this.closed || refusal !== undefined) {
       const error = refusal ?? { code: 'ECLOSED' as const, message: 'the disk is closed' };
-      queue.after(delay, () => enter(() => callback(error)));
+      queue.after(delay, () => options.enter(() => callback(error)));
       return;
     }
     const call: InFlight = { tear };
@@ -199,11 +200,11 @@ export class SimDisk implements VirtualDisk {
         device.failures--;
         this.options.onDiskError();
         tear();
-        enter(() => callback({ code: 'EIO', message: 'simulated input/output error' }));
+        options.enter(() => callback({ code: 'EIO', message: 'simulated input/output error' }));
         return;
       }
       effect();
-      enter(() => callback(null));
+      options.enter(() => callback(null));
     };
     queue.after(delay, complete);
     if (tear !== null && this.armedWrites > 0 && --this.armedWrites === 0) {

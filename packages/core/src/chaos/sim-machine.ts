@@ -10,6 +10,7 @@ import { openReplica, type Replica } from '../replica.ts';
 import { decodeMessage, encodeMessage } from '../vsr/codec.ts';
 import type { Message } from '../vsr/messages.ts';
 import { max } from '../engine/commit-index.ts';
+import { formatMachine } from './format.ts';
 import { observedApplication } from './observed-application.ts';
 import type { Observation, Observed } from './observation.ts';
 import { replicaConfig } from './replica-settings.ts';
@@ -51,6 +52,16 @@ export class SimMachine implements Observed {
     this.device = device;
     this.clock = clock;
     this.prng = prng;
+  }
+
+  /** Makes an empty directory for a member of a cluster of `replicas`. */
+  format(replicas: number): void {
+    const { world } = this;
+    const { segmentBytes, pipelineMax } = replicaConfig(world.profile, this.id, world.clusterId, 0);
+    const bootId = this.prng.bytes(16);
+    const options = { clusterId: world.clusterId, replicaId: this.id, replicas, bootId, segmentBytes, pipelineMax };
+    const problem = formatMachine(this.newDisk(0), world.codec, options);
+    if (problem !== null) world.fail('replica', 'an-empty-directory-is-formatted', `r${this.id}: ${problem}`);
   }
 
   /** Starts a new process run. False when it died while opening (and must be started again) or when a replica halted. */

@@ -5,7 +5,7 @@
  * Invariants: names and contents are durable apart: a synced file under an unsynced name is lost with the name; after a power cut what
  * processes see equals what is durable; everything random is drawn from this storage's own stream.
  */
-import type { Prng } from '../prng.ts';
+import { Prng } from '../prng.ts';
 import { SimInode } from './sim-inode.ts';
 
 /** An entry change that no directory sync has covered. `undefined` as inode removes the name. */
@@ -137,6 +137,15 @@ export class SimStorage {
     for (const [, inode] of this.visibleFiles()) report.sectorsLost += inode.powerCut(this.prng, survival);
     this.namesVersion++;
     return report;
+  }
+
+  /** A storage of its own with what a power cut would leave at worst: nothing unsynced. */
+  worstImage(): SimStorage {
+    const image = new SimStorage(this.id, new Prng(0));
+    for (const [path, inode] of this.durableNames) image.create(path).write(0, inode.medium, true);
+    for (const change of image.changes) image.settle(change);
+    image.changes = [];
+    return image;
   }
 
   /** Everything is lost: a wiped disk. */

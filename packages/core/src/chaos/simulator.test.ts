@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { createWasmCodec } from '../engine/codec/wasm.ts';
 import { MUTATIONS } from './mutations/index.ts';
-import { CAUGHT_BY } from './mutations/seeds.ts';
-import { REGRESSION_SEEDS } from './regression/seeds.ts';
+import { CAUGHT_BY } from './testing/mutation-seeds.ts';
+import { REGRESSION_SEEDS } from './testing/regression-seeds.ts';
 import { simulate } from './simulator.ts';
 import { COMMANDS_ACKNOWLEDGED_MIN } from './sometimes.ts';
 

@@ -10,9 +10,10 @@ import { type Policy, SOUND } from '../policy.ts';
 import { Prng } from '../prng.ts';
 import { Checks } from './checks.ts';
 import { EventQueue, US_PER_MS } from './event-queue.ts';
-import { formatMachine } from './format.ts';
 import { Nemesis } from './nemesis.ts';
 import { drawProfile, type Profile } from './profile.ts';
+import { checkSurvival } from './invariants/survival.ts';
+import { replicaConfig } from './replica-settings.ts';
 import { atRest, unrest } from './rest.ts';
 import { drawSchedule, type FaultEvent } from './schedule.ts';
 import { SimClients } from './sim-client.ts';
@@ -34,6 +35,9 @@ const REST_EVERY_US = 50_000;
 const REST_US = 300_000;
 /** The workload goes on into the liveness phase until so many commands were submitted. */
 const COMMANDS_MIN = 160;
+/** Gap between two looks at what a power cut would leave, microseconds. */
+const SURVIVAL_LOW_US = 200_000;
+const SURVIVAL_HIGH_US = 3_000_000;
 /** More events than this mean that the simulation runs in circles. */
 const EVENTS_MAX = 20_000_000;
 
@@ -87,6 +91,7 @@ export class Simulator implements World {
   private readonly nemesis: Nemesis;
   private readonly clientPrng: Prng;
   private readonly haltPrng: Prng;
+  private readonly survivalPrng: Prng;
 
   constructor(options: SimulationOptions) {
     this.options = options;
@@ -113,6 +118,7 @@ export class Simulator implements World {
     this.clients = new SimClients(this, root.fork('clients'), this.policy);
     this.clientPrng = root.fork('client links');
     this.haltPrng = root.fork('halts');
+    this.survivalPrng = root.fork('survival');
     this.nemesis = new Nemesis(this, (machine, delayUs) => this.startLater(machine, delayUs));
   }
 
@@ -169,12 +175,24 @@ export class Simulator implements World {
     };
   }
 
+  /** Every now and then: what if the power went out now? */
+  private checkSurvivalLater(): void {
+    this.queue.after(this.survivalPrng.range(SURVIVAL_LOW_US, SURVIVAL_HIGH_US), () => {
+      const { segmentBytes, pipelineMax } = replicaConfig(this.profile, 1, this.clusterId, 0);
+      const { codec, clusterId } = this;
+      const storages = this.machines.map(({ storage }) => storage);
+      checkSurvival(this.checks.canonical, storages, { codec, clusterId, segmentBytes, pipelineMax });
+      this.checkSurvivalLater();
+    });
+  }
+
   private boot(): void {
     for (const machine of this.machines) {
-      formatMachine(machine, this.clusterId, this.machines.length, this.profile.pipelineMax, this.codec);
+      machine.format(this.machines.length);
       this.startLater(machine, this.clientPrng.below(20_000));
     }
     this.clients.start();
+    this.checkSurvivalLater();
     const { without } = this.options;
     this.nemesis.plan(without === undefined ? this.schedule : this.schedule.filter(({ id }) => !without.has(id)));
   }

@@ -24,14 +24,14 @@ interface Promised {
 
 export class ViewInvariants {
   private readonly logs: readonly DurableLog[];
-  private readonly manifests: readonly DurableManifest[];
+  private readonly manifests: readonly Pick<DurableManifest, 'stored'>[];
   private highest = -1;
   private readonly actors = new Map<number, Actor>();
   private readonly promised: Promised[];
   /** Last vote of each replica, by replica and view. */
   private readonly votes = new Map<string, DoViewChange>();
 
-  constructor(logs: readonly DurableLog[], manifests: readonly DurableManifest[]) {
+  constructor(logs: readonly DurableLog[], manifests: readonly Pick<DurableManifest, 'stored'>[]) {
     this.logs = logs;
     this.manifests = manifests;
     this.promised = logs.map(() => ({ view: 0, logView: 0, run: 0 }));
