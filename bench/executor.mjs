@@ -1,16 +1,18 @@
 /**
- * Micro-benchmark of the Executor: kv puts of 256 B by several sessions, applied from batches that were sealed beforehand. No disk, no network.
+ * Micro-benchmark of the Executor: kv puts of 256 B (or bank transfers) by several sessions, applied from batches that were sealed beforehand. No disk, no network.
  *
- *   node -C @chronon/source --import tsx bench/executor.mjs [--entries 200000] [--batch 256] [--value 256] [--codec noble|wasm|none] [--runs 5] [--json]
+ *   node -C @chronon/source --import tsx bench/executor.mjs [--entries 200000] [--batch 256] [--value 256] [--codec noble|wasm|none] [--runs 5] [--app kv|bank] [--json]
  *
  * `none` takes hashing away (a hash of zeros): what remains is the executor itself. Profile with --cpu-prof.
  */
 import { parseArgs } from 'node:util';
 import { kv } from '@chronon/core/apps/kv';
+import { bank } from '@chronon/core/apps/bank';
 import { encodePut } from '@chronon/core/apps/kv-calls';
 import { KIND } from '@chronon/core/engine/frame';
 import { Executor } from '@chronon/core/kernel/executor';
 import { LogBuilder } from '@chronon/core/kernel/testing/log-builder';
+import { encodeValue } from '@chronon/core/kernel/values';
 
 const { values: options } = parseArgs({
   options: {
@@ -19,6 +21,7 @@ const { values: options } = parseArgs({
     value: { type: 'string', default: '256' },
     codec: { type: 'string', default: 'noble' },
     runs: { type: 'string', default: '5' },
+    app: { type: 'string', default: 'kv' },
     json: { type: 'boolean', default: false },
   },
 });
@@ -44,6 +47,15 @@ async function codecNamed(name) {
   return (await import('@chronon/core/engine/codec/wasm')).createWasmCodec();
 }
 
+/** Command number and body of put or transfer number i. */
+function commandOf(i, value) {
+  if (options.app === 'bank') {
+    const input = { from: `account-${i % 100}`, to: `account-${(i * 7 + 1) % 100}`, cents: 1 + (i % 5) };
+    return i < 100 ? [1, encodeValue({ account: `account-${i}`, cents: 1_000_000 })] : [3, encodeValue(input)];
+  }
+  return [1, encodePut({ key: new TextEncoder().encode(`key-${String(i).padStart(9, '0')}`), value })];
+}
+
 function prepare(codec) {
   const log = new LogBuilder(codec);
   const batches = [];
@@ -53,20 +65,21 @@ function prepare(codec) {
   const value = new Uint8Array(Number(options.value)).fill(120);
   for (let i = 0; i < entries; i++) {
     const request = Math.floor(i / SESSIONS) + 1;
-    const body = encodePut({ key: new TextEncoder().encode(`key-${String(i).padStart(9, '0')}`), value });
+    const [command, body] = commandOf(i, value);
     const ackBelow = Math.max(1, request - 8);
-    log.add(KIND.command, { command: 1, client: sessions[i % SESSIONS], request, ackBelow, body });
+    log.add(KIND.command, { command, client: sessions[i % SESSIONS], request, ackBelow, body });
     if ((i + 1) % batchCount === 0 || i + 1 === entries) batches.push(log.take());
   }
   return batches;
 }
 
 const codec = await codecNamed(options.codec);
+const module = options.app === 'bank' ? bank : kv;
 const batches = prepare(codec);
 const rates = [];
 const cpuUs = [];
 for (let run = 0; run < Number(options.runs); run++) {
-  const executor = new Executor({ module: kv, clusterId: new Uint8Array(16), codec });
+  const executor = new Executor({ module, clusterId: new Uint8Array(16), codec, outboxPendingMax: entries });
   let replies = 0;
   const cpu = process.cpuUsage();
   const start = process.hrtime.bigint();
@@ -80,7 +93,7 @@ for (let run = 0; run < Number(options.runs); run++) {
 rates.sort((a, b) => a - b);
 cpuUs.sort((a, b) => a - b);
 const result = {
-  benchmark: 'executor, kv put',
+  benchmark: `executor, ${options.app}`,
   codec: options.codec,
   valueBytes: Number(options.value),
   entries,

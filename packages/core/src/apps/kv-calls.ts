@@ -8,14 +8,21 @@ import { CodecError } from '../kernel/errors.ts';
 import type { CallSpec } from '../kernel/types.ts';
 import { isWellFormed, utf8Decode, utf8Encode } from '../kernel/utf8.ts';
 
+export const KEY_BYTES_MAX = 1024;
+export const VALUE_BYTES_MAX = 128 * 1024;
+
 type Text = string | Uint8Array;
 
 const text = z.union([
   z.instanceof(Uint8Array),
   z.string().refine(isWellFormed, { message: 'not well-formed Unicode' }).transform(utf8Encode),
 ]);
-const key = text.refine((bytes) => bytes.length > 0 && bytes.length <= 1024, { message: 'a key has 1 to 1024 bytes' });
-const value = text.refine((bytes) => bytes.length <= 128 * 1024, { message: 'a value has at most 131072 bytes' });
+const key = text.refine((bytes) => bytes.length > 0 && bytes.length <= KEY_BYTES_MAX, {
+  message: `a key has 1 to ${KEY_BYTES_MAX} bytes`,
+});
+const value = text.refine((bytes) => bytes.length <= VALUE_BYTES_MAX, {
+  message: `a value has at most ${VALUE_BYTES_MAX} bytes`,
+});
 
 const putInput = z.strictObject({ key, value });
 const keyInput = z.union([z.strictObject({ key }), key.transform((bytes) => ({ key: bytes }))]);

@@ -17,13 +17,11 @@ import { readU16, readU32, writeU16, writeU32 } from '../engine/frame.ts';
 import { ByteReader, ByteWriter } from '../kernel/bytes.ts';
 import { CodecError, InvalidCommand } from '../kernel/errors.ts';
 import type { Applied, ApplicationModule, Event, Transactional } from '../kernel/types.ts';
-import { kvCommands, kvQueries } from './kv-calls.ts';
+import { latin1Decode } from '../kernel/utf8.ts';
+import { KEY_BYTES_MAX, kvCommands, kvQueries, VALUE_BYTES_MAX } from './kv-calls.ts';
 
 export const KV_COMMAND = { put: 1, delete: 2, cas: 3, get: 4 } as const;
 export const KV_QUERY = { get: 1, size: 2 } as const;
-
-export const KEY_BYTES_MAX = 1024;
-export const VALUE_BYTES_MAX = 128 * 1024;
 
 /** Values up to POOLED_BYTES are packed into chunks: an ArrayBuffer of its own costs several times the copy. A chunk lives as long as one of them. */
 const CHUNK_BYTES = 8192;
@@ -130,7 +128,8 @@ export class KvState implements Transactional {
     const rows = new Map<string, Uint8Array>();
     for (let left = r.count(2); left > 0; left--) {
       const key = r.blob();
-      const name = keyString(key, 0, key.length);
+      if (key.length > KEY_BYTES_MAX) throw new CodecError('a key is too long');
+      const name = latin1Decode(key, 0, key.length);
       if (rows.has(name)) throw new CodecError('a key stands twice');
       rows.set(name, this.store(r.bytes(r.count()), 0));
     }
@@ -139,23 +138,12 @@ export class KvState implements Transactional {
   }
 }
 
-/** Argument lists by length, reused: one call gives a flat string, where joining pieces gives a rope that the Map must flatten. */
-const UNITS: readonly number[][] = Array.from({ length: 65 }, (_, length) => Array.from<number>({ length }).fill(0));
-
-/** bytes[from, to) as a Map key. */
-export function keyString(bytes: Uint8Array, from: number, to: number): string {
-  if (to - from > 64) return keyString(bytes, from, from + 64) + keyString(bytes, from + 64, to);
-  const units = UNITS[to - from]!;
-  for (let i = 0; i < units.length; i++) units[i] = bytes[from + i]!;
-  return String.fromCharCode.apply(null, units);
-}
-
 function apply(state: KvState, event: Event): Applied<KvState> {
   const { body } = event;
   switch (event.command) {
     case KV_COMMAND.put: {
       const keyEnd = prefixedKeyEnd(body);
-      state.put(keyString(body, 2, keyEnd), body, valueFrom(body, keyEnd));
+      state.put(latin1Decode(body, 2, keyEnd), body, valueFrom(body, keyEnd));
       return { state };
     }
     case KV_COMMAND.delete:
@@ -172,7 +160,7 @@ function apply(state: KvState, event: Event): Applied<KvState> {
 function cas(state: KvState, body: Uint8Array): boolean {
   const keyEnd = prefixedKeyEnd(body);
   if (body.length < keyEnd + 5) throw new InvalidCommand('a cas is too short');
-  const key = keyString(body, 2, keyEnd);
+  const key = latin1Decode(body, 2, keyEnd);
   const expects = body[keyEnd]!;
   const expectedEnd = keyEnd + 5 + readU32(body, keyEnd + 1);
   if (expects > 1 || expectedEnd > body.length) throw new InvalidCommand('a cas states more than it has');
@@ -197,7 +185,7 @@ function prefixedKeyEnd(body: Uint8Array): number {
 
 function wholeKey(body: Uint8Array): string {
   if (body.length > KEY_BYTES_MAX) throw new InvalidCommand('a key is too long');
-  return keyString(body, 0, body.length);
+  return latin1Decode(body, 0, body.length);
 }
 
 /** Where the value begins, once it is known to be small enough. */

@@ -103,10 +103,27 @@ export class ByteWriter {
 
   /** varint length ++ UTF-8. Lone surrogates are refused. */
   text(value: string): void {
+    if (value.length < 0x80 && this.ascii(value)) return;
     const length = utf8Length(value);
     this.varint(length);
     const at = this.room(length);
     utf8EncodeInto(value, this.buffer, at);
+  }
+
+  /** The usual short text in one pass; false, and nothing written, when it is not ASCII. */
+  private ascii(value: string): boolean {
+    const at = this.room(1 + value.length);
+    const b = this.buffer;
+    b[at] = value.length;
+    for (let i = 0; i < value.length; i++) {
+      const unit = value.charCodeAt(i);
+      if (unit >= 0x80) {
+        this.size = at;
+        return false;
+      }
+      b[at + 1 + i] = unit;
+    }
+    return true;
   }
 
   view(): Uint8Array {

@@ -8,6 +8,7 @@ import { Halt, InvalidCommand, Rejection } from './errors.ts';
 import { Executor } from './executor.ts';
 import type { ExecutorOptions } from './executor-options.ts';
 import { nobleCodec as testCodec } from '../engine/codec/noble.ts';
+import { type DeterminismError, installGuard } from './guard.ts';
 import { LogBuilder } from './testing/log-builder.ts';
 import { type Table, Tables } from './table.ts';
 import type { ApplyContext, ChrApplication } from './types.ts';
@@ -177,6 +178,21 @@ describe('outcomes', () => {
     acts['odd'] = act;
     expect(submit(1, 'odd').status).toBe(REPLY.fault);
     expect(count()).toBe(0);
+  });
+
+  it('what differs between machines is a fault under the guard, the same on every replica', () => {
+    const reported: unknown[] = [];
+    acts['clock'] = (state) => state.rows.set('at', Date.now());
+    acts['dice'] = (state) => state.rows.set('dice', Math.random());
+    const uninstall = installGuard(globalThis);
+    try {
+      const { submit, count } = harness({ reportFault: (_index, error) => reported.push(error) });
+      expect([submit(1, 'clock').status, submit(2, 'dice').status]).toEqual([REPLY.fault, REPLY.fault]);
+      expect(count()).toBe(0);
+    } finally {
+      uninstall();
+    }
+    expect(reported.map((error) => (error as DeterminismError).api)).toEqual(['Date.now()', 'Math.random()']);
   });
 
   it('a log message may hold anything; what is replicated is well-formed', () => {

@@ -71,8 +71,20 @@ export function utf8Encode(text: string): Uint8Array {
   return out;
 }
 
+/** Argument lists by length, reused: one call gives a flat string, where joining units gives a rope that a Map must flatten. */
+const UNITS: readonly number[][] = Array.from({ length: 65 }, (_, length) => Array.from<number>({ length }).fill(0));
+
+/** bytes[from, to) as a string of code units 0..255 (latin1). Fast for short runs. */
+export function latin1Decode(bytes: Uint8Array, from: number, to: number): string {
+  if (to - from > 64) return latin1Decode(bytes, from, from + 64) + latin1Decode(bytes, from + 64, to);
+  const units = UNITS[to - from]!;
+  for (let i = 0; i < units.length; i++) units[i] = bytes[from + i]!;
+  return String.fromCharCode.apply(null, units);
+}
+
 /** Decodes bytes[from, to), refusing everything that is not exact UTF-8. */
 export function utf8Decode(bytes: Uint8Array, from: number, to: number): string {
+  if (to - from <= 64 && isAscii(bytes, from, to)) return latin1Decode(bytes, from, to);
   let text = '';
   let i = from;
   while (i < to) {
@@ -97,4 +109,9 @@ export function utf8Decode(bytes: Uint8Array, from: number, to: number): string 
     i += size;
   }
   return text;
+}
+
+function isAscii(bytes: Uint8Array, from: number, to: number): boolean {
+  for (let i = from; i < to; i++) if (bytes[i]! >= 0x80) return false;
+  return true;
 }

@@ -162,16 +162,23 @@ function encodePlain(w: ByteWriter, value: object, depth: number): void {
   if (!plain) throw new CodecError('an instance of a class has no encoding');
   if (Object.getOwnPropertySymbols(value).length > 0) throw new CodecError('a symbol key has no encoding');
   const record = value as Record<string, unknown>;
-  const keys = Object.keys(record)
-    .filter((key) => record[key] !== undefined)
-    .sort();
+  const keys = Object.keys(record);
+  if (!ascending(keys)) keys.sort();
+  let count = 0;
+  for (const key of keys) if (record[key] !== undefined) count++;
   w.u8(TAG.object);
-  w.varint(keys.length);
+  w.varint(count);
   for (const key of keys) {
+    if (record[key] === undefined) continue;
     if (key === '__proto__') throw new CodecError('a key named __proto__ is refused');
     w.text(key);
     encodeAny(w, record[key], depth + 1);
   }
+}
+
+function ascending(keys: readonly string[]): boolean {
+  for (let i = 1; i < keys.length; i++) if (keys[i - 1]! >= keys[i]!) return false;
+  return true;
 }
 
 function decodeAny(r: ByteReader, depth: number): unknown {
