@@ -27,14 +27,22 @@ function ledgerKeys(): string[] {
 describe('a cluster of three', () => {
   it('agrees on commands, and each replica says the same', async () => {
     const api = cluster.api(1);
-    expect(await api.app.submit.mutate({ name: 'deposit', input: { account: 'alice', cents: 1000 } })).toMatchObject({ outcome: 'ok' });
-    const moved = await cluster.api(2).app.submit.mutate({ name: 'transfer', input: { from: 'alice', to: 'bob', cents: 300 } });
+    expect(await api.app.submit.mutate({ name: 'deposit', input: { account: 'alice', cents: 1000 } })).toMatchObject({
+      outcome: 'ok',
+    });
+    const moved = await cluster
+      .api(2)
+      .app.submit.mutate({ name: 'transfer', input: { from: 'alice', to: 'bob', cents: 300 } });
     expect(moved).toMatchObject({ outcome: 'ok' });
-    const refused = await cluster.api(3).app.submit.mutate({ name: 'transfer', input: { from: 'bob', to: 'alice', cents: 99_999 } });
+    const refused = await cluster
+      .api(3)
+      .app.submit.mutate({ name: 'transfer', input: { from: 'bob', to: 'alice', cents: 99_999 } });
     expect(refused).toMatchObject({ outcome: 'rejected' });
     expect(refused.outcome === 'rejected' && refused.index).not.toBeNull();
     for (const id of [1, 2, 3]) {
-      expect((await cluster.api(id).app.query.query({ name: 'balance', input: 'bob' })).result).toMatchObject({ cents: 300 });
+      expect((await cluster.api(id).app.query.query({ name: 'balance', input: 'bob' })).result).toMatchObject({
+        cents: 300,
+      });
     }
     await cluster.converged();
     const status = await cluster.status(2);
@@ -86,7 +94,7 @@ describe('a cluster of three', () => {
     running = false;
     await Promise.all(workers);
     await cluster.converged();
-    expect((await client.query('balance', 'sink'))).toMatchObject({ outcome: 'ok', result: { cents: acknowledged } });
+    expect(await client.query('balance', 'sink')).toMatchObject({ outcome: 'ok', result: { cents: acknowledged } });
     await until(async () => (await cluster.detail(others[0]!)).outbox.pending === 0, 20_000);
     const keys = ledgerKeys();
     expect(keys.length).toBe(receipts + acknowledged);
@@ -110,7 +118,9 @@ describe('a cluster of three', () => {
     expect((await asked.chaos.list.query()).leases.length).toBe(4);
     const next = await cluster.primary(6000, others);
     expect(next).not.toBe(primary);
-    const outcome = await cluster.api(others[1]!).app.submit.mutate({ name: 'deposit', input: { account: 'during', cents: 1 }, timeoutMs: 10_000 });
+    const outcome = await cluster
+      .api(others[1]!)
+      .app.submit.mutate({ name: 'deposit', input: { account: 'during', cents: 1 }, timeoutMs: 10_000 });
     expect(outcome).toMatchObject({ outcome: 'ok' });
     await until(async () => (await asked.chaos.list.query()).leases.length === 0, 10_000);
     await cluster.converged();
@@ -130,7 +140,9 @@ describe('a cluster of three', () => {
         }
       }
     }
-    expect(await cluster.api(1).app.submit.mutate({ name: 'deposit', input: { account: 'after', cents: 1 } })).toMatchObject({ outcome: 'ok' });
+    expect(
+      await cluster.api(1).app.submit.mutate({ name: 'deposit', input: { account: 'after', cents: 1 } }),
+    ).toMatchObject({ outcome: 'ok' });
     expect([1, 2, 3].every((id) => cluster.isUp(id))).toBe(true);
   });
 
@@ -138,11 +150,14 @@ describe('a cluster of three', () => {
     const primary = await cluster.primary();
     const others = [1, 2, 3].filter((id) => id !== primary);
     for (const id of others) await cluster.signal(id, 'SIGKILL');
-    const outcome = await cluster.api(primary).app.submit.mutate({ name: 'deposit', input: { account: 'x', cents: 1 }, timeoutMs: 1500 });
+    const outcome = await cluster
+      .api(primary)
+      .app.submit.mutate({ name: 'deposit', input: { account: 'x', cents: 1 }, timeoutMs: 1500 });
     expect(['unknown', 'rejected']).toContain(outcome.outcome);
     if (outcome.outcome === 'rejected') expect(outcome.code).toBe('timeout');
     const status = await cluster.status(primary);
-    for (const id of others) expect(status.replicas[id - 1]).toMatchObject({ id, pid: null, status: 'unreachable', role: 'none' });
+    for (const id of others)
+      expect(status.replicas[id - 1]).toMatchObject({ id, pid: null, status: 'unreachable', role: 'none' });
     for (const id of others) cluster.run(id);
     await cluster.primary();
     await cluster.converged();
@@ -156,7 +171,9 @@ describe('a cluster of three', () => {
     await cluster.converged();
     const after = await cluster.detail(1);
     expect(BigInt(after.commit ?? '-1')).toBeGreaterThanOrEqual(BigInt(before.commit ?? '-1'));
-    expect((await cluster.api(2).app.query.query({ name: 'balance', input: 'during' })).result).toMatchObject({ cents: 1 });
+    expect((await cluster.api(2).app.query.query({ name: 'balance', input: 'during' })).result).toMatchObject({
+      cents: 1,
+    });
   });
 
   it('stops with code 0 on a signal, twice is fine', async () => {

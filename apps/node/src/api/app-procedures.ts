@@ -43,7 +43,8 @@ export const appRouterPart = router({
         }
         case 'rejected': {
           const index = toJson(outcome.index);
-          if (outcome.code !== 'rejected') return { outcome: 'rejected', code: outcome.code, data: outcome.message, index };
+          if (outcome.code !== 'rejected')
+            return { outcome: 'rejected', code: outcome.code, data: outcome.message, index };
           return { outcome: 'rejected', ...rejectionOf(outcome.body), index };
         }
       }
@@ -80,7 +81,8 @@ function jsonSchema(input: unknown): unknown {
 
 function specOf(specs: Readonly<Record<string, CallSpec>>, what: string, name: string): CallSpec {
   const spec = Object.hasOwn(specs, name) ? specs[name] : undefined;
-  if (spec === undefined) throw apiError('E_COMMAND', `no ${what} '${name}'; there are: ${Object.keys(specs).join(', ')}`);
+  if (spec === undefined)
+    throw apiError('E_COMMAND', `no ${what} '${name}'; there are: ${Object.keys(specs).join(', ')}`);
   return spec;
 }
 

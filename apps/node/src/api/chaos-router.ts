@@ -121,12 +121,24 @@ async function order(host: ApiHost, request: LeaseRequest, targets: readonly num
       return answer.ok ? answer.value : { replica: member.id, ok: false, message: answer.message };
     }),
   );
-  if (acks.every((one) => !one.ok)) throw apiError('E_UNREACHABLE', acks.map((one) => `r${one.replica}: ${one.message}`).join('; '));
+  if (acks.every((one) => !one.ok))
+    throw apiError('E_UNREACHABLE', acks.map((one) => `r${one.replica}: ${one.message}`).join('; '));
   return { leaseId: request.id, acks };
 }
 
-async function orderProcess(host: ApiHost, kind: 'pause' | 'kill', input: z.output<typeof leaseInput>): Promise<ChaosAnswer> {
-  const request: LeaseRequest = { id: randomUUID(), kind, replica: input.replica, to: null, reason: input.reason, ttlMs: input.ttlMs };
+async function orderProcess(
+  host: ApiHost,
+  kind: 'pause' | 'kill',
+  input: z.output<typeof leaseInput>,
+): Promise<ChaosAnswer> {
+  const request: LeaseRequest = {
+    id: randomUUID(),
+    kind,
+    replica: input.replica,
+    to: null,
+    reason: input.reason,
+    ttlMs: input.ttlMs,
+  };
   const answer = await order(host, request, [input.replica]);
   // The target cannot speak for itself any more: its lease is remembered here.
   if (input.replica !== host.id) host.leases.add(request);
@@ -147,7 +159,8 @@ async function applyHere(host: ApiHost, request: LeaseRequest): Promise<Ack> {
 }
 
 async function askSupervisor(host: ApiHost, message: SupervisorMessage): Promise<void> {
-  if (host.askSupervisor === null) throw apiError('E_NO_SUPERVISOR', `r${host.id} was started without a supervisor that could do that`);
+  if (host.askSupervisor === null)
+    throw apiError('E_NO_SUPERVISOR', `r${host.id} was started without a supervisor that could do that`);
   try {
     await host.askSupervisor(message);
   } catch (error) {
@@ -158,13 +171,24 @@ async function askSupervisor(host: ApiHost, message: SupervisorMessage): Promise
 async function releaseHere(host: ApiHost, id: string | null): Promise<Ack> {
   const released = id === null ? host.leases.releaseAll() : host.leases.release(id) ? 1 : 0;
   if (host.askSupervisor !== null) {
-    const message: SupervisorMessage = { type: 'chaos', action: id === null ? 'healAll' : 'heal', replica: 0, ttlMs: 0, leaseId: id ?? '' };
+    const message: SupervisorMessage = {
+      type: 'chaos',
+      action: id === null ? 'healAll' : 'heal',
+      replica: 0,
+      ttlMs: 0,
+      leaseId: id ?? '',
+    };
     await host.askSupervisor(message).catch(() => undefined);
   }
   return { replica: host.id, ok: true, message: `${released} ended` };
 }
 
-async function toAll(host: ApiHost, path: string, input: unknown, here: (host: ApiHost) => Promise<Ack>): Promise<Ack[]> {
+async function toAll(
+  host: ApiHost,
+  path: string,
+  input: unknown,
+  here: (host: ApiHost) => Promise<Ack>,
+): Promise<Ack[]> {
   return Promise.all(
     host.members.map(async (member): Promise<Ack> => {
       if (member.id === host.id) return here(host);

@@ -42,5 +42,9 @@ export class ApiFault extends Error {
 }
 
 export function apiError(code: ApiErrorCode, message: string, detail?: unknown): TRPCError {
-  return new TRPCError({ code: API_ERRORS[code], message: `${code}: ${message}`, cause: new ApiFault(code, message, detail) });
+  return new TRPCError({
+    code: API_ERRORS[code],
+    message: `${code}: ${message}`,
+    cause: new ApiFault(code, message, detail),
+  });
 }

@@ -12,7 +12,12 @@ import type { ReplicaDetail } from './schema.ts';
 /** Commands and queries by the session client, as any other client's. */
 export interface CallPort {
   submit(command: number, body: Uint8Array, timeoutMs: number): Promise<Outcome>;
-  query(query: number, body: Uint8Array, consistency: 'linearizable' | 'stale', timeoutMs: number): Promise<QueryOutcome>;
+  query(
+    query: number,
+    body: Uint8Array,
+    consistency: 'linearizable' | 'stale',
+    timeoutMs: number,
+  ): Promise<QueryOutcome>;
 }
 
 /** What a replica asks of its parent process, by IPC. */
@@ -39,7 +44,7 @@ export interface ApiHost {
   readonly leases: Leases;
   readonly peers: PeerApi;
   readonly calls: CallPort;
-  detail(): ReplicaDetail;
+  readonly detail: () => ReplicaDetail;
   outbox(limit: number): { readonly counts: OutboxCounts; readonly entries: readonly OutboxEntry[] };
   monotonicMs(): number;
   /** Null: no parent to ask. Rejects when the parent cannot be reached. */

@@ -11,12 +11,13 @@ export function jsonable(value: unknown, depth = 0): unknown {
   if (typeof value === 'number') return Number.isFinite(value) ? value : String(value);
   if (value === null || typeof value === 'string' || typeof value === 'boolean') return value;
   if (value === undefined) return null;
-  if (value instanceof Uint8Array) return Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64');
+  if (value instanceof Uint8Array)
+    return Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64');
   if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString();
   if (Array.isArray(value)) return value.map((item) => jsonable(item, depth + 1));
   if (value instanceof Map) return [...value].map(([k, v]) => [jsonable(k, depth + 1), jsonable(v, depth + 1)]);
   if (typeof value === 'object') {
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, jsonable(item, depth + 1)]));
   }
-  return String(value);
+  return `(${typeof value})`;
 }

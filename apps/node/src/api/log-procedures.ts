@@ -33,7 +33,14 @@ export const logRouter = router({
         limit: z.number().int().min(1).max(ENTRIES_MAX).default(100),
       }),
     )
-    .output(z.object({ entries: z.array(logEntry), fault: logRange.shape.fault, commit: logRange.shape.commit, last: logRange.shape.last }))
+    .output(
+      z.object({
+        entries: z.array(logEntry),
+        fault: logRange.shape.fault,
+        commit: logRange.shape.commit,
+        last: logRange.shape.last,
+      }),
+    )
     .query(({ ctx, input }) => readEntries(ctx.host, input.from, input.limit)),
 });
 
@@ -114,7 +121,11 @@ function entryOf(host: ApiHost, bytes: Uint8Array, at: number): LogEntry {
   const found = Object.entries(host.app.commands).find(([, spec]) => spec.number === number);
   if (found === undefined) return { ...base, command: `#${number}`, input: null };
   try {
-    return { ...base, command: found[0], input: jsonable(found[1].decode(envelope.body(bytes, payload, payloadBytes))) };
+    return {
+      ...base,
+      command: found[0],
+      input: jsonable(found[1].decode(envelope.body(bytes, payload, payloadBytes))),
+    };
   } catch {
     return { ...base, command: found[0], input: null };
   }

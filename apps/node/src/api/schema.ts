@@ -163,7 +163,12 @@ export const outboxPage = z.object({
 export const submitResult = z.discriminatedUnion('outcome', [
   z.object({ outcome: z.literal('ok'), index, result: z.unknown() }),
   z.object({ outcome: z.literal('rejected'), code: z.string(), data: z.unknown(), index: indexOrNone }),
-  z.object({ outcome: z.literal('unknown'), message: z.string(), session: index.nullable(), request: index.nullable() }),
+  z.object({
+    outcome: z.literal('unknown'),
+    message: z.string(),
+    session: index.nullable(),
+    request: index.nullable(),
+  }),
 ]);
 export type SubmitResult = z.infer<typeof submitResult>;
 

@@ -13,7 +13,12 @@ import type { LiveFrame } from './schema.ts';
 import { ApiServer } from './server.ts';
 
 const secret = Buffer.from('a secret of the test cluster');
-const TOKENS = { viewer: 'viewer-token', operator: 'operator-token', chaos: 'chaos-token', peer: peerToken(secret) } as const;
+const TOKENS = {
+  viewer: 'viewer-token',
+  operator: 'operator-token',
+  chaos: 'chaos-token',
+  peer: peerToken(secret),
+} as const;
 type Who = keyof typeof TOKENS | 'nobody' | 'stranger';
 const auth = new Authenticator(
   (['viewer', 'operator', 'chaos'] as const).map((role) => ({ name: role, role, token: TOKENS[role] })),
@@ -25,7 +30,10 @@ afterEach(() => {
   for (const one of open.splice(0).toReversed()) one.close();
 });
 
-async function start(withChaos = true, host: FakeHost = fakeHost()): Promise<{ server: ApiServer; host: FakeHost; base: string }> {
+async function start(
+  withChaos = true,
+  host: FakeHost = fakeHost(),
+): Promise<{ server: ApiServer; host: FakeHost; base: string }> {
   const server = new ApiServer({
     bindHost: '127.0.0.1',
     port: 0,
@@ -46,7 +54,13 @@ interface Answer {
   readonly status: number;
   readonly text: string;
 }
-function ask(port: number, path: string, headers: OutgoingHttpHeaders = {}, method = 'GET', body?: string): Promise<Answer> {
+function ask(
+  port: number,
+  path: string,
+  headers: OutgoingHttpHeaders = {},
+  method = 'GET',
+  body?: string,
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const request = httpRequest({ host: '127.0.0.1', port, path, method, headers }, (response) => {
       let text = '';
@@ -64,7 +78,14 @@ function bearer(who: Who): OutgoingHttpHeaders {
   return { authorization: `Bearer ${who === 'stranger' ? 'not-a-token' : TOKENS[who]}` };
 }
 
-const QUERIES = ['replica.status', 'cluster.status', 'outbox.list', 'app.describe', 'chaos.list', 'chaos.local'] as const;
+const QUERIES = [
+  'replica.status',
+  'cluster.status',
+  'outbox.list',
+  'app.describe',
+  'chaos.list',
+  'chaos.local',
+] as const;
 const cut = { from: 1, to: 2, ttlMs: 1000 };
 const MUTATIONS: readonly (readonly [string, unknown, 'operator' | 'chaos' | 'peer'])[] = [
   ['app.submit', { name: 'deposit', input: { account: 'a', cents: 5 } }, 'operator'],
@@ -82,7 +103,8 @@ describe('who may do what', () => {
   it('reads need any token', async () => {
     const { server } = await start();
     for (const path of QUERIES) {
-      for (const who of ['nobody', 'stranger'] as const) expect((await ask(server.port, `/trpc/${path}`, bearer(who))).status).toBe(401);
+      for (const who of ['nobody', 'stranger'] as const)
+        expect((await ask(server.port, `/trpc/${path}`, bearer(who))).status).toBe(401);
       for (const who of ['viewer', 'operator', 'chaos', 'peer'] as const) {
         const { status, text } = await ask(server.port, `/trpc/${path}`, bearer(who));
         expect([path, who, status, text]).toEqual([path, who, 200, text]);
@@ -98,7 +120,8 @@ describe('who may do what', () => {
         const { status, text } = await ask(server.port, `/trpc/${path}`, headers, 'POST', JSON.stringify(input));
         const allowed = RANK.indexOf(who) >= RANK.indexOf(role);
         if (who === 'nobody' || who === 'stranger') expect([path, who, status]).toEqual([path, who, 401]);
-        else if (!allowed) expect([path, who, status, JSON.parse(text).error.data.chronon]).toEqual([path, who, 403, 'E_ROLE']);
+        else if (!allowed)
+          expect([path, who, status, JSON.parse(text).error.data.chronon]).toEqual([path, who, 403, 'E_ROLE']);
         else expect([401, 403, 404, 421]).not.toContain(status);
       }
     }
@@ -125,7 +148,13 @@ describe('HTTP guards', () => {
     ['a token in the URL', 'GET', {}, '/trpc/replica.status?token=viewer-token', 400],
     ['connection parameters in the URL', 'GET', {}, '/trpc/replica.status?connectionParams=%7B%7D', 400],
     ['a form', 'POST', { 'content-type': 'text/plain' }, '/trpc/app.submit', 415],
-    ['a stated body above the limit', 'POST', { 'content-type': 'application/json', 'content-length': 2_000_000 }, '/trpc/app.submit', 413],
+    [
+      'a stated body above the limit',
+      'POST',
+      { 'content-type': 'application/json', 'content-length': 2_000_000 },
+      '/trpc/app.submit',
+      413,
+    ],
     ['nothing there', 'GET', {}, '/', 404],
     ['health', 'GET', {}, '/health', 200],
     ['metrics', 'GET', {}, '/metrics', 200],
@@ -158,8 +187,12 @@ describe('calls', () => {
   it('name the path of a malformed command', async () => {
     const { base } = await start();
     const api = client(base, TOKENS.operator);
-    await expect(api.app.submit.mutate({ name: 'transfer', input: { from: 'a' } })).rejects.toThrow(/E_INPUT: .*(to|cents)/);
-    await expect(api.app.submit.mutate({ name: 'nonsense', input: {} })).rejects.toThrow(/E_COMMAND: no command 'nonsense'; there are: /);
+    await expect(api.app.submit.mutate({ name: 'transfer', input: { from: 'a' } })).rejects.toThrow(
+      /E_INPUT: .*(to|cents)/,
+    );
+    await expect(api.app.submit.mutate({ name: 'nonsense', input: {} })).rejects.toThrow(
+      /E_COMMAND: no command 'nonsense'; there are: /,
+    );
     await expect(api.app.submit.mutate({ name: '__proto__', input: {} })).rejects.toThrow(/E_COMMAND/);
     await expect(api.log.range.query({ from: '-1' })).rejects.toThrow(/E_INPUT: from/);
     await expect(api.log.range.query({ from: '99999999999999999999' })).rejects.toThrow(/E_INPUT: index/);
@@ -168,10 +201,18 @@ describe('calls', () => {
   it('give an unknown outcome its type', async () => {
     const host = fakeHost();
     const unknown = { kind: 'unknown', message: 'no reply within 5 ms', token: { session: 5, request: 6 } } as const;
-    const { base } = await start(true, fakeHost({ ...host, calls: { ...host.calls, submit: () => Promise.resolve(unknown) } }));
+    const { base } = await start(
+      true,
+      fakeHost({ ...host, calls: { ...host.calls, submit: () => Promise.resolve(unknown) } }),
+    );
     const describeAll = await client(base, TOKENS.viewer).app.describe.query();
-    expect(describeAll.commands.find((command) => command.name === 'transfer')?.input).toMatchObject({ type: 'object' });
-    const answer = await client(base, TOKENS.operator).app.submit.mutate({ name: 'deposit', input: { account: 'a', cents: 5 } });
+    expect(describeAll.commands.find((command) => command.name === 'transfer')?.input).toMatchObject({
+      type: 'object',
+    });
+    const answer = await client(base, TOKENS.operator).app.submit.mutate({
+      name: 'deposit',
+      input: { account: 'a', cents: 5 },
+    });
     expect(answer).toEqual({ outcome: 'unknown', message: 'no reply within 5 ms', session: '5', request: '6' });
   });
 
@@ -195,7 +236,9 @@ describe('calls', () => {
       { replica: 3, ok: false, message: 'refused' },
     ]);
     expect(host.leases.isCut(1, 3)).toBe(true);
-    expect((await api.chaos.list.query()).leases).toMatchObject([{ id: leaseId, kind: 'cut', replica: 1, to: 3, enforcedBy: [1] }]);
+    expect((await api.chaos.list.query()).leases).toMatchObject([
+      { id: leaseId, kind: 'cut', replica: 1, to: 3, enforcedBy: [1] },
+    ]);
     await api.chaos.heal.mutate({ id: leaseId });
     expect(host.leases.isCut(1, 3)).toBe(false);
     await api.chaos.pause.mutate({ replica: 1, ttlMs: 700 });
@@ -213,28 +256,48 @@ describe('calls', () => {
 
 describe('live', () => {
   const kinds = [
-    ['SSE', (base: string, token: string) => {
-      const headers = { authorization: `Bearer ${token}` };
-      const fetching = httpSubscriptionLink({ url: `${base}/trpc`, EventSource: FetchEventSource, eventSourceOptions: () => ({ headers }) });
-      return createTRPCClient<AppRouter>({ links: [splitLink({ condition: (op) => op.type === 'subscription', true: fetching, false: httpLink({ url: base }) })] });
-    }],
-    ['WebSocket', (base: string, token: string) => {
-      class Authorised extends WebSocket {
-        constructor(url: string) {
-          super(url, { headers: { authorization: `Bearer ${token}` } });
+    [
+      'SSE',
+      (base: string, token: string) => {
+        const headers = { authorization: `Bearer ${token}` };
+        const fetching = httpSubscriptionLink({
+          url: `${base}/trpc`,
+          EventSource: FetchEventSource,
+          eventSourceOptions: () => ({ headers }),
+        });
+        return createTRPCClient<AppRouter>({
+          links: [
+            splitLink({
+              condition: (op) => op.type === 'subscription',
+              true: fetching,
+              false: httpLink({ url: base }),
+            }),
+          ],
+        });
+      },
+    ],
+    [
+      'WebSocket',
+      (base: string, token: string) => {
+        class Authorised extends WebSocket {
+          constructor(url: string) {
+            super(url, { headers: { authorization: `Bearer ${token}` } });
+          }
         }
-      }
-      const socket = createWSClient({ url: `${base.replace('http', 'ws')}/trpc`, WebSocket: Authorised as never });
-      open.push({ close: () => void socket.close() });
-      return createTRPCClient<AppRouter>({ links: [wsLink({ client: socket })] });
-    }],
+        const socket = createWSClient({ url: `${base.replace('http', 'ws')}/trpc`, WebSocket: Authorised as never });
+        open.push({ close: () => void socket.close() });
+        return createTRPCClient<AppRouter>({ links: [wsLink({ client: socket })] });
+      },
+    ],
   ] as const;
 
   it.each(kinds)('frames over %s: at once, on a change, and each second', async (_, connect) => {
     const { base, host } = await start();
     host.events.add('test', 'before');
     const frames: { id: string; data: LiveFrame }[] = [];
-    const subscription = connect(base, TOKENS.viewer).live.subscribe(undefined, { onData: (value) => frames.push(value as (typeof frames)[number]) });
+    const subscription = connect(base, TOKENS.viewer).live.subscribe(undefined, {
+      onData: (value) => frames.push(value as (typeof frames)[number]),
+    });
     await until(() => frames.length === 1);
     expect(frames[0]!.data.events.map((event) => event.text)).toEqual(['before']);
     host.events.add('test', 'after');

@@ -56,9 +56,12 @@ export class ApiServer {
         if (error.code === 'INTERNAL_SERVER_ERROR') options.log.error({ err: error, path }, 'api');
       },
     });
-    this.server = createServer({ headersTimeout: 10_000, requestTimeout: 30_000, keepAliveTimeout: 15_000 }, (request, response) => {
-      this.onRequest(request, response);
-    });
+    this.server = createServer(
+      { headersTimeout: 10_000, requestTimeout: 30_000, keepAliveTimeout: 15_000 },
+      (request, response) => {
+        this.onRequest(request, response);
+      },
+    );
     this.server.maxConnections = CONNECTIONS_MAX;
     this.sockets = new WebSocketServer({
       noServer: true,
@@ -66,7 +69,12 @@ export class ApiServer {
       perMessageDeflate: false,
       handleProtocols: (protocols) => (protocols.has('chronon') ? 'chronon' : false),
     });
-    applyWSSHandler({ wss: this.sockets, router: options.router, createContext, keepAlive: { enabled: true, pingMs: 10_000, pongWaitMs: 5000 } });
+    applyWSSHandler({
+      wss: this.sockets,
+      router: options.router,
+      createContext,
+      keepAlive: { enabled: true, pingMs: 10_000, pongWaitMs: 5000 },
+    });
     this.server.on('upgrade', (request, socket, head) => {
       const admitted = request.url?.startsWith('/trpc')
         ? admitUpgrade(request, options.rules, options.auth, 'viewer')
@@ -121,13 +129,15 @@ export class ApiServer {
       return refuse(response, { status: 401, code: 'E_TOKEN', message: 'a valid bearer token is needed' });
     }
     if (path === '/metrics') return void this.sendMetrics(principal, response);
-    if (!path.startsWith(PREFIX)) return answer(response, 404, { code: 'E_PATH', message: 'there is nothing here; the API is under /trpc' });
+    if (!path.startsWith(PREFIX))
+      return answer(response, 404, { code: 'E_PATH', message: 'there is nothing here; the API is under /trpc' });
     this.principals.set(request, principal);
     this.trpc(request, response);
   }
 
   private async sendMetrics(principal: Principal, response: ServerResponse): Promise<void> {
-    if (!hasRole(principal, 'viewer')) return refuse(response, { status: 403, code: 'E_ROLE', message: 'role viewer is needed' });
+    if (!hasRole(principal, 'viewer'))
+      return refuse(response, { status: 403, code: 'E_ROLE', message: 'role viewer is needed' });
     const { type, text } = await this.options.metrics();
     response.writeHead(200, { 'content-type': type });
     response.end(text);

@@ -21,11 +21,16 @@ const t = initTRPC.context<ApiContext>().create({
   errorFormatter: ({ shape, error }) => {
     const { cause } = error;
     const { stack: _stack, ...data } = shape.data;
-    if (cause instanceof ApiFault) return { ...shape, data: { ...data, chronon: cause.code as string, detail: cause.detail } };
+    if (cause instanceof ApiFault)
+      return { ...shape, data: { ...data, chronon: cause.code as string, detail: cause.detail } };
     if (cause instanceof ZodError && error.code === 'BAD_REQUEST') {
       const detail = cause.issues.map(({ path, message }) => ({ path: path.join('.'), message }));
       const text = detail.map((issue) => `${issue.path || '(top)'}: ${issue.message}`).join('; ');
-      return { ...shape, message: `E_INPUT: ${text}`, data: { ...data, chronon: 'E_INPUT', detail: detail as unknown } };
+      return {
+        ...shape,
+        message: `E_INPUT: ${text}`,
+        data: { ...data, chronon: 'E_INPUT', detail: detail as unknown },
+      };
     }
     return { ...shape, data: { ...data, chronon: error.code as string, detail: null as unknown } };
   },
@@ -36,7 +41,8 @@ export const createCallerFactory = t.createCallerFactory;
 
 function procedureOf(role: Role) {
   return t.procedure.use(({ ctx, next }) => {
-    if (!hasRole(ctx.principal, role)) throw apiError('E_ROLE', `role ${role} is needed, this token has ${ctx.principal.role}`);
+    if (!hasRole(ctx.principal, role))
+      throw apiError('E_ROLE', `role ${role} is needed, this token has ${ctx.principal.role}`);
     return next();
   });
 }

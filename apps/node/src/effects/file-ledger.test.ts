@@ -28,9 +28,18 @@ function ledgerOf(file: string): LedgerSink {
 
 const keyOf = (n: number): string => createHash('sha256').update(String(n)).digest('hex').slice(0, 32);
 function effect(n: number, view = 1, generation = 0): EffectRun {
-  return { key: keyOf(n), fence: { generation, view }, index: n, channel: 'receipts', payload: Buffer.from([n]), attempt: 1, signal: new CancelSignal() };
+  return {
+    key: keyOf(n),
+    fence: { generation, view },
+    index: n,
+    channel: 'receipts',
+    payload: Buffer.from([n]),
+    attempt: 1,
+    signal: new CancelSignal(),
+  };
 }
-const run = (ledger: LedgerSink, call: EffectRun): Promise<string | null> => new Promise((resolve) => ledger.run(call, resolve));
+const run = (ledger: LedgerSink, call: EffectRun): Promise<string | null> =>
+  new Promise((resolve) => ledger.run(call, resolve));
 /** (index, view) of each record. */
 const records = (): number[][] =>
   readFileSync(path, 'utf8')

@@ -65,7 +65,8 @@ export class FileLedger implements LedgerFile {
   /** Lines from `offset` on. A last line without its end was torn by a kill: it is handed over as it is, and ended by our append. */
   private async readNew(file: fs.FileHandle): Promise<{ lines: string[]; torn: boolean }> {
     const { size } = await file.stat();
-    if (size < this.offset) throw new Error(`E_LEDGER: ${this.path} became shorter (${size} bytes, ${this.offset} were read)`);
+    if (size < this.offset)
+      throw new Error(`E_LEDGER: ${this.path} became shorter (${size} bytes, ${this.offset} were read)`);
     const lines: string[] = [];
     let at = this.offset;
     let rest = Buffer.alloc(0);

@@ -20,7 +20,10 @@ export class FileLockTimeout extends Error {
 /** Runs `task` under the lock of `path`; the file stays. */
 export async function withFileLock<T>(path: string, waitMs: number, task: () => Promise<T>): Promise<T> {
   const { binding } = loadNative();
-  const release = binding === null ? await lockByFile(`${path}.pid`, waitMs) : await lockByFlock(path, waitMs, binding.flock);
+  const release =
+    binding === null
+      ? await lockByFile(`${path}.pid`, waitMs)
+      : await lockByFlock(path, waitMs, (fd) => binding.flock(fd));
   try {
     return await task();
   } finally {
@@ -35,8 +38,10 @@ async function lockByFlock(path: string, waitMs: number, flock: (fd: number) => 
     for (;;) {
       const result = flock(fd);
       if (result === 0) return () => fs.closeSync(fd);
-      if (result !== -constants.errno.EWOULDBLOCK && result !== -constants.errno.EINTR) throw new Error(`flock of ${path}: errno ${-result}`);
-      if (performance.now() > end) throw new FileLockTimeout(`${path} is locked by another process for more than ${waitMs} ms`);
+      if (result !== -constants.errno.EWOULDBLOCK && result !== -constants.errno.EINTR)
+        throw new Error(`flock of ${path}: errno ${-result}`);
+      if (performance.now() > end)
+        throw new FileLockTimeout(`${path} is locked by another process for more than ${waitMs} ms`);
       await sleep(RETRY_MS);
     }
   } catch (error) {
@@ -57,7 +62,8 @@ export async function lockByFile(path: string, waitMs: number): Promise<() => vo
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     }
     if (removeStale(path)) continue;
-    if (performance.now() > end) throw new FileLockTimeout(`${path} is held by another process for more than ${waitMs} ms`);
+    if (performance.now() > end)
+      throw new FileLockTimeout(`${path} is held by another process for more than ${waitMs} ms`);
     await sleep(RETRY_MS);
   }
 }

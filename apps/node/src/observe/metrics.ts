@@ -21,7 +21,10 @@ function number(index: string | null): number {
 function replicaValues(detail: ReplicaDetail): Values {
   return {
     view: ['Current view', Number(detail.view)],
-    primary: ['1 when this replica is the normal primary', detail.role === 'primary' && detail.status === 'normal' ? 1 : 0],
+    primary: [
+      '1 when this replica is the normal primary',
+      detail.role === 'primary' && detail.status === 'normal' ? 1 : 0,
+    ],
     normal: ['1 in status normal', detail.status === 'normal' ? 1 : 0],
     diverged: ['1 when the execution digest differs from the majority', detail.diverged === null ? 0 : 1],
     read_only: ['1 when there is no space for the log', detail.readOnly ? 1 : 0],
@@ -51,16 +54,28 @@ export class Metrics {
   constructor(sources: MetricsSources) {
     this.sources = sources;
     collectDefaultMetrics({ register: this.registry });
-    this.rtt = new Gauge({ name: 'chronon_peer_rtt_ms', help: 'Median round trip to a peer', labelNames: ['peer'], registers: [this.registry] });
-    this.connected = new Gauge({ name: 'chronon_peer_connected', help: '1 with a link to the peer', labelNames: ['peer'], registers: [this.registry] });
+    this.rtt = new Gauge({
+      name: 'chronon_peer_rtt_ms',
+      help: 'Median round trip to a peer',
+      labelNames: ['peer'],
+      registers: [this.registry],
+    });
+    this.connected = new Gauge({
+      name: 'chronon_peer_connected',
+      help: '1 with a link to the peer',
+      labelNames: ['peer'],
+      registers: [this.registry],
+    });
   }
 
   async text(): Promise<{ readonly type: string; readonly text: string }> {
     const { peers, gateway } = this.sources;
     const detail = this.sources.detail();
     this.set(replicaValues(detail));
-    for (const [name, value] of Object.entries(peers)) this.set({ [`peer_${snake(name)}_total`]: [`Peer port: ${name}`, value] });
-    for (const [name, value] of Object.entries(gateway)) this.set({ [`gateway_${snake(name)}_total`]: [`Client port: ${name}`, value] });
+    for (const [name, value] of Object.entries(peers))
+      this.set({ [`peer_${snake(name)}_total`]: [`Peer port: ${name}`, value] });
+    for (const [name, value] of Object.entries(gateway))
+      this.set({ [`gateway_${snake(name)}_total`]: [`Client port: ${name}`, value] });
     this.set({ gateway_connections: ['Client connections', this.sources.connections()] });
     for (const link of detail.links) {
       this.connected.set({ peer: `r${link.to}` }, link.connected ? 1 : 0);

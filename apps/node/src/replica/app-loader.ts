@@ -17,7 +17,9 @@ export async function loadApplication(name: string): Promise<AppLoad> {
   if (builtIn !== null) return { app: builtIn };
   const path = resolve(name);
   if (!existsSync(path)) {
-    return { problem: `there is no application '${name}': it is neither built in (${BUILT_IN_APPLICATIONS.join(', ')}) nor a file (${path})` };
+    return {
+      problem: `there is no application '${name}': it is neither built in (${BUILT_IN_APPLICATIONS.join(', ')}) nor a file (${path})`,
+    };
   }
   let loaded: { default?: unknown };
   try {
@@ -35,10 +37,13 @@ export function applicationProblems(value: unknown): string[] {
   if (!isObject(value)) return ['the default export must be an application module (an object)'];
   const problems: string[] = [];
   if (typeof value['name'] !== 'string' || value['name'].length === 0) problems.push('name must be a string');
-  if (!Number.isSafeInteger(value['version']) || (value['version'] as number) < 0) problems.push('version must be a whole number from 0');
+  if (!Number.isSafeInteger(value['version']) || (value['version'] as number) < 0)
+    problems.push('version must be a whole number from 0');
   const { application } = value;
   if (!isObject(application)) problems.push('application is missing');
-  else for (const method of METHODS) if (typeof application[method] !== 'function') problems.push(`application.${method} is not a function`);
+  else
+    for (const method of METHODS)
+      if (typeof application[method] !== 'function') problems.push(`application.${method} is not a function`);
   problems.push(...callProblems('commands', value['commands']), ...callProblems('queries', value['queries']));
   return problems;
 }
@@ -57,8 +62,10 @@ function callProblems(group: string, value: unknown): string[] {
       problems.push(`${group}.${name}.number must be a u32`);
     } else if (numbers.has(number)) problems.push(`${group}.${name} has the number of ${numbers.get(number) ?? '?'}`);
     numbers.set(number, name);
-    if (!isObject(input) || typeof input['safeParse'] !== 'function') problems.push(`${group}.${name}.input has no safeParse`);
-    for (const method of SPEC_METHODS) if (typeof spec[method] !== 'function') problems.push(`${group}.${name}.${method} is not a function`);
+    if (!isObject(input) || typeof input['safeParse'] !== 'function')
+      problems.push(`${group}.${name}.input has no safeParse`);
+    for (const method of SPEC_METHODS)
+      if (typeof spec[method] !== 'function') problems.push(`${group}.${name}.${method} is not a function`);
   }
   return problems;
 }

@@ -7,6 +7,9 @@ export async function chooseCodec(): Promise<{ readonly codec: FrameCodec; reado
   try {
     return { codec: await createWasmCodec(), reason: null };
   } catch (error) {
-    return { codec: nobleCodec, reason: `WebAssembly does not work here: ${error instanceof Error ? error.message : String(error)}` };
+    return {
+      codec: nobleCodec,
+      reason: `WebAssembly does not work here: ${error instanceof Error ? error.message : String(error)}`,
+    };
   }
 }

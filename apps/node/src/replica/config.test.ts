@@ -25,10 +25,25 @@ describe('configuration', () => {
   it.each([
     ['no JSON', '{', 'is not JSON'],
     ['an unknown key', JSON.stringify({ ...good, colour: 1 }), 'colour'],
-    ['a wrong member order', JSON.stringify({ ...good, members: [{ ...good.members[0]!, id: 2 }] }), 'members are r1..rn'],
+    [
+      'a wrong member order',
+      JSON.stringify({ ...good, members: [{ ...good.members[0]!, id: 2 }] }),
+      'members are r1..rn',
+    ],
     ['a short secret', JSON.stringify({ ...good, peerSecret: 'short' }), 'peerSecret'],
-    ['a format without cluster id', JSON.stringify({ ...good, clusterId: null, format: { environment: 'dev' } }), 'clusterId: formatting'],
-    ['a token given twice', JSON.stringify({ ...good, tokens: [{ name: 'a', role: 'viewer', token: 'x'.repeat(8), sha256: '0'.repeat(64) }] }), 'tokens.0'],
+    [
+      'a format without cluster id',
+      JSON.stringify({ ...good, clusterId: null, format: { environment: 'dev' } }),
+      'clusterId: formatting',
+    ],
+    [
+      'a token given twice',
+      JSON.stringify({
+        ...good,
+        tokens: [{ name: 'a', role: 'viewer', token: 'x'.repeat(8), sha256: '0'.repeat(64) }],
+      }),
+      'tokens.0',
+    ],
   ])('names the path of %s', (_, text, message) => {
     const parsed = parseConfig(text, 'FILE');
     expect('problem' in parsed && parsed.problem).toContain(message);

@@ -75,8 +75,10 @@ export const replicaFile = z
   })
   .superRefine((value, context) => {
     const ids = value.members.map((member) => member.id);
-    if (ids.some((id, i) => id !== i + 1)) context.addIssue({ code: 'custom', path: ['members'], message: 'members are r1..rn in order' });
-    if (!ids.includes(value.id)) context.addIssue({ code: 'custom', path: ['id'], message: `r${value.id} is no member` });
+    if (ids.some((id, i) => id !== i + 1))
+      context.addIssue({ code: 'custom', path: ['members'], message: 'members are r1..rn in order' });
+    if (!ids.includes(value.id))
+      context.addIssue({ code: 'custom', path: ['id'], message: `r${value.id} is no member` });
     if (value.format !== null && value.clusterId === null) {
       context.addIssue({ code: 'custom', path: ['clusterId'], message: 'formatting needs a cluster id' });
     }
@@ -121,10 +123,14 @@ export function parseConfig(text: string, from: string): ReplicaFile | { readonl
 }
 
 /** Reads `--config FILE` or CHRONON_REPLICA_CONFIG. */
-export function loadConfig(argv: readonly string[], env: NodeJS.ProcessEnv): ReplicaFile | { readonly problem: string } {
+export function loadConfig(
+  argv: readonly string[],
+  env: NodeJS.ProcessEnv,
+): ReplicaFile | { readonly problem: string } {
   const flag = argv.indexOf('--config');
   const given = flag >= 0 ? argv[flag + 1] : env['CHRONON_REPLICA_CONFIG'];
-  if (given === undefined || given === '') return { problem: 'no configuration: give --config FILE or CHRONON_REPLICA_CONFIG' };
+  if (given === undefined || given === '')
+    return { problem: 'no configuration: give --config FILE or CHRONON_REPLICA_CONFIG' };
   if (given.trimStart().startsWith('{')) return parseConfig(given, 'CHRONON_REPLICA_CONFIG');
   try {
     return parseConfig(readFileSync(given, 'utf8'), given);

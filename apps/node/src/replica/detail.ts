@@ -54,7 +54,8 @@ export function buildDetail(sources: DetailSources): ReplicaDetail {
     queue: status.queue,
     outbox: { ...status.outbox },
     viewChanges: status.viewChanges,
-    msSinceViewChange: status.lastViewChangeMs === null ? null : Math.max(0, sources.monotonicMs() - status.lastViewChangeMs),
+    msSinceViewChange:
+      status.lastViewChangeMs === null ? null : Math.max(0, sources.monotonicMs() - status.lastViewChangeMs),
     uptimeMs: process.uptime() * 1000,
     disk: {
       kind: disk.kind,
@@ -69,7 +70,14 @@ export function buildDetail(sources: DetailSources): ReplicaDetail {
     chaosEnabled: sources.chaosEnabled,
     environment: sources.environment,
     leases: sources.leases.list(),
-    links: links.map(({ to, connected, cut, rttMs, queuedBytes, droppedMessages }) => ({ to, connected, cut, rttMs, queuedBytes, droppedMessages })),
+    links: links.map(({ to, connected, cut, rttMs, queuedBytes, droppedMessages }) => ({
+      to,
+      connected,
+      cut,
+      rttMs,
+      queuedBytes,
+      droppedMessages,
+    })),
     notes: [...status.notes, ...sources.notes, ...links.flatMap((link) => peerNotes(link, sources.build))],
     node: process.version,
     cpuMs: (cpu.user + cpu.system) / 1000,

@@ -15,7 +15,7 @@ export interface RunOptions {
   readonly file: ReplicaFile;
   readonly log: Logger;
   /** Ends the process. */
-  halt(code: string, message: string): never;
+  readonly halt: (code: string, message: string) => never;
 }
 
 /** What is there before the replica: everything that can be refused without touching a file. */

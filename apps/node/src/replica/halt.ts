@@ -31,9 +31,12 @@ const REMEDIES: Partial<Record<ExitName, string>> = {
 };
 
 /** Structured log on stderr; lines that cannot be written in time are dropped rather than kept without bound. */
-export function createLogger(level: string, replica: number): { readonly log: Logger; flush(): void } {
+export function createLogger(level: string, replica: number): { readonly log: Logger; readonly flush: () => void } {
   const destination = pino.destination({ fd: 2, sync: false, minLength: 0, maxLength: 4 * 1024 * 1024 });
-  const log = pino({ level, base: { replica, pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime }, destination);
+  const log = pino(
+    { level, base: { replica, pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime },
+    destination,
+  );
   return {
     log,
     flush: () => {
@@ -59,7 +62,9 @@ export function halt(id: number | null, code: string, message: string, flush?: (
     const text = message.startsWith(code) ? message.slice(code.length).replace(/^[:\s]+/, '') : message;
     // eslint-disable-next-line no-control-regex -- exactly the characters that must not reach a terminal
     const line = text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ');
-    writeLast(`chronon${id === null ? '' : ` r${id}`} ${verb}: ${code}: ${line}${remedy === undefined ? '' : ` (${remedy})`}\n`);
+    writeLast(
+      `chronon${id === null ? '' : ` r${id}`} ${verb}: ${code}: ${line}${remedy === undefined ? '' : ` (${remedy})`}\n`,
+    );
   }
   process.exit(exitCodeOf(code));
 }

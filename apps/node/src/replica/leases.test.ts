@@ -1,12 +1,26 @@
 import { describe, expect, it } from 'vitest';
 import { Leases, LEASES_MAX, TTL_MS_MAX, type LeaseRequest } from './leases.ts';
 
-const cut = (id: string, ttlMs = 1000, replica = 1, to = 3): LeaseRequest => ({ id, kind: 'cut', replica, to, reason: 'test', ttlMs });
+const cut = (id: string, ttlMs = 1000, replica = 1, to = 3): LeaseRequest => ({
+  id,
+  kind: 'cut',
+  replica,
+  to,
+  reason: 'test',
+  ttlMs,
+});
 
 function start(): { leases: Leases; ended: string[]; clock: { now: number } } {
   const clock = { now: 5 };
   const ended: string[] = [];
-  return { clock, ended, leases: new Leases(() => clock.now, (lease, why) => ended.push(`${lease.id} ${why}`)) };
+  return {
+    clock,
+    ended,
+    leases: new Leases(
+      () => clock.now,
+      (lease, why) => ended.push(`${lease.id} ${why}`),
+    ),
+  };
 }
 
 describe('Leases', () => {

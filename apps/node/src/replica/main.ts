@@ -27,7 +27,10 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
 const defect = (error: unknown): void => {
   const { code, message, stack } = error as { code?: unknown; message?: unknown; stack?: unknown };
   log.fatal({ err: error, stack }, 'uncaught');
-  stop(typeof code === 'string' && /^E_[A-Z_]+$/.test(code) ? code : 'E_ASSERT', typeof message === 'string' ? message : String(error));
+  stop(
+    typeof code === 'string' && /^E_[A-Z_]+$/.test(code) ? code : 'E_ASSERT',
+    typeof message === 'string' ? message : String(error),
+  );
 };
 process.on('uncaughtException', defect);
 process.on('unhandledRejection', defect);

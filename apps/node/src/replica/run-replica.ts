@@ -42,7 +42,10 @@ export async function runReplica(options: RunOptions): Promise<RunningReplica> {
   const replica = openedReplica(ground, outlets);
   const { clusterId, environment, members } = replica.store.manifest;
   if (members.length !== file.members.length) {
-    halt('E_CONFIG', `${file.dataDir} was formatted for ${members.length} replicas, the configuration has ${file.members.length}`);
+    halt(
+      'E_CONFIG',
+      `${file.dataDir} was formatted for ${members.length} replicas, the configuration has ${file.members.length}`,
+    );
   }
   if (file.enableChaos && environment === 'production') {
     halt('E_CHAOS_PRODUCTION', `${file.dataDir} was formatted for production, and chaos was asked for`);
@@ -79,12 +82,16 @@ async function prepare(options: RunOptions): Promise<Ground> {
   if (isProblem(lock)) return halt(lock.code, lock.message);
   const { codec, reason } = await chooseCodec();
   const disk = diskOf(file, halt);
-  log.info({ disk: disk.kind, fallback: disk.fallbackReason, codec: codec.backend, codecFallback: reason, app: app.name }, 'opening');
+  log.info(
+    { disk: disk.kind, fallback: disk.fallbackReason, codec: codec.backend, codecFallback: reason, app: app.name },
+    'opening',
+  );
   const notes = disk.fallbackReason === null ? [] : [`synchronous disk: ${disk.fallbackReason}`];
   if (reason !== null) notes.push(reason);
   const events = new EventRing(file.id, () => Date.now());
   const leases = new Leases(monotonicMs, (lease, why) => {
-    const what = lease.kind === 'cut' ? `cut of r${lease.replica} to r${lease.to ?? 0}` : `${lease.kind} of r${lease.replica}`;
+    const what =
+      lease.kind === 'cut' ? `cut of r${lease.replica} to r${lease.to ?? 0}` : `${lease.kind} of r${lease.replica}`;
     log.info({ lease: lease.id }, events.add('chaos', `${what} ${why}`).text);
   });
   return { ...options, app, lock, codec, disk, events, leases, notes };
@@ -99,7 +106,8 @@ function diskOf(file: ReplicaFile, halt: RunOptions['halt']): VirtualDisk {
   try {
     return openDisk({ root: file.dataDir, kind: file.disk });
   } catch (error) {
-    if (error instanceof DiskFailure) return halt(error.code === 'EOTHER' ? 'E_DISK_KIND' : 'E_DIRECTORY', error.message);
+    if (error instanceof DiskFailure)
+      return halt(error.code === 'EOTHER' ? 'E_DISK_KIND' : 'E_DIRECTORY', error.message);
     throw error;
   }
 }

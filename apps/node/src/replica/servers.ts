@@ -80,7 +80,10 @@ export function announce(gateway: Gateway | null, replica: Replica | null): void
 
 function allowedHosts(file: ReplicaFile): Set<string> {
   const names = [...file.members.map((member) => member.host), ...file.allowedHosts].map((name) => name.toLowerCase());
-  return new Set([...LOOPBACK_HOSTS, ...names.map((name) => (name.includes(':') && !name.startsWith('[') ? `[${name}]` : name))]);
+  return new Set([
+    ...LOOPBACK_HOSTS,
+    ...names.map((name) => (name.includes(':') && !name.startsWith('[') ? `[${name}]` : name)),
+  ]);
 }
 
 function peerNetwork(ground: Ground, replica: Replica, secret: Uint8Array, info: string): PeerNetwork<Message> {
@@ -95,7 +98,9 @@ function peerNetwork(ground: Ground, replica: Replica, secret: Uint8Array, info:
       secret,
       info,
     },
-    peers: file.members.filter((member) => member !== self).map(({ id, host, peerPort }) => ({ id, host, port: peerPort })),
+    peers: file.members
+      .filter((member) => member !== self)
+      .map(({ id, host, peerPort }) => ({ id, host, port: peerPort })),
     bindHost: file.bindHost,
     port: self.peerPort,
     crc32c: (bytes, start, end) => codec.crc32c(bytes, start, end),
@@ -138,7 +143,12 @@ function gatewayOf(ground: Ground, replica: Replica, auth: Authenticator, rules:
 function apiHost(
   ground: Ground,
   replica: Replica,
-  parts: { readonly peers: PeerNetwork<Message>; readonly client: ChrononClient; readonly build: BuildInfo; readonly token: string },
+  parts: {
+    readonly peers: PeerNetwork<Message>;
+    readonly client: ChrononClient;
+    readonly build: BuildInfo;
+    readonly token: string;
+  },
 ): ApiHost {
   const { file, app, codec, events, leases, notes } = ground;
   const sources: DetailSources = {
@@ -179,7 +189,12 @@ async function chaosRouterOf(file: ReplicaFile): Promise<ChaosRouter | null> {
   return chaosRouter;
 }
 
-async function bind(what: string, port: number, server: { listen(): Promise<void> }, halt: RunOptions['halt']): Promise<void> {
+async function bind(
+  what: string,
+  port: number,
+  server: { listen(): Promise<void> },
+  halt: RunOptions['halt'],
+): Promise<void> {
   try {
     await server.listen();
   } catch (error) {

@@ -12,7 +12,14 @@ describe('Ticker', () => {
       () => ticks++,
       (ms) => gaps.push(ms),
     );
-    for (const [to, expected] of [[9, 0], [12, 1], [20, 2], [45, 4], [49, 4], [50, 5]] as const) {
+    for (const [to, expected] of [
+      [9, 0],
+      [12, 1],
+      [20, 2],
+      [45, 4],
+      [49, 4],
+      [50, 5],
+    ] as const) {
       now = to;
       ticker.wake();
       expect(ticks).toBe(expected);

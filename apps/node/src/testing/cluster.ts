@@ -108,7 +108,8 @@ export class TestCluster {
     mkdirSync(this.root, { recursive: true });
     writeFileSync(configPath, JSON.stringify({ ...this.config, id, dataDir: this.dataDir(id), ...change }));
     const known = this.processes.get(id);
-    if (known === undefined) this.processes.set(id, { id, configPath, child: null, output: '', exit: null, ready: false });
+    if (known === undefined)
+      this.processes.set(id, { id, configPath, child: null, output: '', exit: null, ready: false });
   }
 
   startAll(): void {
@@ -166,12 +167,16 @@ export class TestCluster {
   }
 
   output(id?: number): string {
-    return id === undefined ? [...this.processes.values()].map((member) => member.output).join('\n') : this.of(id).output;
+    return id === undefined
+      ? [...this.processes.values()].map((member) => member.output).join('\n')
+      : this.of(id).output;
   }
 
   api(id: number): TRPCClient<AppRouter> {
     const url = `${apiUrl(this.members[id - 1]!)}/trpc`;
-    return createTRPCClient<AppRouter>({ links: [httpLink({ url, headers: { authorization: `Bearer ${this.token}` } })] });
+    return createTRPCClient<AppRouter>({
+      links: [httpLink({ url, headers: { authorization: `Bearer ${this.token}` } })],
+    });
   }
 
   /** A client of the whole cluster. */
@@ -216,7 +221,14 @@ export class TestCluster {
       async () => {
         const details = await Promise.all(ids.map((id) => this.detail(id).catch(() => null)));
         const [first] = details;
-        return details.every((d) => d !== null && d.status === 'normal' && d.applied === first?.applied && d.commit === d.applied && d.digest === first?.digest);
+        return details.every(
+          (d) =>
+            d !== null &&
+            d.status === 'normal' &&
+            d.applied === first?.applied &&
+            d.commit === d.applied &&
+            d.digest === first?.digest,
+        );
       },
       timeoutMs,
       50,

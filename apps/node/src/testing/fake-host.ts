@@ -38,7 +38,8 @@ export function fakeHost(change: Partial<ApiHost> = {}): FakeHost {
     leases,
     peers: noPeers,
     calls: {
-      submit: (_, body) => Promise.resolve({ kind: 'ok', index: 7, body: body.slice(0, 0), token: { session: 1, request: 1 } }),
+      submit: (_, body) =>
+        Promise.resolve({ kind: 'ok', index: 7, body: body.slice(0, 0), token: { session: 1, request: 1 } }),
       query: () => Promise.resolve({ kind: 'ok', index: NONE, body: new Uint8Array(0) }),
     },
     detail: () => ({ ...fakeDetail(), leases: leases.list(), ...host.detailChange }),

@@ -31,7 +31,9 @@ afterEach(() => {
   for (const one of toClose.splice(0)) one.close();
 });
 
-async function start(change: Partial<GatewayOptions> = {}): Promise<{ gateway: Gateway; url: string; calls: unknown[][] }> {
+async function start(
+  change: Partial<GatewayOptions> = {},
+): Promise<{ gateway: Gateway; url: string; calls: unknown[][] }> {
   const calls: unknown[][] = [];
   const gateway = new Gateway({
     bindHost: '127.0.0.1',
@@ -42,7 +44,8 @@ async function start(change: Partial<GatewayOptions> = {}): Promise<{ gateway: G
     rules: { hosts: new Set(LOOPBACK_HOSTS), origins: new Set() },
     log: pino({ level: 'silent' }),
     request: (origin, payload) => calls.push(['request', origin, payload.length]),
-    query: (origin, nonce, query, body, consistency) => calls.push(['query', origin, nonce, query, body.length, consistency]),
+    query: (origin, nonce, query, body, consistency) =>
+      calls.push(['query', origin, nonce, query, body.length, consistency]),
     disconnect: (origin) => calls.push(['disconnect', origin]),
     ...change,
   });
@@ -84,7 +87,13 @@ async function upgradeStatus(port: number, headers: Record<string, string>, path
       host: '127.0.0.1',
       port,
       path,
-      headers: { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13', 'sec-websocket-key': randomBytes(16).toString('base64'), ...headers },
+      headers: {
+        connection: 'Upgrade',
+        upgrade: 'websocket',
+        'sec-websocket-version': '13',
+        'sec-websocket-key': randomBytes(16).toString('base64'),
+        ...headers,
+      },
     });
     request.on('upgrade', (_, socket) => {
       socket.destroy();
@@ -123,9 +132,23 @@ describe('Gateway', () => {
       ['request', 1, 40],
     ]);
     for (let i = 0; i < 100; i++) {
-      gateway.reply(1, { type: TO_CLIENT.reply, status: 0, session: 5, request: i, index: at(i), body: new Uint8Array(3) });
+      gateway.reply(1, {
+        type: TO_CLIENT.reply,
+        status: 0,
+        session: 5,
+        request: i,
+        index: at(i),
+        body: new Uint8Array(3),
+      });
     }
-    gateway.reply(77, { type: TO_CLIENT.reply, status: 0, session: 5, request: 0, index: at(0), body: new Uint8Array(3) });
+    gateway.reply(77, {
+      type: TO_CLIENT.reply,
+      status: 0,
+      session: 5,
+      request: 0,
+      index: at(0),
+      body: new Uint8Array(3),
+    });
     await until(() => one.got.length === 101);
     expect(one.frames).toBe(2);
     one.socket.close();

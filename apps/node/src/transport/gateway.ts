@@ -67,7 +67,15 @@ interface Connection {
 }
 
 export class Gateway {
-  readonly counters: GatewayCounters = { accepted: 0, refused: 0, malformed: 0, slow: 0, requests: 0, queries: 0, replies: 0 };
+  readonly counters: GatewayCounters = {
+    accepted: 0,
+    refused: 0,
+    malformed: 0,
+    slow: 0,
+    requests: 0,
+    queries: 0,
+    replies: 0,
+  };
   private readonly options: GatewayOptions;
   private readonly server: Server;
   private readonly sockets: WebSocketServer;
@@ -174,7 +182,11 @@ export class Gateway {
     }
     if (this.connections.size >= (this.options.connectionsMax ?? CLIENT_CONNECTIONS_MAX)) {
       this.counters.refused++;
-      refuseUpgrade(socket, { status: 503, code: 'E_CONNECTIONS', message: 'this replica has no room for more client connections' });
+      refuseUpgrade(socket, {
+        status: 503,
+        code: 'E_CONNECTIONS',
+        message: 'this replica has no room for more client connections',
+      });
       return;
     }
     this.sockets.handleUpgrade(request, socket, head, (client) => {
@@ -220,7 +232,11 @@ export class Gateway {
     if (!this.connections.delete(connection.origin)) return;
     if (this.lineLimit.allow(performance.now())) {
       this.options.log.warn(
-        { origin: connection.origin, principal: connection.principal.name, suppressed: this.lineLimit.takeSuppressed() },
+        {
+          origin: connection.origin,
+          principal: connection.principal.name,
+          suppressed: this.lineLimit.takeSuppressed(),
+        },
         `client connection closed: ${why}`,
       );
     }

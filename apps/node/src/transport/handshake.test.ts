@@ -1,6 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { checkHello, decodeHello, decodeReject, encodeHello, encodeReject, isReject, reject, type Hello } from './handshake.ts';
+import {
+  checkHello,
+  decodeHello,
+  decodeReject,
+  encodeHello,
+  encodeReject,
+  isReject,
+  reject,
+  type Hello,
+} from './handshake.ts';
 
 const clusterId = new Uint8Array(16).fill(3);
 const hello: Hello = {
@@ -28,7 +37,8 @@ describe('hello', () => {
       }),
     );
     const good = encodeHello(hello);
-    for (let length = 0; length < good.length; length++) expect(isReject(decodeHello(good.subarray(0, length)))).toBe(true);
+    for (let length = 0; length < good.length; length++)
+      expect(isReject(decodeHello(good.subarray(0, length)))).toBe(true);
   });
 
   it.each([
@@ -43,7 +53,9 @@ describe('hello', () => {
   it('of a good peer is taken; the one that was not dialled, or dials the wrong way, is not', () => {
     expect(checkHello(hello, expected)).toBeNull();
     expect(checkHello({ ...hello, from: 2 }, { ...expected, peer: 3 })?.code).toBe('E_REPLICA_ID');
-    expect(checkHello({ ...hello, from: 1, to: 3 }, { ...expected, self: 3 })?.message).toContain('the higher id dials');
+    expect(checkHello({ ...hello, from: 1, to: 3 }, { ...expected, self: 3 })?.message).toContain(
+      'the higher id dials',
+    );
   });
 
   it('of an unknown protocol version names both ranges', () => {

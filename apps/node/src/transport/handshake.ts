@@ -81,15 +81,20 @@ export function encodeHello(hello: Hello): Uint8Array {
 
 /** The hello in `bytes`, or why it is none. */
 export function decodeHello(bytes: Uint8Array): Hello | Reject {
-  if (bytes.length < 8 || MAGIC.some((byte, i) => bytes[i] !== byte)) return reject('E_MAGIC', 'this is not a chronon replica');
+  if (bytes.length < 8 || MAGIC.some((byte, i) => bytes[i] !== byte))
+    return reject('E_MAGIC', 'this is not a chronon replica');
   const versionMin = readU16(bytes, 4);
   const versionMax = readU16(bytes, 6);
   if (versionMin > PROTOCOL_VERSION.max || versionMax < PROTOCOL_VERSION.min) {
-    return reject('E_VERSION', `peer speaks ${versionMin}..${versionMax}, this replica ${PROTOCOL_VERSION.min}..${PROTOCOL_VERSION.max}`);
+    return reject(
+      'E_VERSION',
+      `peer speaks ${versionMin}..${versionMax}, this replica ${PROTOCOL_VERSION.min}..${PROTOCOL_VERSION.max}`,
+    );
   }
   if (bytes.length < HELLO_BYTES) return reject('E_HANDSHAKE', `hello of ${bytes.length} bytes is cut off`);
   const infoBytes = readU16(bytes, 80);
-  if (infoBytes > INFO_BYTES_MAX || bytes.length !== HELLO_BYTES + infoBytes) return reject('E_HANDSHAKE', 'hello has a wrong length');
+  if (infoBytes > INFO_BYTES_MAX || bytes.length !== HELLO_BYTES + infoBytes)
+    return reject('E_HANDSHAKE', 'hello has a wrong length');
   return {
     versionMin,
     versionMax,
@@ -109,14 +114,21 @@ export function isReject(value: Hello | Reject): value is Reject {
 /** Why a well-formed hello must be refused, or null. */
 export function checkHello(hello: Hello, expected: HelloExpectation): Reject | null {
   if (Buffer.compare(hello.clusterId, expected.clusterId) !== 0) {
-    return reject('E_CLUSTER_ID', `peer is of cluster ${toHex(hello.clusterId)}, this replica of ${toHex(expected.clusterId)}`);
+    return reject(
+      'E_CLUSTER_ID',
+      `peer is of cluster ${toHex(hello.clusterId)}, this replica of ${toHex(expected.clusterId)}`,
+    );
   }
-  if (hello.to !== expected.self) return reject('E_REPLICA_ID', `peer looks for r${hello.to}, this is r${expected.self}`);
+  if (hello.to !== expected.self)
+    return reject('E_REPLICA_ID', `peer looks for r${hello.to}, this is r${expected.self}`);
   if (expected.peer !== null && hello.from !== expected.peer) {
     return reject('E_REPLICA_ID', `r${hello.from} answers where r${expected.peer} should be`);
   }
   if (!expected.members.includes(hello.from) || hello.from === expected.self) {
-    return reject('E_REPLICA_ID', `r${hello.from} is no other member (members: ${expected.members.map((id) => `r${id}`).join(', ')})`);
+    return reject(
+      'E_REPLICA_ID',
+      `r${hello.from} is no other member (members: ${expected.members.map((id) => `r${id}`).join(', ')})`,
+    );
   }
   if (expected.peer === null && hello.from < expected.self) {
     return reject('E_REPLICA_ID', `r${hello.from} dialled r${expected.self}; the higher id dials`);
@@ -125,7 +137,12 @@ export function checkHello(hello: Hello, expected: HelloExpectation): Reject | n
 }
 
 /** Proof of the end in `role` that it knows the secret, bound to both hellos. */
-export function proofOf(secret: Uint8Array, role: 'dial' | 'accept', dialHello: Uint8Array, acceptHello: Uint8Array): Uint8Array {
+export function proofOf(
+  secret: Uint8Array,
+  role: 'dial' | 'accept',
+  dialHello: Uint8Array,
+  acceptHello: Uint8Array,
+): Uint8Array {
   return createHmac('sha256', secret).update(`chronon peer ${role}\0`).update(dialHello).update(acceptHello).digest();
 }
 

@@ -41,10 +41,19 @@ export function guard(request: IncomingMessage, rules: GuardRules): HttpRefusal 
   const url = request.url ?? '/';
   if (url.length > URL_LENGTH_MAX) return { status: 414, code: 'E_URL', message: 'the URL is too long' };
   if (/[?&](access_)?token=|connectionParams=/i.test(url)) {
-    return { status: 400, code: 'E_TOKEN_IN_URL', message: 'tokens go into the Authorization header, never into the URL' };
+    return {
+      status: 400,
+      code: 'E_TOKEN_IN_URL',
+      message: 'tokens go into the Authorization header, never into the URL',
+    };
   }
   const { origin } = headers;
-  if (origin !== undefined && origin !== `http://${host}` && origin !== `https://${host}` && !rules.origins.has(origin)) {
+  if (
+    origin !== undefined &&
+    origin !== `http://${host}` &&
+    origin !== `https://${host}` &&
+    !rules.origins.has(origin)
+  ) {
     return { status: 403, code: 'E_ORIGIN', message: 'requests of other web pages are refused' };
   }
   const site = headers['sec-fetch-site'];

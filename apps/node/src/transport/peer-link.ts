@@ -240,7 +240,8 @@ export class PeerLink {
   /** Half-open connections and frames that never end are noticed here, not by TCP. A cut link is silent on purpose. */
   private onPingTime(): void {
     const { frames, partial } = this.reader;
-    const silent = frames === this.framesSeen && !this.events.incomingCut(this.peer) && !this.events.outgoingCut(this.peer);
+    const silent =
+      frames === this.framesSeen && !this.events.incomingCut(this.peer) && !this.events.outgoingCut(this.peer);
     this.silentPings = silent ? this.silentPings + 1 : 0;
     this.stuckPings = partial && frames === this.framesSeen ? this.stuckPings + 1 : 0;
     this.framesSeen = frames;

@@ -31,7 +31,11 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-async function node(id: number, ports: readonly number[], change: { clusterId?: Uint8Array; secret?: Uint8Array } = {}): Promise<Node> {
+async function node(
+  id: number,
+  ports: readonly number[],
+  change: { clusterId?: Uint8Array; secret?: Uint8Array } = {},
+): Promise<Node> {
   const got: Node['got'] = [];
   const cuts = new Set<string>();
   const members = ports.map((_, i) => i + 1);

@@ -287,7 +287,10 @@ export class PeerNetwork<M extends object> {
     if (!this.closed && this.lineLimit.allow(performance.now())) {
       const level = proven ? 'info' : 'warn';
       const suppressed = this.lineLimit.takeSuppressed();
-      this.options.log[level]({ peer: link.peer || undefined, remote: link.remote, code: refused?.code, suppressed }, `peer link ended: ${why}`);
+      this.options.log[level](
+        { peer: link.peer || undefined, remote: link.remote, code: refused?.code, suppressed },
+        `peer link ended: ${why}`,
+      );
     }
     for (const peer of this.peers.values()) {
       if (peer.link === link) peer.link = null;

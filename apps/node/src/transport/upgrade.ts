@@ -5,12 +5,18 @@ import { hasRole, tokenOf, type Authenticator, type Principal, type Role } from 
 import { guard, type GuardRules, type HttpRefusal } from './http-guard.ts';
 
 /** Who upgrades, or why not. */
-export function admitUpgrade(request: IncomingMessage, rules: GuardRules, auth: Authenticator, role: Role): Principal | HttpRefusal {
+export function admitUpgrade(
+  request: IncomingMessage,
+  rules: GuardRules,
+  auth: Authenticator,
+  role: Role,
+): Principal | HttpRefusal {
   const refused = guard(request, rules);
   if (refused !== null) return refused;
   const principal = auth.authenticate(tokenOf(request.headers));
   if (principal === null) return { status: 401, code: 'E_TOKEN', message: 'a valid bearer token is needed' };
-  if (!hasRole(principal, role)) return { status: 403, code: 'E_ROLE', message: `role ${role} is needed, this token has ${principal.role}` };
+  if (!hasRole(principal, role))
+    return { status: 403, code: 'E_ROLE', message: `role ${role} is needed, this token has ${principal.role}` };
   return principal;
 }
 
