@@ -9,9 +9,8 @@ import { LogBuilder } from '../kernel/testing/log-builder.ts';
 import type { ApplicationModule, CallSpec } from '../kernel/types.ts';
 import { decodeValue, encodeValue } from '../kernel/values.ts';
 import { type BankState, RECEIPTS } from './bank.ts';
-import { builtInApplication } from './index.ts';
+import { builtInApplication, naiveModel } from './index.ts';
 import { BankModel } from './models/bank-model.ts';
-import { KvModel } from './models/kv-model.ts';
 import type { Model } from './models/model.ts';
 
 const CLUSTER = new Uint8Array(16).fill(3);
@@ -121,7 +120,7 @@ describe('bank', () => {
     ] as const;
     fc.assert(
       fc.property(fc.array(command, { maxLength: 40 }), (commands) =>
-        compare(new Client('bank'), new BankModel(), commands, queries),
+        compare(new Client('bank'), naiveModel('bank')!, commands, queries),
       ),
       { numRuns: 40 },
     );
@@ -219,7 +218,7 @@ describe('kv', () => {
       fc.property(fc.array(command, { maxLength: 40 }), (commands) => {
         const client = new Client('kv');
         // kv answers nothing for a put and a value for the rest: the model says what each is.
-        compare(client, new KvModel(), commands, queries);
+        compare(client, naiveModel('kv')!, commands, queries);
       }),
       { numRuns: 40 },
     );
