@@ -147,12 +147,21 @@ class Bench {
   }
 }
 
-function reply(status: number, session: number, request: number, index: number, body = NOTHING): ClientMessage {
+function reply(
+  status: number,
+  session: number,
+  request: number,
+  index: number,
+  body: Uint8Array = NOTHING,
+): ClientMessage {
   return { type: TO_CLIENT.reply, status, session, request, index: at(index), body };
 }
 
-const refuse = (status: (typeof REFUSAL)[keyof typeof REFUSAL], request: number, body = NOTHING): ClientMessage =>
-  refusal(TO_CLIENT.refusal, status, 100, request, body);
+const refuse = (
+  status: (typeof REFUSAL)[keyof typeof REFUSAL],
+  request: number,
+  body: Uint8Array = NOTHING,
+): ClientMessage => refusal(TO_CLIENT.refusal, status, 100, request, body);
 
 describe('normal path', () => {
   it('registers once, then sends everything of a turn in one message, numbered without gaps', () => {

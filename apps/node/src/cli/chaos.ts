@@ -1,0 +1,91 @@
+/** `chronon chaos`: faults on links. Each is a lease: it ends by itself, also when everybody who asked for it is gone. */
+import { Command } from 'commander';
+import { z } from 'zod';
+import { lease } from '../api/schema.ts';
+import { ApiError, apiMutate, apiQuery } from '../client/api-call.ts';
+import { acknowledged } from '../supervisor/api.ts';
+import { Failure } from '../supervisor/failure.ts';
+import { EXIT } from './exit-codes.ts';
+import { printJson, printLine, table } from './output.ts';
+import { duration, replicaArgument } from './parse.ts';
+import { askable, liveTarget, withTarget, type TargetFlags } from './target.ts';
+
+interface CutFlags extends TargetFlags {
+  readonly ttl: number;
+  readonly reason: string;
+  readonly both?: boolean;
+}
+
+const list = z.object({ leases: z.array(lease), unreachable: z.array(z.number()) });
+
+/** A replica without chaos has no such routes. */
+async function chaos<T>(call: Promise<T>): Promise<T> {
+  try {
+    return await call;
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.code !== 'NOT_FOUND') throw error;
+    throw new Failure('E_CHAOS_OFF', 'this cluster was started without --enable-chaos', EXIT.failed);
+  }
+}
+
+const cutCommand = withTarget(new Command('cut'))
+  .description('cut the directed link from one replica to another')
+  .argument('<from>', 'sender, 1 or r1', replicaArgument)
+  .argument('<to>', 'receiver', replicaArgument)
+  .option('--both', 'both directions')
+  .option('--ttl <duration>', 'how long, at most 10m', duration, 30_000)
+  .option('--reason <text>', 'shown in the console', '')
+  .action(async (from: number, to: number, flags: CutFlags) => {
+    const { api } = await askable(liveTarget(flags), null);
+    const links = flags.both === true ? [[from, to] as const, [to, from] as const] : [[from, to] as const];
+    const answers: z.output<typeof acknowledged>[] = [];
+    for (const [a, b] of links) {
+      const input = { from: a, to: b, ttlMs: flags.ttl, reason: flags.reason };
+      answers.push(await chaos(apiMutate(api, 'chaos.cut', input, acknowledged)));
+    }
+    if (flags.json === true) return printJson({ cuts: answers });
+    for (const [i, [a, b]] of links.entries())
+      printLine(`r${a} to r${b} cut for ${flags.ttl / 1000} s (${answers[i]?.leaseId ?? ''})`);
+  });
+
+const healCommand = withTarget(new Command('heal'))
+  .description('end one fault, or all')
+  .argument('[id]', 'lease id; none: all')
+  .action(async (id: string | undefined, flags: TargetFlags) => {
+    const target = liveTarget(flags);
+    const path = id === undefined ? 'chaos.healAll' : 'chaos.heal';
+    const input = id === undefined ? {} : { id };
+    const acks: z.output<typeof acknowledged>['acks'] = [];
+    // The supervisor first: it heals processes even when no replica answers.
+    if (target.endpoint !== null) acks.push(...(await apiMutate(target.api, path, input, acknowledged)).acks);
+    const { api } = await askable(target, null);
+    acks.push(...(await chaos(apiMutate(api, path, input, acknowledged))).acks);
+    if (flags.json === true) return printJson({ acks });
+    for (const { replica, ok, message } of acks)
+      printLine(`${replica === 0 ? 'supervisor' : `r${replica}`}: ${ok ? message : `failed: ${message}`}`);
+  });
+
+const listCommand = withTarget(new Command('list'))
+  .description('active faults')
+  .action(async (flags: TargetFlags) => {
+    const target = liveTarget(flags);
+    const { api } = await askable(target, null);
+    const answer = await chaos(apiQuery(api, 'chaos.list', undefined, list));
+    const leases = new Map(answer.leases.map((one) => [one.id, one]));
+    if (target.endpoint !== null)
+      for (const one of (await apiQuery(target.api, 'chaos.list', undefined, list)).leases) leases.set(one.id, one);
+    if (flags.json === true) return printJson({ leases: [...leases.values()], unreachable: answer.unreachable });
+    const rows = [...leases.values()].map((one) => [
+      one.kind === 'cut' ? `cut r${one.replica} to r${one.to ?? 0}` : `${one.kind} r${one.replica}`,
+      `${(one.remainingMs / 1000).toFixed(1)} s left`,
+      one.id,
+      one.reason,
+    ]);
+    for (const line of table(rows)) printLine(line);
+  });
+
+export const chaosCommand = new Command('chaos')
+  .description('faults on links, each a lease (needs a cluster started with --enable-chaos)')
+  .addCommand(cutCommand)
+  .addCommand(healCommand)
+  .addCommand(listCommand);

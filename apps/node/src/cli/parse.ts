@@ -1,0 +1,39 @@
+/** Arguments of commands as values; a wrong one is wrong use (exit 2). */
+import { InvalidArgumentError } from 'commander';
+import { usage } from '../supervisor/failure.ts';
+
+export function replicaArgument(text: string): number {
+  const match = /^r?([1-7])$/.exec(text);
+  if (match === null) throw new InvalidArgumentError('a replica is 1 to 7, or r1 to r7');
+  return Number(match[1]);
+}
+
+export function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!/^\d{1,16}$/.test(text) || !Number.isSafeInteger(value))
+    throw new InvalidArgumentError('a whole number is needed');
+  return value;
+}
+
+/** `500ms`, `30s`, `5m`, or seconds. */
+export function duration(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m)?$/.exec(text);
+  if (match === null) throw new InvalidArgumentError('a duration is needed: 500ms, 30s or 5m');
+  const unit = match[2] === 'ms' ? 1 : match[2] === 'm' ? 60_000 : 1000;
+  return Math.round(Number(match[1]) * unit);
+}
+
+/** Input of a command or query. */
+export function jsonArgument(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw usage(`the input is not JSON: ${(error as Error).message} (strings need quotes: '"bob"')`);
+  }
+}
+
+export function clusterSize(text: string): number {
+  const value = wholeNumber(text);
+  if (![1, 3, 5, 7].includes(value)) throw new InvalidArgumentError('a cluster has 1, 3, 5 or 7 replicas');
+  return value;
+}

@@ -1,0 +1,38 @@
+/**
+ * Formats a data directory: the cluster's description, then every replica's directory, then the mark that all of it is there. A crash in between leaves
+ * no mark, and the next start begins again; nothing has run until then.
+ */
+import fs from 'node:fs';
+import { nobleCodec } from '@chronon/core/engine/codec/noble';
+import { fromHex } from '@chronon/core/engine/hash';
+import { LogStore } from '@chronon/core/engine/log-store';
+import { DEFAULT_CONFIG } from '@chronon/core/replica-contract';
+import { SyncDisk } from '@chronon/native/sync-disk';
+import { blankManifest } from '../replica/directory.ts';
+import { syncDirectory } from './atomic-file.ts';
+import { writeCluster, type ClusterFile } from './cluster-file.ts';
+import { Failure } from './failure.ts';
+import * as layout from './layout.ts';
+
+/** Formats every replica of a local cluster under `dataDir`. */
+export function formatCluster(dataDir: string, cluster: ClusterFile): void {
+  writeCluster(dataDir, { ...cluster, formatted: false });
+  for (let id = 1; id <= cluster.replicas; id++) formatReplica(layout.replicaDir(dataDir, id), cluster, id);
+  syncDirectory(dataDir);
+  writeCluster(dataDir, { ...cluster, formatted: true });
+}
+
+/** Formats one replica's directory; what an unfinished format left in it is removed. */
+export function formatReplica(directory: string, cluster: ClusterFile, id: number): void {
+  fs.rmSync(directory, { recursive: true, force: true });
+  fs.mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const disk = new SyncDisk(directory);
+  try {
+    const manifest = blankManifest(fromHex(cluster.clusterId), id, cluster.replicas, cluster.environment);
+    const { segmentBytes, pipelineMax } = DEFAULT_CONFIG;
+    const refused = LogStore.format(disk, nobleCodec, manifest, { segmentBytes, pipelineMax });
+    if (refused !== null) throw new Failure(refused.code, `${directory}: ${refused.message}`);
+  } finally {
+    disk.close();
+  }
+}
