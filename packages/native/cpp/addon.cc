@@ -4,10 +4,12 @@
 namespace chronon {
 void InitDevice(napi_env env, napi_value exports);
 void InitProbe(napi_env env, napi_value exports);
+void InitCodec(napi_env env, napi_value exports);
 }
 
 NAPI_MODULE_INIT() {
   chronon::InitDevice(env, exports);
   chronon::InitProbe(env, exports);
+  chronon::InitCodec(env, exports);
   return exports;
 }

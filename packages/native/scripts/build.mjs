@@ -41,7 +41,7 @@ function build() {
   mkdirSync(dirname(output), { recursive: true });
   const flags = asan
     ? ['-O1', '-g', '-fsanitize=address,undefined', '-fno-omit-frame-pointer', '-fno-sanitize-recover=undefined']
-    : ['-O2', '-flto', '-s'];
+    : ['-O2', '-flto', '-s', '-static-libgcc', '-static-libstdc++'];
   const common =
     '-shared -fPIC -std=c++17 -Wall -Wextra -fvisibility=hidden -fno-exceptions -fno-rtti -DNAPI_VERSION=8'.split(' ');
   common.push('-DNODE_GYP_MODULE_NAME=chronon_native');

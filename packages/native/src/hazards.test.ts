@@ -110,7 +110,7 @@ describe.skipIf(noAsan !== null)(
           'terminate',
           ['in-flight', 'queued-not-submitted', 'inside-a-callback', 'ring-closed-inside-a-callback', 'two-disks'],
         ],
-        ['main', ['closing-in-flight', 'forked-in-flight', 'dropped-and-collected']],
+        ['main', ['codec', 'closing-in-flight', 'forked-in-flight', 'dropped-and-collected']],
       ] as const) {
         for (const step of steps) {
           const { code, output } = await run(step, where, env);

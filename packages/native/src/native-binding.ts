@@ -30,6 +30,23 @@ export interface NativeBinding {
   probeWrite(fd: number): number;
   /** Exclusive, without waiting: 0 or -errno. */
   flock(fd: number): number;
+  /** Best level of this processor: 0 portable, 1 SSE4.2, 2 AVX2. Every codec call takes the level to use. */
+  simd(): number;
+  hash(bytes: Uint8Array, start: number, end: number, out: Uint8Array, outOffset: number, simd: number): void;
+  crc32c(bytes: Uint8Array, start: number, end: number, simd: number): number;
+  /** Frames sealed; -1: a payload above `payloadMax`, -2: the frames do not fill the range (then nothing was changed). */
+  seal(bytes: Uint8Array, start: number, end: number, chain: Uint8Array, payloadMax: number, simd: number): number;
+  /** Index into the faults of native-codec.ts; `result` gets the frames' count and the end offset. */
+  verify(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    index: number,
+    chain: Uint8Array,
+    payloadMax: number,
+    simd: number,
+    result: Uint32Array,
+  ): number;
 }
 
 export type NativeLoad =

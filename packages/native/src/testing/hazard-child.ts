@@ -4,9 +4,11 @@
  */
 import { spawnSync } from 'node:child_process';
 import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
+import { frameBytes, writeHeader } from '@chronon/core/engine/frame';
 import type { DiskError, DiskFile } from '@chronon/core/engine/virtual-disk';
 import { IoUringDisk } from '../io-uring-disk.ts';
 import { loadNative } from '../native-binding.ts';
+import { createNativeCodec } from '../native-codec.ts';
 import { pattern } from './pattern.ts';
 
 const { binding } = loadNative();
@@ -85,6 +87,25 @@ const steps: Record<string, (root: string) => void | Promise<void>> = {
     const read = new Promise<Uint8Array | null>((done) => file.read(0, bytes.length, (_, back) => done(back)));
     spawnSync('true');
     if (Buffer.compare((await read)!, bytes) !== 0) throw new Error('bytes differ after a fork');
+  },
+  codec: () => {
+    // Buffers of the exact size, so that one byte too far is seen; every level of SIMD; damage in every field.
+    for (let level = 0; level <= binding.simd(); level++) {
+      const codec = createNativeCodec(binding, level);
+      for (let size = 0; size < 2400; size += 61) {
+        const one = frameBytes(size);
+        const bytes = new Uint8Array(3 * one);
+        for (let i = 0; i < 3; i++) writeHeader(bytes, i * one, size, i, 0, 0, 0, 0);
+        codec.seal(bytes, 0, bytes.length, new Uint8Array(16));
+        if (codec.verify(bytes, 0, bytes.length, 0, new Uint8Array(16)).count !== 3) throw new Error('not intact');
+        for (let at = 0; at < bytes.length; at += 7) {
+          const damaged = bytes.slice(0, bytes.length - (at % 90));
+          damaged[at % damaged.length]! ^= 1 + (at % 255);
+          if (codec.verify(damaged, 0, damaged.length, 0, new Uint8Array(16)).count === 3) throw new Error('not seen');
+        }
+        codec.hash(bytes, 0, bytes.length, new Uint8Array(16), 0);
+      }
+    }
   },
   'dropped-and-collected': async (root) => {
     const gc = (globalThis as { gc?: () => void }).gc;
