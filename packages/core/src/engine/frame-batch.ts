@@ -45,7 +45,7 @@ export class FrameBatch {
 
   /** Offset of the frame of `index` in `bytes`. */
   offsetOf(index: number): number {
-    assert(this.contains(index), `index ${index} is not in batch ${this.first}..${this.last}`);
+    if (!this.contains(index)) assert(false, `index ${index} is not in batch ${this.first}..${this.last}`);
     return this.offsets[index - this.first]!;
   }
 

@@ -50,7 +50,8 @@ export function readU64(bytes: Uint8Array, offset: number): number {
 }
 
 export function writeU64(bytes: Uint8Array, offset: number, value: number): void {
-  assert(Number.isSafeInteger(value) && value >= 0, `${value} does not fit the u64 field`);
+  // The message is made only when it is needed: this is on the way of every frame.
+  if (!(Number.isSafeInteger(value) && value >= 0)) assert(false, `${value} does not fit the u64 field`);
   writeU32(bytes, offset, value % TWO_32);
   writeU32(bytes, offset + 4, Math.floor(value / TWO_32));
 }
