@@ -18,14 +18,22 @@ export function agreement(frame: ClusterFrame, detail: ReplicaDetail): Agreement
     (r) => r.id !== detail.id && r.detail?.applied === detail.applied && r.detail?.digest === detail.digest,
   );
   if (detail.applied !== null && same.length > 0) {
-    const word = same.length === others ? 'equal' : `equal to ${same.map(({ id }) => `r${id}`).join(', ')}`;
-    return { tone: 'ok', word, detail: `same digest at index ${count(detail.applied)}` };
+    const whom = same.length === others ? 'all' : same.map(({ id }) => `r${id}`).join(', ');
+    return { tone: 'ok', word: 'equal', detail: `same digest as ${whom} at index ${count(detail.applied)}` };
   }
   if (frame.agreed?.replicas.includes(detail.id)) {
     return { tone: 'ok', word: 'equal', detail: `last compared at index ${count(frame.agreed.index)}` };
   }
   if (detail.confirmedDigest !== null) {
-    return { tone: 'ok', word: 'confirmed', detail: `a quorum confirmed it up to index ${count(detail.confirmedDigest)}` };
+    return {
+      tone: 'ok',
+      word: 'confirmed',
+      detail: `a quorum confirmed it up to index ${count(detail.confirmedDigest)}`,
+    };
   }
-  return { tone: 'mute', word: detail.applied === null ? 'nothing yet' : 'not compared', detail: 'no equal index seen yet' };
+  return {
+    tone: 'mute',
+    word: detail.applied === null ? 'nothing yet' : 'not compared',
+    detail: 'no equal index seen yet',
+  };
 }

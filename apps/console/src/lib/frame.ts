@@ -6,7 +6,7 @@ export type { Lease, ReplicaDetail };
 /** What the supervisor says of one process. */
 export type ProcessView = SupervisorStatus['processes'][number];
 
-/** `live`: answered within the last 1.5 s. `silent`: answered once, not now. `never`: no answer since this console started to look. */
+/** `live`: answered within the last 2 s. `silent`: answered once, not now. `never`: no answer since this console started to look. */
 export type Reach = 'live' | 'silent' | 'never';
 
 export interface ReplicaView {

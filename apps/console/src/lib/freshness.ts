@@ -20,7 +20,8 @@ export function freshness(input: {
   heldEvents: number;
 }): Freshness {
   const { hasFrame, sinceFrameMs: age, link, paused, heldEvents } = input;
-  if (paused) return { state: 'paused', label: `PAUSED by you (+${heldEvents.toLocaleString('en-US')} events)`, safe: false };
+  if (paused)
+    return { state: 'paused', label: `PAUSED by you (+${heldEvents.toLocaleString('en-US')} events)`, safe: false };
   if (!hasFrame) {
     if (link === 'down') return { state: 'offline', label: 'OFFLINE', safe: false };
     return { state: 'connecting', label: 'CONNECTING', safe: false };

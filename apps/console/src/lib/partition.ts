@@ -72,7 +72,10 @@ export function expect(
     const away = up.filter((id) => !neighbours(primary, up, cut).includes(id));
     const half = oneWay(primary, up, cut);
     if (away.length === 0) lines.push(`Primary r${primary} reaches everybody: nothing changes.`);
-    else lines.push(`Primary r${primary} keeps a majority: commits go on. ${names(away)} will fall behind and catch up after the heal.`);
+    else
+      lines.push(
+        `Primary r${primary} keeps a majority: commits go on. ${names(away)} will fall behind and catch up after the heal.`,
+      );
     if (half.length > 0) lines.push(`${names(half)} will no longer hear the primary and may ask for a view change.`);
     return { tone: away.length === 0 ? 'ok' : 'warn', sides, lines };
   }

@@ -49,9 +49,20 @@ export function verdict(frame: ClusterFrame | null): Verdict {
     .reduce<ReplicaDetail | null>((a, b) => (a === null || BigInt(b.view) > BigInt(a.view) ? b : a), null);
   const following = leader === null ? [] : live.filter((d) => d.status === 'normal' && d.view === leader.view);
   const quorum = following.length >= majority(n) && !cutOff(leader, frame!);
-  const reasons = [...divergence(frame!, live), ...silent(replicas), ...troubles(live, leader), ...faultReasons(frame!)];
+  const reasons = [
+    ...divergence(frame!, live),
+    ...silent(replicas),
+    ...troubles(live, leader),
+    ...faultReasons(frame!),
+  ];
   const diverged = frame!.mismatch !== null || live.some((d) => d.diverged !== null);
-  const level: VerdictLevel = diverged ? 'diverged' : !quorum ? 'no-quorum' : reasons.length > 0 ? 'degraded' : 'committing';
+  const level: VerdictLevel = diverged
+    ? 'diverged'
+    : !quorum
+      ? 'no-quorum'
+      : reasons.length > 0
+        ? 'degraded'
+        : 'committing';
   const facts = {
     primary: leader?.id ?? null,
     view: leader?.view ?? max(live.map((d) => d.view)),
@@ -62,14 +73,24 @@ export function verdict(frame: ClusterFrame | null): Verdict {
 }
 
 function blank(level: VerdictLevel, sentence: string): Verdict {
-  return { level, title: TITLES[level], sentence, reasons: [], primary: null, view: null, commit: null, sinceViewChangeMs: null };
+  return {
+    level,
+    title: TITLES[level],
+    sentence,
+    reasons: [],
+    primary: null,
+    view: null,
+    commit: null,
+    sinceViewChangeMs: null,
+  };
 }
 
 /** A primary whose cut links leave it with less than a quorum only believes that it leads. */
 function cutOff(leader: ReplicaDetail | null, frame: ClusterFrame): boolean {
   if (leader === null) return true;
   const reachable = frame.replicas.filter(
-    ({ id }) => id === leader.id || !frame.faults.some((f) => f.kind === 'cut' && f.replica === leader.id && f.to === id),
+    ({ id }) =>
+      id === leader.id || !frame.faults.some((f) => f.kind === 'cut' && f.replica === leader.id && f.to === id),
   );
   return reachable.length < majority(frame.replicas.length);
 }
@@ -82,14 +103,17 @@ function say(
   facts: Pick<Verdict, 'primary' | 'view' | 'sinceViewChangeMs' | 'commit'>,
 ): string {
   if (level === 'no-quorum') {
-    const known = facts.commit === null ? 'nothing is committed yet' : `the last known commit is index ${count(facts.commit)}`;
+    const known =
+      facts.commit === null ? 'nothing is committed yet' : `the last known commit is index ${count(facts.commit)}`;
     return `Commits have stopped: ${live.length} of ${n} replicas answer and no primary has a majority of ${majority(n)}; ${known}.`;
   }
   const agreeing = following.filter((d) => d.diverged === null);
   const upTo = min(agreeing.map((d) => d.applied));
   const what = upTo === null ? 'are up; nothing is committed yet' : `agree up to index ${count(upTo)}`;
   const since =
-    facts.sinceViewChangeMs === null ? 'no view change yet' : `last view change ${duration(facts.sinceViewChangeMs)} ago`;
+    facts.sinceViewChangeMs === null
+      ? 'no view change yet'
+      : `last view change ${duration(facts.sinceViewChangeMs)} ago`;
   return `${agreeing.length} of ${n} replicas ${what}; primary r${facts.primary}, view ${count(facts.view)}, ${since}.`;
 }
 
@@ -103,7 +127,10 @@ function divergence(frame: ClusterFrame, live: readonly ReplicaDetail[]): string
 function silent(replicas: readonly ReplicaView[]): string[] {
   return replicas
     .filter((r) => r.reach !== 'live')
-    .map((r) => `r${r.id} ${r.reach === 'never' ? 'has not answered' : 'does not answer'}${r.error ? ` (${r.error})` : ''}`);
+    .map(
+      (r) =>
+        `r${r.id} ${r.reach === 'never' ? 'has not answered' : 'does not answer'}${r.error ? ` (${r.error})` : ''}`,
+    );
 }
 
 function troubles(live: readonly ReplicaDetail[], leader: ReplicaDetail | null): string[] {
@@ -112,7 +139,8 @@ function troubles(live: readonly ReplicaDetail[], leader: ReplicaDetail | null):
     if (d.status !== 'normal') out.push(`r${d.id} is in ${d.status === 'view-change' ? 'a view change' : d.status}`);
     else if (leader !== null && d.view !== leader.view) out.push(`r${d.id} is still in view ${count(d.view)}`);
     if (d.readOnly) out.push(`r${d.id} is read-only`);
-    for (const { from, to } of d.faulty) out.push(`r${d.id} is repairing a damaged range, index ${count(from)} to ${count(to)}`);
+    for (const { from, to } of d.faulty)
+      out.push(`r${d.id} is repairing a damaged range, index ${count(from)} to ${count(to)}`);
   }
   if (leader !== null && !leader.serving) out.push(`r${leader.id} does not serve clients yet`);
   return out;
@@ -121,6 +149,7 @@ function troubles(live: readonly ReplicaDetail[], leader: ReplicaDetail | null):
 function faultReasons(frame: ClusterFrame): string[] {
   const cuts = frame.faults.filter((f) => f.kind === 'cut').map((f) => `r${f.replica} to r${f.to}`);
   const out = cuts.length > 0 ? [`cut on purpose: ${cuts.join(', ')}`] : [];
-  for (const f of frame.faults) if (f.kind !== 'cut') out.push(`r${f.replica} ${f.kind === 'kill' ? 'killed' : 'paused'} on purpose`);
+  for (const f of frame.faults)
+    if (f.kind !== 'cut') out.push(`r${f.replica} ${f.kind === 'kill' ? 'killed' : 'paused'} on purpose`);
   return out;
 }

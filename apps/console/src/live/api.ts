@@ -22,7 +22,8 @@ export function messageOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   try {
     const issues = JSON.parse(text) as { path?: (string | number)[]; message?: string }[];
-    if (Array.isArray(issues)) return issues.map((i) => `${(i.path ?? []).join('.') || 'input'}: ${i.message}`).join('; ');
+    if (Array.isArray(issues))
+      return issues.map((i) => `${(i.path ?? []).join('.') || 'input'}: ${i.message}`).join('; ');
   } catch {
     // Not zod's: plain words.
   }

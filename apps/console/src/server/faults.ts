@@ -45,7 +45,8 @@ function merge(acks: readonly Ack[]): Acknowledged {
 /** Ids of the replicas, those that answer first: any of them passes an order on to whom it concerns. */
 function byReach(first: number[]): number[] {
   const { replicas } = poller().frame(Number.MAX_SAFE_INTEGER);
-  const rank = (id: number) => (replicas.find((r) => r.id === id)?.reach === 'live' ? 0 : 2) + (first.includes(id) ? 0 : 1);
+  const rank = (id: number) =>
+    (replicas.find((r) => r.id === id)?.reach === 'live' ? 0 : 2) + (first.includes(id) ? 0 : 1);
   return config()
     .replicas.map(({ id }) => id)
     .sort((a, b) => rank(a) - rank(b));
@@ -70,7 +71,12 @@ export async function cut(links: readonly Link[], ttlMs: number, reason: string)
 }
 
 /** Pauses or kills one replica's process until the lease ends or is healed. */
-export async function stop(kind: 'pause' | 'kill', replica: number, ttlMs: number, reason: string): Promise<Acknowledged> {
+export async function stop(
+  kind: 'pause' | 'kill',
+  replica: number,
+  ttlMs: number,
+  reason: string,
+): Promise<Acknowledged> {
   const input = { replica, ttlMs, reason };
   const supervisor = supervisorApi(CHAOS_TIMEOUT_MS);
   // Without a supervisor the target passes the order on to its own parent.

@@ -49,26 +49,30 @@ export class Observer {
       if (!known && b.role === 'primary') say('info', `view ${b.view}: r${b.id} is primary`);
       else if (!known && b.status === 'view-change') say('warn', `r${b.id} votes for view ${b.view}`);
     }
-    if (b.role === 'primary' && a.role !== 'primary' && b.view === a.view) say('info', `view ${b.view}: r${b.id} is primary`);
+    if (b.role === 'primary' && a.role !== 'primary' && b.view === a.view)
+      say('info', `view ${b.view}: r${b.id} is primary`);
     if (b.role === 'primary' && b.serving && !a.serving) say('ok', `r${b.id} serves clients in view ${b.view}`);
     if (b.abdicated && !a.abdicated) say('warn', `r${b.id} stepped down: no quorum contact`);
     if (a.status !== b.status && b.status === 'normal') say('ok', `r${b.id} is normal in view ${b.view}`);
     if (a.status !== b.status && b.status.startsWith('recovering')) say('warn', `r${b.id} is ${b.status}`);
     if (b.diverged !== null && a.diverged === null) say('bad', `r${b.id} diverged: ${b.diverged}`);
-    if (b.readOnly !== a.readOnly) say(b.readOnly ? 'bad' : 'ok', `r${b.id} is ${b.readOnly ? 'read-only' : 'writable again'}`);
+    if (b.readOnly !== a.readOnly)
+      say(b.readOnly ? 'bad' : 'ok', `r${b.id} is ${b.readOnly ? 'read-only' : 'writable again'}`);
     if (b.faulty.length > a.faulty.length) {
       const range = b.faulty[b.faulty.length - 1]!;
       say('bad', `r${b.id} found a damaged range ${range.from} to ${range.to}`);
     }
     if (b.faulty.length === 0 && a.faulty.length > 0) say('ok', `r${b.id} repaired its log`);
-    if (b.checkpoint !== a.checkpoint && b.checkpoint !== null) say('info', `r${b.id} has a checkpoint at ${b.checkpoint}`);
+    if (b.checkpoint !== a.checkpoint && b.checkpoint !== null)
+      say('info', `r${b.id} has a checkpoint at ${b.checkpoint}`);
     this.#leases(a, b, atMs);
   }
 
   #leases(a: ReplicaDetail, b: ReplicaDetail, atMs: number): void {
     for (const lease of b.leases) {
       if (lease.replica !== b.id || a.leases.some((l) => l.id === lease.id)) continue;
-      const what = lease.kind === 'cut' ? `link r${lease.replica} to r${lease.to} cut` : `${lease.kind} of r${lease.replica}`;
+      const what =
+        lease.kind === 'cut' ? `link r${lease.replica} to r${lease.to} cut` : `${lease.kind} of r${lease.replica}`;
       this.note(b.id, 'warn', `${what} for ${Math.round(lease.ttlMs / 1000)} s`, atMs);
     }
     for (const lease of a.leases) {

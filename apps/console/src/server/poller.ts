@@ -12,8 +12,8 @@ import { Observer } from './observer.ts';
 import { replicaApi, REPLICA_TIMEOUT_MS, supervisorApi, whyFailed } from './replica-client.ts';
 
 const POLL_MS = 250;
-/** Longer than two polls and one slow answer. */
-const LIVE_MS = 1_500;
+/** Longer than two requests without an answer: one lost answer raises no alarm. */
+const LIVE_MS = 2_000;
 const LINGER_MS = 3_000;
 const SUPERVISOR_POLL_MS = 500;
 
@@ -25,6 +25,8 @@ interface Target {
   answeredInMs: number | null;
   error: string | null;
   reach: Reach | null;
+  /** A request is under way. */
+  asked: boolean;
 }
 
 export class Poller {
@@ -37,7 +39,7 @@ export class Poller {
   #running = false;
   #stopTimer: NodeJS.Timeout | null = null;
   #seq = 0;
-  #wake: (() => void)[] = [];
+  readonly #wake = new Set<() => void>();
 
   constructor() {
     this.#targets = config().replicas.map(({ id, apiUrl }) => ({
@@ -48,6 +50,7 @@ export class Poller {
       answeredInMs: null,
       error: null,
       reach: null,
+      asked: false,
     }));
   }
 
@@ -58,7 +61,7 @@ export class Poller {
     this.#stopTimer = null;
     if (!this.#running) {
       this.#running = true;
-      for (const target of this.#targets) void this.#poll(target);
+      void this.#rounds();
       void this.#pollSupervisor();
     }
     let watching = true;
@@ -74,13 +77,15 @@ export class Poller {
   /** Resolves at the next answer or failure of any replica, or after `ms`. */
   changed(ms: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
       const done = () => {
         clearTimeout(timer);
+        this.#wake.delete(done);
+        signal?.removeEventListener('abort', done);
         resolve();
       };
-      this.#wake.push(done);
-      signal?.addEventListener('abort', done, { once: true });
+      const timer = setTimeout(done, ms);
+      this.#wake.add(done);
+      signal?.addEventListener('abort', done);
     });
   }
 
@@ -144,27 +149,32 @@ export class Poller {
     }
   }
 
-  async #poll(target: Target): Promise<void> {
+  /** Asks all at one moment, so that their positions can be compared; one that has not answered yet is not asked again. */
+  async #rounds(): Promise<void> {
     while (this.#running) {
-      const started = performance.now();
-      try {
-        const detail = await replicaApi(target.id, REPLICA_TIMEOUT_MS).replica.status.query();
-        target.observedAt = performance.now();
-        target.answeredInMs = target.observedAt - started;
-        target.detail = detail;
-        target.error = null;
-        this.#observer.answer(detail, Date.now());
-      } catch (error) {
-        target.error = whyFailed(error);
-      }
-      const reach = this.#view(target, performance.now()).reach;
-      this.#observer.reach(target.id, target.reach, reach, target.error, Date.now());
-      target.reach = reach;
-      const wake = this.#wake;
-      this.#wake = [];
-      for (const resume of wake) resume();
-      await new Promise((resolve) => setTimeout(resolve, Math.max(20, POLL_MS - (performance.now() - started))));
+      for (const target of this.#targets) if (!target.asked) void this.#ask(target);
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
+  }
+
+  async #ask(target: Target): Promise<void> {
+    const started = performance.now();
+    target.asked = true;
+    try {
+      const detail = await replicaApi(target.id, REPLICA_TIMEOUT_MS).replica.status.query();
+      target.observedAt = performance.now();
+      target.answeredInMs = target.observedAt - started;
+      target.detail = detail;
+      target.error = null;
+      this.#observer.answer(detail, Date.now());
+    } catch (error) {
+      target.error = whyFailed(error);
+    }
+    target.asked = false;
+    const { reach } = this.#view(target, performance.now());
+    this.#observer.reach(target.id, target.reach, reach, target.error, Date.now());
+    target.reach = reach;
+    for (const resume of this.#wake) resume();
   }
 }
 

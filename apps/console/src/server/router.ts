@@ -72,11 +72,15 @@ export const consoleRouter = t.router({
   log: t.router({
     entries: t.procedure
       .input(z.object({ replica, from: index.nullable(), limit: z.number().int().min(1).max(500) }))
-      .query(({ input }) => ask(input.replica, (api) => api.log.entries.query({ from: input.from, limit: input.limit }))),
+      .query(({ input }) =>
+        ask(input.replica, (api) => api.log.entries.query({ from: input.from, limit: input.limit })),
+      ),
     /** Raw frames, passed on as they came. The browser believes none of it but the bytes. */
     range: t.procedure
       .input(z.object({ replica, from: index, maxBytes: z.number().int().min(1).max(1_048_576) }))
-      .query(({ input }) => ask(input.replica, (api) => api.log.range.query({ from: input.from, maxBytes: input.maxBytes }))),
+      .query(({ input }) =>
+        ask(input.replica, (api) => api.log.range.query({ from: input.from, maxBytes: input.maxBytes })),
+      ),
   }),
 
   outbox: t.router({
@@ -93,7 +97,15 @@ export const consoleRouter = t.router({
 
   chaos: t.router({
     cut: t.procedure
-      .input(z.object({ links: z.array(z.object({ from: replica, to: replica })).min(1).max(42), ...lease }))
+      .input(
+        z.object({
+          links: z
+            .array(z.object({ from: replica, to: replica }))
+            .min(1)
+            .max(42),
+          ...lease,
+        }),
+      )
       .mutation(({ input }) => faults.cut(input.links, input.ttlMs, input.reason)),
     pause: t.procedure
       .input(z.object({ replica, ...lease }))

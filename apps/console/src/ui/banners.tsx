@@ -14,10 +14,14 @@ export function Banners() {
   return (
     <>
       {(state === 'offline' || state === 'stale') && (
-        <div role="alert" className={`${state === 'offline' ? 'tone-bad' : 'tone-warn'} soft flex items-center gap-2 px-4 py-2 text-[0.8125rem]`}>
+        <div
+          role="alert"
+          className={`${state === 'offline' ? 'tone-bad' : 'tone-warn'} soft flex items-center gap-2 px-4 py-2 text-[0.8125rem]`}
+        >
           <Unplug size={15} aria-hidden className="shrink-0" />
           <span className="min-w-0 flex-1">
-            No news from the console for {clock(sinceFrameMs)}. What you see is the last picture; controls that could harm are off.
+            No news from the console for {clock(sinceFrameMs)}. What you see is the last picture; controls that could
+            harm are off.
           </span>
           <button type="button" className="shrink-0 font-medium underline" onClick={() => window.location.reload()}>
             Retry now
@@ -28,7 +32,8 @@ export function Banners() {
         <div className="tone-warn soft flex flex-wrap items-center gap-x-2 gap-y-1 px-4 py-1.5 text-[0.8125rem]">
           <FlaskConical size={15} aria-hidden className="shrink-0" />
           <span className="min-w-0 flex-1">
-            {faults.length === 1 ? '1 fault is active' : `${faults.length} faults are active`} on purpose; the last one ends in {duration(longest)}.
+            {faults.length === 1 ? '1 fault is active' : `${faults.length} faults are active`} on purpose; the last one
+            ends in {duration(longest)}.
           </span>
           <Link href="/chaos" className="shrink-0 font-medium underline">
             See and heal
@@ -36,7 +41,9 @@ export function Banners() {
         </div>
       )}
       {skippedEvents > 0 && (
-        <div className="tone-info soft px-4 py-1.5 text-xs">Resynced: {skippedEvents.toLocaleString('en-US')} events skipped.</div>
+        <div className="tone-info soft px-4 py-1.5 text-xs">
+          Resynced: {skippedEvents.toLocaleString('en-US')} events skipped.
+        </div>
       )}
     </>
   );

@@ -3,7 +3,13 @@ import { useEffect, useRef, type ReactNode } from 'react';
 import { Button } from './parts.tsx';
 
 /** A question before something destructive. Cancel has the focus; Escape cancels. */
-export function Confirm(props: { title: string; children: ReactNode; action: string; onConfirm: () => void; onClose: () => void }) {
+export function Confirm(props: {
+  title: string;
+  children: ReactNode;
+  action: string;
+  onConfirm: () => void;
+  onClose: () => void;
+}) {
   const { title, children, action, onConfirm, onClose } = props;
   const dialog = useRef<HTMLDialogElement>(null);
   const cancel = useRef<HTMLButtonElement>(null);

@@ -28,7 +28,11 @@ export function Hash({ value, full = false }: { value: string; full?: boolean })
       {copied ? (
         <Check size={12} aria-hidden className="tone-ok shrink-0" />
       ) : (
-        <Copy size={12} aria-hidden className="shrink-0 opacity-0 group-hover:opacity-70 group-focus-visible:opacity-70" />
+        <Copy
+          size={12}
+          aria-hidden
+          className="shrink-0 opacity-0 group-hover:opacity-70 group-focus-visible:opacity-70"
+        />
       )}
     </button>
   );

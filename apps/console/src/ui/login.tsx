@@ -35,7 +35,9 @@ export function Login() {
         )}
         {!busy && (
           <>
-            <p className="mt-3 text-muted">Run this where the cluster runs, and open the link that it prints. A link works once.</p>
+            <p className="mt-3 text-muted">
+              Run this where the cluster runs, and open the link that it prints. A link works once.
+            </p>
             <pre className="mt-3 overflow-x-auto rounded-md border border-line bg-raised px-3 py-2.5 font-mono text-xs">
               npx --no-install chronon console
             </pre>

@@ -53,7 +53,17 @@ export function Button(props: ComponentProps<'button'> & { tone?: ButtonTone; si
 export type Tone = 'ok' | 'warn' | 'bad' | 'info' | 'mute';
 
 /** A word with a coloured, bordered ground. The word says it; the colour only helps. */
-export function Tag({ tone, children, title, className }: { tone: Tone; children: ReactNode; title?: string; className?: string }) {
+export function Tag({
+  tone,
+  children,
+  title,
+  className,
+}: {
+  tone: Tone;
+  children: ReactNode;
+  title?: string;
+  className?: string;
+}) {
   return (
     <span
       title={title}

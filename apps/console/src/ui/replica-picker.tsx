@@ -3,7 +3,11 @@ import { clsx } from 'clsx';
 import type { ReplicaView } from '../lib/frame.ts';
 
 /** Chooses the replica whose view of the world a page shows. */
-export function ReplicaPicker(props: { replicas: readonly ReplicaView[]; value: number; onChange: (id: number) => void }) {
+export function ReplicaPicker(props: {
+  replicas: readonly ReplicaView[];
+  value: number;
+  onChange: (id: number) => void;
+}) {
   const { replicas, value, onChange } = props;
   return (
     <div role="radiogroup" aria-label="Replica" className="flex rounded-md border border-line-strong p-0.5">

@@ -112,7 +112,9 @@ function SideRail() {
           aria-current={active(href) ? 'page' : undefined}
           className={clsx(
             'flex h-9 items-center gap-2.5 rounded-md px-2.5 font-medium',
-            active(href) ? 'bg-raised text-text ring-1 ring-line ring-inset' : 'text-muted hover:bg-raised hover:text-text',
+            active(href)
+              ? 'bg-raised text-text ring-1 ring-line ring-inset'
+              : 'text-muted hover:bg-raised hover:text-text',
           )}
         >
           <Icon size={16} aria-hidden className={clsx('shrink-0', active(href) && 'text-accent')} />

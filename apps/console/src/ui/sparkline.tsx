@@ -1,9 +1,25 @@
 /** Bars of the last 60 s; a gap is where nothing was observed, never a made-up value. */
-export function Sparkline({ values, label, width = 240, height = 36 }: { values: readonly (number | null)[]; label: string; width?: number; height?: number }) {
+export function Sparkline({
+  values,
+  label,
+  width = 240,
+  height = 36,
+}: {
+  values: readonly (number | null)[];
+  label: string;
+  width?: number;
+  height?: number;
+}) {
   const top = Math.max(1, ...values.map((value) => value ?? 0));
   const step = width / Math.max(1, values.length);
   return (
-    <svg viewBox={`0 0 ${width} ${height}`} preserveAspectRatio="none" role="img" aria-label={label} className="h-9 w-full">
+    <svg
+      viewBox={`0 0 ${width} ${height}`}
+      preserveAspectRatio="none"
+      role="img"
+      aria-label={label}
+      className="h-9 w-full"
+    >
       <line x1="0" x2={width} y1={height - 0.5} y2={height - 0.5} stroke="var(--line-strong)" strokeWidth="1" />
       {values.map((value, i) => {
         if (value === null) return null;

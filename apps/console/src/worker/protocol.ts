@@ -53,15 +53,33 @@ export function judge(report: VerifyReport): Judgement {
     return { level: 'fault', sentence: `The log does not verify: ${where}.`, details };
   }
   if (divergence) {
-    return { level: 'fault', sentence: `The replicas hold different logs from index ${digits(divergence.index)} on.`, details };
+    return {
+      level: 'fault',
+      sentence: `The replicas hold different logs from index ${digits(divergence.index)} on.`,
+      details,
+    };
   }
   const hash = lanes[0]?.hash ?? '';
   const reached = lanes.filter((lane) => lane.state === 'reached' && lane.verified === target && lane.hash === hash);
-  if (!finished) return { level: 'running', sentence: `Verifying index 0 to ${digits(target)} on ${names(lanes.map((l) => l.replica))}…`, details };
+  if (!finished)
+    return {
+      level: 'running',
+      sentence: `Verifying index 0 to ${digits(target)} on ${names(lanes.map((l) => l.replica))}…`,
+      details,
+    };
   if (target >= 0 && lanes.length > 0 && reached.length === lanes.length) {
     const on = names(lanes.map((lane) => lane.replica));
-    return { level: 'verified', sentence: `Verified by this browser: index 0..${digits(target)} on ${on} at hash ${hash}`, details };
+    return {
+      level: 'verified',
+      sentence: `Verified by this browser: index 0..${digits(target)} on ${on} at hash ${hash}`,
+      details,
+    };
   }
-  const good = reached.length > 0 ? ` Covered so far: index 0..${digits(target)} on ${names(reached.map((l) => l.replica))}.` : '';
-  return { level: 'not-verified', sentence: `Not verified.${good}`, details: target < 0 ? ['nothing is committed yet'] : details };
+  const good =
+    reached.length > 0 ? ` Covered so far: index 0..${digits(target)} on ${names(reached.map((l) => l.replica))}.` : '';
+  return {
+    level: 'not-verified',
+    sentence: `Not verified.${good}`,
+    details: target < 0 ? ['nothing is committed yet'] : details,
+  };
 }

@@ -52,7 +52,11 @@ class Lane {
   }
 }
 
-export async function verifyAll(replicas: readonly number[], target: number, ports: VerifyPorts): Promise<VerifyReport> {
+export async function verifyAll(
+  replicas: readonly number[],
+  target: number,
+  ports: VerifyPorts,
+): Promise<VerifyReport> {
   const lanes = replicas.map((id) => new Lane(id));
   const started = ports.now();
   let divergence: VerifyReport['divergence'] = null;
@@ -68,7 +72,10 @@ export async function verifyAll(replicas: readonly number[], target: number, por
     const active = lanes.filter((lane) => lane.active);
     if (active.length === 0) break;
     await Promise.all(active.map((lane) => fill(lane, base, until, ports, () => ports.report(report(false)))));
-    divergence = compare(lanes.filter((lane) => lane.verifier.verified >= base), base);
+    divergence = compare(
+      lanes.filter((lane) => lane.verifier.verified >= base),
+      base,
+    );
   }
   for (const lane of lanes) if (lane.active && lane.verifier.verified === target) lane.state = 'reached';
   const result = report(true);

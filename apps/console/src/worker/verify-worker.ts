@@ -20,7 +20,7 @@ async function range(replica: number, from: number): Promise<RangeAnswer> {
   return {
     replica: Number(data.replica),
     from: String(data.from),
-    frames: fromBase64(String(data.frames ?? '')),
+    frames: fromBase64(typeof data.frames === 'string' ? data.frames : ''),
     commit: typeof data.commit === 'string' ? data.commit : null,
     fault: fault ?? null,
   };

@@ -29,16 +29,21 @@ export function ChaosPage() {
   const [draft, setDraft] = useState<Draft>(new Map());
   const [ttlMs, setTtlMs] = useState(30_000);
   const now = useMemo(() => verdict(frame), [frame]);
-  const apply = useMutation({ mutationFn: () => applyDraft(draft, frame!.faults, ttlMs), onSuccess: () => setDraft(new Map()) });
+  const apply = useMutation({
+    mutationFn: () => applyDraft(draft, frame!.faults, ttlMs),
+    onSuccess: () => setDraft(new Map()),
+  });
   const stop = useMutation({
-    mutationFn: ({ kind, replica }: { kind: 'pause' | 'kill'; replica: number }) => api.chaos[kind].mutate({ replica, ttlMs, reason: 'console' }),
+    mutationFn: ({ kind, replica }: { kind: 'pause' | 'kill'; replica: number }) =>
+      api.chaos[kind].mutate({ replica, ttlMs, reason: 'console' }),
   });
   const heal = useMutation({ mutationFn: (ids: string[]) => api.chaos.heal.mutate({ ids }) });
   const healAll = useMutation({ mutationFn: () => api.chaos.healAll.mutate(), onSuccess: () => setDraft(new Map()) });
   const { mutate: doHealAll } = healAll;
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
-      if (event.shiftKey && event.key === 'H' && !(event.target as HTMLElement).closest('input, textarea, select')) doHealAll();
+      if (event.shiftKey && event.key === 'H' && !(event.target as HTMLElement).closest('input, textarea, select'))
+        doHealAll();
     };
     window.addEventListener('keydown', onKey);
     return () => window.removeEventListener('keydown', onKey);
@@ -56,13 +61,17 @@ export function ChaosPage() {
   const ttlText = TTLS.find(([ms]) => ms === ttlMs)![1];
   return (
     <>
-      <PageTitle title="Chaos">Real faults on real processes. Each is a lease: it ends by itself, also when this page is gone.</PageTitle>
+      <PageTitle title="Chaos">
+        Real faults on real processes. Each is a lease: it ends by itself, also when this page is gone.
+      </PageTitle>
       <div className="relative overflow-hidden rounded-lg border border-line bg-surface">
         <div className="hazard h-1.5" aria-hidden />
         <div className="flex flex-wrap items-center gap-3 px-4 py-3">
           <p className="flex min-w-0 flex-1 basis-64 items-center gap-2 text-muted">
             <FlaskConical size={16} aria-hidden className="tone-warn shrink-0" />
-            {why === null ? 'Chaos is enabled: what you apply here breaks this cluster’s links and processes.' : `Disabled: ${why}.`}
+            {why === null
+              ? 'Chaos is enabled: what you apply here breaks this cluster’s links and processes.'
+              : `Disabled: ${why}.`}
           </p>
           <Button tone="danger" size="lg" onClick={() => doHealAll()} title="Shift+H" className="max-sm:w-full">
             <HeartPulse size={17} aria-hidden /> {healAll.isPending ? 'Healing…' : 'Heal all'}
@@ -86,10 +95,22 @@ export function ChaosPage() {
               onApply={() => apply.mutate()}
               primary={now.primary}
             />
-            <Processes frame={frame} primary={now.primary} disabled={why !== null} why={why} ttlText={ttlText} onStop={(kind, replica) => stop.mutate({ kind, replica })} />
+            <Processes
+              frame={frame}
+              primary={now.primary}
+              disabled={why !== null}
+              why={why}
+              ttlText={ttlText}
+              onStop={(kind, replica) => stop.mutate({ kind, replica })}
+            />
           </div>
           <div className="flex min-w-0 flex-col gap-4">
-            <FaultList frame={frame} sinceFrameMs={sinceFrameMs} busy={heal.isPending} onHeal={(fault) => heal.mutate([...fault.ids])} />
+            <FaultList
+              frame={frame}
+              sinceFrameMs={sinceFrameMs}
+              busy={heal.isPending}
+              onHeal={(fault) => heal.mutate([...fault.ids])}
+            />
             <EventsPanel limit={10} />
           </div>
         </div>
@@ -108,10 +129,19 @@ async function applyDraft(draft: Draft, faults: readonly { key: string; ids: rea
 }
 
 /** What the last actions came to, when somebody did not take part. */
-function Outcome({ mutations }: { mutations: readonly { error: unknown; data?: { failed: readonly { who: string; why: string }[] } | null | undefined }[] }) {
+function Outcome({
+  mutations,
+}: {
+  mutations: readonly {
+    error: unknown;
+    data?: { failed: readonly { who: string; why: string }[] } | null | undefined;
+  }[];
+}) {
   const lines = mutations.flatMap(({ error, data }) => [
     ...(error ? [messageOf(error)] : []),
-    ...(data?.failed ?? []).map(({ who, why }) => `${who} did not take part: ${why}. A lease that it holds ends by itself.`),
+    ...(data?.failed ?? []).map(
+      ({ who, why }) => `${who} did not take part: ${why}. A lease that it holds ends by itself.`,
+    ),
   ]);
   return lines.length === 0 ? null : (
     <div className="-my-2">
@@ -149,11 +179,18 @@ function Links(props: {
   };
   const preset = (keys: readonly LinkKey[]) =>
     setDraft(new Map(keys.filter((key) => links.get(key)?.state !== 'cut').map((key) => [key, 'cut'])));
-  const after = new Set([...links.values()].filter(({ key, state }) => (state === 'cut' ? draft.get(key) !== 'heal' : draft.get(key) === 'cut')).map(({ key }) => key));
+  const after = new Set(
+    [...links.values()]
+      .filter(({ key, state }) => (state === 'cut' ? draft.get(key) !== 'heal' : draft.get(key) === 'cut'))
+      .map(({ key }) => key),
+  );
   const out = frame!.replicas.filter((r) => r.reach !== 'live').map((r) => r.id);
   const effect = expect(ids, primary, after, out);
   const others = ids.filter((id) => id !== primary);
-  const minority = primary === null ? ids.slice(0, ids.length - majority(ids.length)) : [primary, ...others].slice(0, ids.length - majority(ids.length));
+  const minority =
+    primary === null
+      ? ids.slice(0, ids.length - majority(ids.length))
+      : [primary, ...others].slice(0, ids.length - majority(ids.length));
   return (
     <Panel
       title="Links"
@@ -181,9 +218,21 @@ function Links(props: {
       }
     >
       <div className="grid gap-4 sm:grid-cols-[minmax(0,1.4fr)_minmax(0,1fr)]">
-        <Matrix ids={ids} links={links} draft={draft} primary={primary} sinceFrameMs={sinceFrameMs} disabled={disabled} onToggle={toggle} />
+        <Matrix
+          ids={ids}
+          links={links}
+          draft={draft}
+          primary={primary}
+          sinceFrameMs={sinceFrameMs}
+          disabled={disabled}
+          onToggle={toggle}
+        />
         <div className="flex min-w-0 flex-col gap-3">
-          <section aria-label="What to expect" className="rounded-md border border-line bg-raised p-3" aria-live="polite">
+          <section
+            aria-label="What to expect"
+            className="rounded-md border border-line bg-raised p-3"
+            aria-live="polite"
+          >
             <p className="text-xs text-faint">{draft.size > 0 ? 'After Apply' : 'Now'}</p>
             <p className="font-mono font-medium">{effect.sides || 'nobody is up'}</p>
             {effect.lines.map((line) => (
@@ -194,7 +243,12 @@ function Links(props: {
           </section>
           <label className="flex items-center justify-between gap-2">
             <span className="text-muted">Ends by itself after</span>
-            <select className="field" value={ttlMs} disabled={disabled} onChange={(event) => setTtlMs(Number(event.target.value))}>
+            <select
+              className="field"
+              value={ttlMs}
+              disabled={disabled}
+              onChange={(event) => setTtlMs(Number(event.target.value))}
+            >
               {TTLS.map(([ms, text]) => (
                 <option key={ms} value={ms}>
                   {text}
@@ -203,8 +257,18 @@ function Links(props: {
             </select>
           </label>
           <div className="flex gap-2">
-            <Button tone="primary" className="flex-1" disabled={disabled || draft.size === 0 || busy} title={why ?? undefined} onClick={onApply}>
-              {busy ? 'Applying…' : draft.size > 0 ? `Apply ${draft.size} ${draft.size === 1 ? 'change' : 'changes'}` : 'Apply'}
+            <Button
+              tone="primary"
+              className="flex-1"
+              disabled={disabled || draft.size === 0 || busy}
+              title={why ?? undefined}
+              onClick={onApply}
+            >
+              {busy
+                ? 'Applying…'
+                : draft.size > 0
+                  ? `Apply ${draft.size} ${draft.size === 1 ? 'change' : 'changes'}`
+                  : 'Apply'}
             </Button>
             <Button disabled={draft.size === 0} onClick={() => setDraft(new Map())}>
               Discard

@@ -30,7 +30,12 @@ export function faultName(fault: Fault): string {
 }
 
 /** What is broken on purpose right now, with the time left; and, once nothing is, whether the replicas are one again. */
-export function FaultList(props: { frame: ClusterFrame; sinceFrameMs: number; busy: boolean; onHeal: (fault: Fault) => void }) {
+export function FaultList(props: {
+  frame: ClusterFrame;
+  sinceFrameMs: number;
+  busy: boolean;
+  onHeal: (fault: Fault) => void;
+}) {
   const { frame, sinceFrameMs, busy, onHeal } = props;
   const { faults, agreed } = frame;
   const one = agreed !== null && agreed.replicas.length === frame.replicas.length && frame.mismatch === null;
@@ -41,7 +46,8 @@ export function FaultList(props: { frame: ClusterFrame; sinceFrameMs: number; bu
           <ShieldCheck size={16} aria-hidden className={one ? 'tone-ok mt-0.5 shrink-0' : 'mt-0.5 shrink-0'} />
           {one ? (
             <span>
-              Nothing is broken on purpose. All {frame.replicas.length} replicas had one digest at index {count(agreed.index)} <Hash value={agreed.digest} />
+              Nothing is broken on purpose. All {frame.replicas.length} replicas had one digest at index{' '}
+              {count(agreed.index)} <Hash value={agreed.digest} />
             </span>
           ) : (
             <span>Nothing is broken on purpose. Not all replicas were seen at one index yet.</span>
@@ -58,11 +64,17 @@ export function FaultList(props: { frame: ClusterFrame; sinceFrameMs: number; bu
                 <span className="min-w-0 flex-1">
                   <span className="font-medium">{faultName(fault)}</span>
                   <span className="block truncate text-xs text-muted">
-                    <span className="font-mono">{Math.ceil(left / 1000)} s</span> left, stated by {fault.statedBy.join(', ')}
+                    <span className="font-mono">{Math.ceil(left / 1000)} s</span> left, stated by{' '}
+                    {fault.statedBy.join(', ')}
                     {fault.reason && ` · ${fault.reason}`}
                   </span>
                 </span>
-                <Button size="sm" disabled={busy} onClick={() => onHeal(fault)} aria-label={`Heal: ${faultName(fault)}`}>
+                <Button
+                  size="sm"
+                  disabled={busy}
+                  onClick={() => onHeal(fault)}
+                  aria-label={`Heal: ${faultName(fault)}`}
+                >
                   <HeartPulse size={13} aria-hidden /> Heal
                 </Button>
               </li>

@@ -48,7 +48,12 @@ export function Matrix(props: Props) {
     </>
   );
   return (
-    <table ref={grid} role="grid" aria-label="Links between replicas" className="w-full table-fixed border-separate border-spacing-1">
+    <table
+      ref={grid}
+      role="grid"
+      aria-label="Links between replicas"
+      className="w-full table-fixed border-separate border-spacing-1"
+    >
       <thead>
         <tr role="row">
           <th className="w-16 text-left text-2xs font-normal text-faint">
@@ -58,7 +63,11 @@ export function Matrix(props: Props) {
           </th>
           {ids.map((id) => (
             <th key={id} role="columnheader" scope="col" className="font-normal">
-              <HeaderButton label={`isolate r${id}, column`} disabled={disabled} onClick={() => onToggle(isolate(id, ids))}>
+              <HeaderButton
+                label={`isolate r${id}, column`}
+                disabled={disabled}
+                onClick={() => onToggle(isolate(id, ids))}
+              >
                 {label(id)}
               </HeaderButton>
             </th>
@@ -74,7 +83,10 @@ export function Matrix(props: Props) {
               </HeaderButton>
             </th>
             {ids.map((to, column) => {
-              if (from === to) return <td key={to} role="gridcell" aria-label={`r${from} itself`} className="h-14 rounded-md bg-raised" />;
+              if (from === to)
+                return (
+                  <td key={to} role="gridcell" aria-label={`r${from} itself`} className="h-14 rounded-md bg-raised" />
+                );
               const key = linkKey(from, to);
               return (
                 <td key={to} role="gridcell" aria-selected={draft.has(key)} className="p-0">

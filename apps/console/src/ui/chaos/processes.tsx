@@ -32,14 +32,28 @@ export function Processes(props: {
               <span className="font-semibold">r{id}</span>
               <span className="text-muted">
                 {reach === 'live' ? detail?.role : 'silent'}
-                {detail?.pid != null && reach === 'live' && <span className="ml-2 font-mono text-xs text-faint">pid {detail.pid}</span>}
+                {typeof detail?.pid === 'number' && reach === 'live' && (
+                  <span className="ml-2 font-mono text-xs text-faint">pid {detail.pid}</span>
+                )}
               </span>
               {fault && <Tag tone="warn">{fault.kind === 'kill' ? 'killed' : 'paused'}</Tag>}
               <span className="ml-auto flex gap-2">
-                <Button size="sm" disabled={off} title={why ?? undefined} aria-label={`Pause r${id}`} onClick={() => setAsk({ kind: 'pause', replica: id })}>
+                <Button
+                  size="sm"
+                  disabled={off}
+                  title={why ?? undefined}
+                  aria-label={`Pause r${id}`}
+                  onClick={() => setAsk({ kind: 'pause', replica: id })}
+                >
                   <Pause size={13} aria-hidden /> Pause
                 </Button>
-                <Button size="sm" disabled={off} title={why ?? undefined} aria-label={`Kill r${id}`} onClick={() => setAsk({ kind: 'kill', replica: id })}>
+                <Button
+                  size="sm"
+                  disabled={off}
+                  title={why ?? undefined}
+                  aria-label={`Kill r${id}`}
+                  onClick={() => setAsk({ kind: 'kill', replica: id })}
+                >
                   <Skull size={13} aria-hidden /> Kill
                 </Button>
               </span>
@@ -55,7 +69,8 @@ export function Processes(props: {
           onClose={() => setAsk(null)}
         >
           <p>
-            The process gets {ask.kind === 'kill' ? 'SIGKILL and stays down' : 'SIGSTOP and stays so'} for {ttlText}, or until it is healed.
+            The process gets {ask.kind === 'kill' ? 'SIGKILL and stays down' : 'SIGSTOP and stays so'} for {ttlText}, or
+            until it is healed.
           </p>
           {expect(ids, primary, new Set(), [...new Set([...out, ask.replica])]).lines.map((line) => (
             <p key={line} className="mt-1">

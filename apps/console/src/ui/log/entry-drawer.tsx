@@ -40,7 +40,12 @@ export function EntryDrawer({ replica, entry, onClose }: { replica: number; entr
             <X size={15} aria-hidden />
           </Button>
         </header>
-        <div className="min-h-0 flex-1 overflow-y-auto px-5 py-4" tabIndex={0} role="region" aria-label="Fields of the entry">
+        <div
+          className="min-h-0 flex-1 overflow-y-auto px-5 py-4"
+          tabIndex={0}
+          role="region"
+          aria-label="Fields of the entry"
+        >
           <dl className="grid grid-cols-[7rem_minmax(0,1fr)] gap-x-3 gap-y-1">
             <Row name="kind">{entry.kind}</Row>
             <Row name="view">{count(entry.view)}</Row>
@@ -65,9 +70,13 @@ export function EntryDrawer({ replica, entry, onClose }: { replica: number; entr
           {raw.isError && <Problem message={messageOf(raw.error)} retry={() => void raw.refetch()} />}
           {raw.isPending && <div className="skeleton h-48" aria-busy="true" />}
           {raw.data?.fault && (
-            <Problem message={`r${replica} has no intact frame at index ${raw.data.fault.index}: ${raw.data.fault.kind}`} />
+            <Problem
+              message={`r${replica} has no intact frame at index ${raw.data.fault.index}: ${raw.data.fault.kind}`}
+            />
           )}
-          {raw.data && !raw.data.fault && !fields && <p className="text-muted">r{replica} gave no bytes for this index.</p>}
+          {raw.data && !raw.data.fault && !fields && (
+            <p className="text-muted">r{replica} gave no bytes for this index.</p>
+          )}
           {fields && (
             <table className="w-full text-left">
               <tbody>

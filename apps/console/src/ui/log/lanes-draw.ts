@@ -93,7 +93,13 @@ export function drawLanes(canvas: HTMLCanvasElement, lanes: readonly Lane[], axi
 
 type Colours = ReturnType<typeof palette>;
 
-function drawAxis(ctx: CanvasRenderingContext2D, axis: Axis, x: (index: number) => number, width: number, colour: string) {
+function drawAxis(
+  ctx: CanvasRenderingContext2D,
+  axis: Axis,
+  x: (index: number) => number,
+  width: number,
+  colour: string,
+) {
   ctx.fillStyle = colour;
   const step = Math.max(20, Math.ceil((axis.high - axis.low) / Math.max(2, Math.floor(width / 130)) / 20) * 20);
   for (let at = Math.ceil(axis.low / step) * step; at <= axis.high; at += step) {
@@ -104,8 +110,17 @@ function drawAxis(ctx: CanvasRenderingContext2D, axis: Axis, x: (index: number) 
   }
 }
 
-function drawCells(ctx: CanvasRenderingContext2D, lane: Lane, axis: Axis, x: (i: number) => number, cell: number, top: number, colours: Colours) {
+function drawCells(
+  ctx: CanvasRenderingContext2D,
+  lane: Lane,
+  axis: Axis,
+  x: (i: number) => number,
+  cell: number,
+  top: number,
+  colours: Colours,
+) {
   let before = '';
+  const labels: { text: string; at: number }[] = [];
   const gap = cell > 4 ? 1 : 0;
   for (const entry of lane.entries) {
     const index = Number(entry.index);
@@ -117,7 +132,7 @@ function drawCells(ctx: CanvasRenderingContext2D, lane: Lane, axis: Axis, x: (i:
       ctx.strokeStyle = fill;
       ctx.strokeRect(x(index) + 0.5, top + 0.5, Math.max(1, cell - gap - 1), BAR - 1);
     } else {
-      ctx.globalAlpha = alpha * (index > lane.applied ? 0.5 : 0.85);
+      ctx.globalAlpha = alpha * (index > lane.applied ? 0.35 : 0.65);
       ctx.fillStyle = fill;
       ctx.fillRect(x(index), top, Math.max(0.75, cell - gap), BAR);
     }
@@ -127,10 +142,11 @@ function drawCells(ctx: CanvasRenderingContext2D, lane: Lane, axis: Axis, x: (i:
         ctx.fillStyle = colours.text;
         ctx.fillRect(x(index) - 0.5, top - 3, 1, BAR + 6);
       }
-      labelView(ctx, `v${entry.view}`, x(index) + 4, top, colours);
+      labels.push({ text: `v${entry.view}`, at: x(index) + 4 });
       before = entry.view;
     }
   }
+  for (const { text, at } of labels) labelView(ctx, text, at, top, colours);
 }
 
 function labelView(ctx: CanvasRenderingContext2D, text: string, left: number, top: number, colours: Colours) {
@@ -141,15 +157,24 @@ function labelView(ctx: CanvasRenderingContext2D, text: string, left: number, to
   ctx.fillText(text, left, top + BAR / 2 + 0.5);
 }
 
-function drawMarks(ctx: CanvasRenderingContext2D, lane: Lane, axis: Axis, x: (i: number) => number, cell: number, top: number, colours: Colours) {
+function drawMarks(
+  ctx: CanvasRenderingContext2D,
+  lane: Lane,
+  axis: Axis,
+  x: (i: number) => number,
+  cell: number,
+  top: number,
+  colours: Colours,
+) {
   const rule = (index: number, dash: number[], wide: number) => {
     if (index < axis.low) return;
+    const at = x(Math.min(index, axis.high)) + cell;
     ctx.setLineDash(dash);
     ctx.lineWidth = wide;
     ctx.strokeStyle = colours.text;
     ctx.beginPath();
-    ctx.moveTo(x(index) + cell, top - 4);
-    ctx.lineTo(x(index) + cell, top + BAR + 4);
+    ctx.moveTo(at, top - 4);
+    ctx.lineTo(at, top + BAR + 4);
     ctx.stroke();
     ctx.setLineDash([]);
   };
@@ -157,7 +182,7 @@ function drawMarks(ctx: CanvasRenderingContext2D, lane: Lane, axis: Axis, x: (i:
   rule(lane.commit, [4, 2], 1.5);
   rule(lane.applied, [], 1.5);
   if (lane.last >= axis.low) {
-    const at = x(lane.last) + cell + 1;
+    const at = x(Math.min(lane.last, axis.high)) + cell + 1;
     ctx.lineWidth = 1.5;
     ctx.beginPath();
     ctx.moveTo(at, top + 3);

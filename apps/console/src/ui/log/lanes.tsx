@@ -18,7 +18,6 @@ export function Lanes({ frame, onPick }: { frame: ClusterFrame; onPick: (replica
   const [twin, setTwin] = useState(false);
   const canvas = useRef<HTMLCanvasElement>(null);
   const head = Math.max(-1, ...frame.replicas.map((r) => Number(r.detail?.last ?? -1)));
-  const low = Math.max(0, head - LANE_CELLS + 1);
   const results = useQueries({
     queries: frame.replicas.map((r) => ({
       queryKey: ['lane', r.id],
@@ -38,7 +37,10 @@ export function Lanes({ frame, onPick }: { frame: ClusterFrame; onPick: (replica
     last: Number(r.detail?.last ?? -1),
     entries: results[i]?.data?.entries ?? [],
   }));
-  const axis = useMemo(() => ({ low, high: Math.max(head, low + LANE_CELLS - 1) }), [low, head]);
+  // The picture stands on the newest entries that were fetched; marks that have moved on since stay at its right edge.
+  const fetched = Math.max(-1, ...lanes.map((lane) => Number(lane.entries.at(-1)?.index ?? -1)));
+  const low = Math.max(0, (fetched < 0 ? head : fetched) - LANE_CELLS + 1);
+  const axis = useMemo(() => ({ low, high: low + LANE_CELLS - 1 }), [low]);
   useCanvas(canvas, () => drawLanes(canvas.current!, lanes, axis), [frame, results]);
   if (head < 0) return null;
   const differing = firstDifference(lanes);
@@ -74,7 +76,9 @@ export function Lanes({ frame, onPick }: { frame: ClusterFrame; onPick: (replica
         <span>┊ durable</span>
         <span>▷ last</span>
         <span className={differing === null ? '' : 'tone-bad font-medium'}>
-          {differing === null ? 'stated hashes are equal where lanes overlap (stated, not checked: see Verify)' : `stated hashes differ from index ${count(differing)} on`}
+          {differing === null
+            ? 'stated hashes are equal where lanes overlap (stated, not checked: see Verify)'
+            : `stated hashes differ from index ${count(differing)} on`}
         </span>
       </p>
     </Panel>
@@ -122,7 +126,10 @@ export function firstDifference(lanes: readonly Lane[]): number | null {
 
 function summary(lanes: readonly Lane[]): string {
   return lanes
-    .map((l) => `r${l.id}${l.live ? '' : ' (silent)'}: applied ${count(l.applied)}, commit ${count(l.commit)}, durable ${count(l.durable)}, last ${count(l.last)}`)
+    .map(
+      (l) =>
+        `r${l.id}${l.live ? '' : ' (silent)'}: applied ${count(l.applied)}, commit ${count(l.commit)}, durable ${count(l.durable)}, last ${count(l.last)}`,
+    )
     .join('; ');
 }
 

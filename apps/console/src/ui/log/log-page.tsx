@@ -15,6 +15,7 @@ import { LogTable } from './log-table.tsx';
 export type Entry = Outputs['log']['entries']['entries'][number];
 
 const PAGE = 50;
+const FOLLOW_MS = 1_000;
 
 /** The log of one replica, newest page first, with the lanes of all of them above. */
 export function LogPage() {
@@ -24,17 +25,19 @@ export function LogPage() {
   /** First index of the page; null follows the head. */
   const [from, setFrom] = useState<number | null>(null);
   const [open, setOpen] = useState<Entry | null>(null);
-  const replica = picked ?? primary ?? frame?.replicas.find((r) => r.reach === 'live')?.id ?? frame?.replicas[0]?.id ?? null;
+  const replica =
+    picked ?? primary ?? frame?.replicas.find((r) => r.reach === 'live')?.id ?? frame?.replicas[0]?.id ?? null;
   const last = frame?.replicas.find((r) => r.id === replica)?.detail?.last ?? null;
   const head = last === null ? -1 : Number(last);
-  const start = from ?? Math.max(0, head - PAGE + 1);
   const page = useQuery({
-    queryKey: ['log', replica, start],
-    queryFn: () => api.log.entries.query({ replica: replica!, from: String(start), limit: PAGE }),
+    queryKey: ['log', replica, from],
+    // Following the head is one query that is asked again and again; a page that is looked at stays.
+    queryFn: () => api.log.entries.query({ replica: replica!, from: from === null ? null : String(from), limit: PAGE }),
     enabled: replica !== null && head >= 0,
     placeholderData: (previous, query) => (query?.queryKey[1] === replica ? previous : undefined),
-    refetchInterval: from === null ? false : 5_000,
+    refetchInterval: from === null ? FOLLOW_MS : false,
   });
+  const start = from ?? Number(page.data?.entries[0]?.index ?? 0);
   const rows = useMemo(() => (page.data?.entries ?? []).toReversed(), [page.data]);
   const go = (index: number) => setFrom(Math.max(0, Math.min(index, Math.max(0, head - PAGE + 1))));
   return (
@@ -43,11 +46,17 @@ export function LogPage() {
       {frame && <Lanes frame={frame} onPick={(id, index) => (setPicked(id), go(Math.max(0, index - PAGE / 2)))} />}
       <Panel
         title="Entries"
-        meta={replica === null ? undefined : `on r${replica}${rows.length > 0 ? `, ${count(rows.at(-1)!.index)} to ${count(rows[0]!.index)} of ${count(last)}` : ''}`}
+        meta={
+          replica === null
+            ? undefined
+            : `on r${replica}${rows.length > 0 ? `, ${count(rows.at(-1)!.index)} to ${count(rows[0]!.index)} of ${count(last)}` : ''}`
+        }
         actions={
           <>
             <GoTo onGo={(index) => go(index)} />
-            {frame && replica !== null && <ReplicaPicker replicas={frame.replicas} value={replica} onChange={setPicked} />}
+            {frame && replica !== null && (
+              <ReplicaPicker replicas={frame.replicas} value={replica} onChange={setPicked} />
+            )}
           </>
         }
         flush
@@ -66,7 +75,9 @@ export function LogPage() {
           </div>
         )}
         {page.data?.fault && (
-          <Problem message={`r${replica} has no intact frame at index ${count(page.data.fault.index)} (${page.data.fault.kind}); it is repaired from a peer`} />
+          <Problem
+            message={`r${replica} has no intact frame at index ${count(page.data.fault.index)} (${page.data.fault.kind}); it is repaired from a peer`}
+          />
         )}
         {rows.length > 0 && <LogTable rows={rows} commit={commitOf(frame, replica)} onOpen={setOpen} />}
         {head >= 0 && (

@@ -8,12 +8,20 @@ export function viewColour(view: number): string {
   return `var(--view-${view % 6})`;
 }
 
-export function LogTable({ rows, commit, onOpen }: { rows: readonly Entry[]; commit: number; onOpen: (entry: Entry) => void }) {
+export function LogTable({
+  rows,
+  commit,
+  onOpen,
+}: {
+  rows: readonly Entry[];
+  commit: number;
+  onOpen: (entry: Entry) => void;
+}) {
   return (
     <div className="overflow-x-auto" tabIndex={0} role="region" aria-label="Log entries">
       <table className="w-full min-w-[46rem] border-collapse text-left">
         <thead className="text-xs text-faint">
-          <tr className="border-b border-line [&>th]:px-3 [&>th]:py-1.5 [&>th]:font-normal first:[&>th]:pl-4">
+          <tr className="border-b border-line [&>th]:px-3 [&>th]:py-1.5 [&>th]:font-normal [&>th:first-child]:pl-4">
             <th className="text-right">Index</th>
             <th>View</th>
             <th>Kind</th>
@@ -25,7 +33,7 @@ export function LogTable({ rows, commit, onOpen }: { rows: readonly Entry[]; com
         </thead>
         <tbody className="divide-y divide-line">
           {rows.map((entry) => (
-            <tr key={entry.index} className="hover:bg-raised [&>td]:px-3 [&>td]:py-0.5 first:[&>td]:pl-4">
+            <tr key={entry.index} className="hover:bg-raised [&>td]:px-3 [&>td]:py-0.5 [&>td:first-child]:pl-4">
               <td className="text-right">
                 <button
                   type="button"

@@ -43,7 +43,9 @@ export function OutboxPage() {
   const entries = (page.data?.entries ?? []).filter((entry) => filter === null || entry.state === filter);
   return (
     <>
-      <PageTitle title="Outbox">Effects of committed entries, in index order. Replicated state: every replica has the same.</PageTitle>
+      <PageTitle title="Outbox">
+        Effects of committed entries, in index order. Replicated state: every replica has the same.
+      </PageTitle>
       <div className="grid grid-cols-3 gap-2 sm:gap-4" role="group" aria-label="Filter by state">
         {(Object.keys(STATES) as State[]).map((state) => {
           const { tone, icon: Icon, says } = STATES[state];
@@ -58,7 +60,9 @@ export function OutboxPage() {
               <span className={`tone-${tone} flex items-center gap-1.5 text-xs font-medium`}>
                 <Icon size={14} aria-hidden /> {state}
               </span>
-              <span className="mt-1 block font-mono text-xl font-medium">{count(page.data?.counts[state] ?? null)}</span>
+              <span className="mt-1 block font-mono text-xl font-medium">
+                {count(page.data?.counts[state] ?? null)}
+              </span>
               <span className="hidden text-xs text-muted sm:block">{says}</span>
             </button>
           );
@@ -67,13 +71,18 @@ export function OutboxPage() {
       <Panel
         title="Entries"
         meta={page.data ? `as r${page.data.replica} states them${filter ? `, ${filter} only` : ''}` : undefined}
-        actions={frame && replica !== null && <ReplicaPicker replicas={frame.replicas} value={replica} onChange={setPicked} />}
+        actions={
+          frame && replica !== null && <ReplicaPicker replicas={frame.replicas} value={replica} onChange={setPicked} />
+        }
         flush
       >
         {page.isError && <Problem message={messageOf(page.error)} retry={() => void page.refetch()} />}
         {page.isPending && !page.isError && <Rows />}
         {page.data && entries.length === 0 && (
-          <Empty title={filter ? `No ${filter} effect` : 'The outbox is empty'} icon={<PackageCheck size={22} aria-hidden />}>
+          <Empty
+            title={filter ? `No ${filter} effect` : 'The outbox is empty'}
+            icon={<PackageCheck size={22} aria-hidden />}
+          >
             {filter ? (
               <Button size="sm" onClick={() => setFilter(null)}>
                 Clear the filter
@@ -87,7 +96,8 @@ export function OutboxPage() {
       </Panel>
       <Panel title="What may be promised">
         <p className="max-w-prose text-muted">
-          An effect runs on the primary only, under a fence (generation, view), with a key that stays the same over retries. What that comes to depends on who receives it:
+          An effect runs on the primary only, under a fence (generation, view), with a key that stays the same over
+          retries. What that comes to depends on who receives it:
         </p>
         <dl className="mt-3 grid gap-x-6 gap-y-1 sm:grid-cols-[minmax(0,1fr)_auto]">
           {PROMISES.map(([sink, promise]) => (
@@ -117,7 +127,7 @@ function Table({ entries }: { entries: readonly Item[] }) {
     <div className="overflow-x-auto" tabIndex={0} role="region" aria-label="Outbox entries">
       <table className="w-full min-w-[44rem] border-collapse text-left">
         <thead className="text-xs text-faint">
-          <tr className="border-b border-line [&>th]:px-3 [&>th]:py-1.5 [&>th]:font-normal first:[&>th]:pl-4">
+          <tr className="border-b border-line [&>th]:px-3 [&>th]:py-1.5 [&>th]:font-normal [&>th:first-child]:pl-4">
             <th className="text-right">Index</th>
             <th>State</th>
             <th>Channel</th>
@@ -128,7 +138,7 @@ function Table({ entries }: { entries: readonly Item[] }) {
         </thead>
         <tbody className="divide-y divide-line">
           {entries.map((entry) => (
-            <tr key={entry.id} className="align-baseline [&>td]:px-3 [&>td]:py-1 first:[&>td]:pl-4">
+            <tr key={entry.id} className="align-baseline [&>td]:px-3 [&>td]:py-1 [&>td:first-child]:pl-4">
               <td className="text-right font-mono">{count(entry.index)}</td>
               <td>
                 <Tag tone={STATES[entry.state].tone}>{entry.state}</Tag>

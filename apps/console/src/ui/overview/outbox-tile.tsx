@@ -36,8 +36,8 @@ export function OutboxTile({ frame }: { frame: ClusterFrame }) {
         <Amount name="dead" value={counts?.dead} tone={counts && counts.dead > 0 ? 'tone-bad' : ''} />
       </dl>
       <p className="mt-3 text-xs text-muted">
-        Effects leave the log once the entry that asked for them is committed and its digest confirmed. The file ledger keeps each key with its record:
-        exactly once there.
+        Effects leave the log once the entry that asked for them is committed and its digest confirmed. The file ledger
+        keeps each key with its record: exactly once there.
       </p>
     </Panel>
   );

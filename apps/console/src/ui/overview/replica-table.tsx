@@ -9,7 +9,19 @@ import { Hash } from '../hash.tsx';
 import { Panel, Tag, type Tone } from '../parts.tsx';
 import { Watermarks, watermarkScale } from './watermarks.tsx';
 
-const HEAD = ['Replica', 'Status', 'View', 'Commit', 'Applied', 'Durable', 'Last', 'Position', 'Digest', 'Disk', 'Answer'];
+const HEAD = [
+  'Replica',
+  'Status',
+  'View',
+  'Commit',
+  'Applied',
+  'Durable',
+  'Last',
+  'Position',
+  'Digest',
+  'Disk',
+  'Answer',
+];
 
 /** One row a replica: what it says of itself, how old that is, and whether its digest equals the others'. */
 export function ReplicaTable({ frame }: { frame: ClusterFrame }) {
@@ -18,7 +30,10 @@ export function ReplicaTable({ frame }: { frame: ClusterFrame }) {
   return (
     <Panel title="Replicas" meta={`${live} of ${frame.replicas.length} answer`} flush>
       <div role="table" aria-label="Replicas" className="text-[0.8125rem]">
-        <div role="row" className="hidden grid-cols-(--cols) gap-x-3 border-b border-line px-4 py-1.5 text-xs text-faint xl:grid">
+        <div
+          role="row"
+          className="hidden grid-cols-(--cols) gap-x-3 border-b border-line px-4 py-1.5 text-xs text-faint xl:grid"
+        >
           {HEAD.map((name, i) => (
             <div role="columnheader" key={name} className={i >= 2 && i <= 6 ? 'text-right' : ''}>
               {name}
@@ -107,7 +122,11 @@ function Who({ replica, dim }: { replica: ReplicaView; dim: boolean }) {
   const Icon = dim ? CircleOff : primary ? Crown : detail?.role === 'backup' ? UserRound : CircleDashed;
   return (
     <span className="flex items-center gap-2">
-      <Icon size={15} aria-hidden className={clsx('shrink-0', dim ? 'text-faint' : primary ? 'text-accent' : 'text-muted')} />
+      <Icon
+        size={15}
+        aria-hidden
+        className={clsx('shrink-0', dim ? 'text-faint' : primary ? 'text-accent' : 'text-muted')}
+      />
       <span className="font-semibold">r{replica.id}</span>
       <span className={clsx('truncate', dim ? 'text-faint' : primary ? 'font-medium text-accent' : 'text-muted')}>
         {detail ? `${dim ? 'was ' : ''}${detail.role === 'none' ? 'no role' : detail.role}` : 'unknown'}
@@ -134,7 +153,7 @@ function StatusTag({ replica }: { replica: ReplicaView }) {
 function Digest({ frame, detail }: { frame: ClusterFrame; detail: ReplicaDetail }) {
   const { tone, word, detail: why } = agreement(frame, detail);
   return (
-    <span className="flex flex-wrap items-center gap-x-1.5" title={why}>
+    <span className="flex items-center gap-x-1.5 whitespace-nowrap" title={why}>
       <span className={`tone-${tone} text-xs font-medium`}>
         {tone === 'ok' ? '=' : tone === 'bad' ? '≠' : '?'} {word}
       </span>

@@ -50,7 +50,12 @@ async function run(call: Call, text: string): Promise<Answer> {
 /** Sends one command or query to the cluster and says what came of it. */
 export function SubmitBox() {
   const { safe } = useFreshness();
-  const described = useQuery({ queryKey: ['app.describe'], queryFn: () => api.app.describe.query(), staleTime: 60_000, retry: 3 });
+  const described = useQuery({
+    queryKey: ['app.describe'],
+    queryFn: () => api.app.describe.query(),
+    staleTime: 60_000,
+    retry: 3,
+  });
   const app = described.data;
   const calls: Call[] = [
     ...(app?.commands ?? []).map(({ name }) => ({ kind: 'command' as const, name })),
@@ -117,7 +122,10 @@ export function SubmitBox() {
           </div>
         )}
         {!send.isError && !send.data && (
-          <p className="text-xs text-faint">An unknown outcome means just that: it may have been committed. The command line retries it under the same session number.</p>
+          <p className="text-xs text-faint">
+            An unknown outcome means just that: it may have been committed. The command line retries it under the same
+            session number.
+          </p>
         )}
       </div>
     </Panel>

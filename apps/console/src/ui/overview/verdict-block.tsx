@@ -24,7 +24,11 @@ export function VerdictBlock({ frame, verdict }: { frame: ClusterFrame; verdict:
           <VerdictIcon level={verdict.level} size={15} /> {verdict.title}
           {old && <span className="text-muted">as of the last picture</span>}
         </p>
-        <h1 data-testid="verdict" data-level={verdict.level} className="mt-1 text-lg leading-7 font-medium tracking-tight text-balance sm:text-xl">
+        <h1
+          data-testid="verdict"
+          data-level={verdict.level}
+          className="mt-1 text-lg leading-7 font-medium tracking-tight text-balance sm:text-xl"
+        >
           {verdict.sentence}
         </h1>
         {verdict.reasons.length > 0 && (
@@ -53,8 +57,13 @@ export function VerdictBlock({ frame, verdict }: { frame: ClusterFrame; verdict:
             </span>
           </dd>
         </div>
-        <Figure name="Primary and view" value={verdict.primary === null ? 'none' : `r${verdict.primary} · ${count(verdict.view)}`}>
-          {verdict.sinceViewChangeMs === null ? 'no view change yet' : `last view change ${duration(verdict.sinceViewChangeMs)} ago`}
+        <Figure
+          name="Primary and view"
+          value={verdict.primary === null ? 'none' : `r${verdict.primary} · view ${count(verdict.view)}`}
+        >
+          {verdict.sinceViewChangeMs === null
+            ? 'no view change yet'
+            : `last view change ${duration(verdict.sinceViewChangeMs)} ago`}
         </Figure>
         <Figure name="Digests compared at" value={frame.agreed ? count(frame.agreed.index) : EMPTY}>
           {frame.agreed ? (
@@ -82,7 +91,7 @@ function Figure({ name, value, children }: { name: string; value: string; childr
       <dt className="text-xs text-faint">{name}</dt>
       <dd>
         <span className="font-mono text-lg leading-7 font-medium">{value}</span>
-        <span className="block truncate text-xs text-muted">{children}</span>
+        <span className="block text-xs leading-4 text-muted">{children}</span>
       </dd>
     </div>
   );

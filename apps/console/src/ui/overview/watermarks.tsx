@@ -31,14 +31,30 @@ export function Watermarks({ detail, scale, dim }: { detail: ReplicaDetail; scal
   const colour = dim ? 'var(--faint)' : 'var(--accent)';
   return (
     <span className="flex items-center gap-2" title={words}>
-      <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label={words} className="h-4 min-w-0 flex-1">
+      <svg
+        viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+        preserveAspectRatio="none"
+        role="img"
+        aria-label={words}
+        className="h-4 min-w-0 flex-1"
+      >
         <rect x="1" y="6" width={WIDTH - 8} height="4" rx="2" fill="var(--line)" />
         <rect x="1" y="6" width={Math.max(0, x(applied) - 1)} height="4" rx="2" fill={colour} />
-        <line x1={x(durable)} x2={x(durable)} y1="2" y2="14" stroke="var(--text)" strokeWidth="1.5" strokeDasharray="1.5 1.5" />
+        <line
+          x1={x(durable)}
+          x2={x(durable)}
+          y1="2"
+          y2="14"
+          stroke="var(--text)"
+          strokeWidth="1.5"
+          strokeDasharray="1.5 1.5"
+        />
         <line x1={x(commit)} x2={x(commit)} y1="1" y2="15" stroke={colour} strokeWidth="2" strokeDasharray="4 2" />
         <path d={`M${x(last)} 3 l5 5 l-5 5`} fill="none" stroke="var(--text)" strokeWidth="1.5" />
       </svg>
-      <span className="w-14 shrink-0 text-right font-mono text-xs text-muted">{behind > 0 ? `−${count(behind)}` : 'at head'}</span>
+      <span className="w-14 shrink-0 text-right font-mono text-xs text-muted">
+        {behind > 0 ? `−${count(behind)}` : 'at head'}
+      </span>
     </span>
   );
 }

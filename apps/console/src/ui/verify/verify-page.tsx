@@ -21,7 +21,10 @@ export function VerifyPage() {
   const { safe } = useFreshness();
   const { run, start } = useVerification();
   const ids = frame?.replicas.map((r) => r.id) ?? [];
-  const target = Math.max(-1, ...(frame?.replicas ?? []).map((r) => (r.reach === 'live' ? Number(r.detail?.commit ?? -1) : -1)));
+  const target = Math.max(
+    -1,
+    ...(frame?.replicas ?? []).map((r) => (r.reach === 'live' ? Number(r.detail?.commit ?? -1) : -1)),
+  );
   const begin = () => start(ids, target);
   const begun = useRef(false);
   useEffect(() => {
@@ -71,8 +74,9 @@ export function VerifyPage() {
           <li>no hash field of the API is used: only the raw bytes</li>
         </ul>
         <p className="mt-3 max-w-prose text-xs text-faint">
-          An answer that is empty, stalled, cut short or missing makes the result “not verified”, never green. What this page cannot know: that the bytes it was sent are the
-          ones on the disk. `chronon log verify` on the machine itself checks that.
+          An answer that is empty, stalled, cut short or missing makes the result “not verified”, never green. What this
+          page cannot know: that the bytes it was sent are the ones on the disk. `chronon log verify` on the machine
+          itself checks that.
         </p>
       </Panel>
     </>
@@ -89,15 +93,27 @@ function Result({ run, waiting, behind: newer }: { run: Run; waiting: boolean; b
     ? { level: 'not-verified', sentence: 'Not verified.', details: [run.problem] }
     : run.report
       ? judge(run.report)
-      : { level: 'running', sentence: waiting ? 'Waiting for the first answer of the cluster…' : 'Starting…', details: [] };
+      : {
+          level: 'running',
+          sentence: waiting ? 'Waiting for the first answer of the cluster…' : 'Starting…',
+          details: [],
+        };
   const { tone, icon: Icon, word } = LOOK[judgement.level];
   return (
-    <section aria-label="Result" className="relative overflow-hidden rounded-lg border border-line bg-surface px-5 py-4 sm:pl-6">
+    <section
+      aria-label="Result"
+      className="relative overflow-hidden rounded-lg border border-line bg-surface px-5 py-4 sm:pl-6"
+    >
       <div className={`tone-${tone} absolute inset-y-0 left-0 w-1 bg-current`} aria-hidden />
       <p className={`tone-${tone} flex items-center gap-1.5 text-xs font-semibold`}>
         <Icon size={15} aria-hidden className={judgement.level === 'running' ? 'animate-spin' : ''} /> {word}
       </p>
-      <p data-testid="verify-result" data-level={judgement.level} aria-live="polite" className="mt-1 text-base leading-6 font-medium break-words sm:text-lg">
+      <p
+        data-testid="verify-result"
+        data-level={judgement.level}
+        aria-live="polite"
+        className="mt-1 text-base leading-6 font-medium break-words sm:text-lg"
+      >
         {judgement.sentence}
       </p>
       {judgement.details.length > 0 && (
@@ -141,12 +157,20 @@ function LaneRow({ lane, target }: { lane: LaneReport; target: number }) {
           <Hash value={lane.hash} />
         </span>
       </div>
-      <svg viewBox="0 0 1000 4" preserveAspectRatio="none" className={`tone-${tone} h-1 w-full`} role="img" aria-label={`${Math.floor(share * 100)} % of the target verified`}>
+      <svg
+        viewBox="0 0 1000 4"
+        preserveAspectRatio="none"
+        className={`tone-${tone} h-1 w-full`}
+        role="img"
+        aria-label={`${Math.floor(share * 100)} % of the target verified`}
+      >
         <rect width="1000" height="4" rx="2" fill="var(--line)" />
         <rect width={1000 * share} height="4" rx="2" fill="currentColor" />
       </svg>
       {(lane.fault || lane.why) && (
-        <p className={`tone-${tone} text-xs break-words`}>{lane.fault ? `index ${count(lane.fault.index)}: ${lane.fault.what}` : lane.why}</p>
+        <p className={`tone-${tone} text-xs break-words`}>
+          {lane.fault ? `index ${count(lane.fault.index)}: ${lane.fault.what}` : lane.why}
+        </p>
       )}
     </li>
   );
