@@ -74,6 +74,19 @@ describe('FrameReader', () => {
     }
   });
 
+  it('delivers plain bytes: small ones as copies, so that they do not keep a whole read alive', () => {
+    const got: Uint8Array[] = [];
+    const reader = new FrameReader(crc32c, (_, content) => got.push(content));
+    const one = Buffer.concat(encodeFrame(LINK.message, [Buffer.alloc(100, 1)], crc32c).chunks);
+    const read = Buffer.concat(Array.from({ length: 50 }, () => one));
+    reader.push(read);
+    expect(got.length).toBe(50);
+    for (const content of got) {
+      expect(Buffer.isBuffer(content)).toBe(false);
+      expect(content.buffer.byteLength).toBeLessThan(200);
+    }
+  });
+
   it('delivers nothing after stop', () => {
     let count = 0;
     const reader = new FrameReader(crc32c, () => {

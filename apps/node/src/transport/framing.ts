@@ -52,6 +52,11 @@ export function encodeFrame(kind: LinkKind, content: readonly Uint8Array[], crc3
   return { chunks: [head, ...content], bytes: total };
 }
 
+/** The bytes as a plain Uint8Array: `slice` of a Buffer does not copy, and whoever gets these may rely on that it does. */
+export function plain(bytes: Uint8Array): Uint8Array {
+  return Buffer.isBuffer(bytes) ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength) : bytes;
+}
+
 /** Cuts a byte stream into frames. */
 export class FrameReader {
   /** Longest body taken now; raised once the peer has proved itself. */
@@ -85,7 +90,8 @@ export class FrameReader {
   }
 
   /** Takes the next bytes of the stream; returns what is wrong with them, or null. After a problem the stream is of no use. */
-  push(chunk: Uint8Array): string | null {
+  push(received: Uint8Array): string | null {
+    const chunk = plain(received);
     let at = 0;
     while (!this.stopped && at < chunk.length) {
       if (this.body === null) {

@@ -20,6 +20,7 @@ import type { Logger } from 'pino';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { RateLimit } from '../observe/rate-limit.ts';
 import { hasRole, type Authenticator, type Principal } from './auth.ts';
+import { plain } from './framing.ts';
 import type { GuardRules } from './http-guard.ts';
 import { admitUpgrade, isRefusal, refuseUpgrade } from './upgrade.ts';
 
@@ -210,7 +211,7 @@ export class Gateway {
     };
     socket.on('message', (data: Buffer, isBinary: boolean) => {
       connection.alive = true;
-      const problem = isBinary ? decodeClientRecords(data, onRecord) : 'text where binary records belong';
+      const problem = isBinary ? decodeClientRecords(plain(data), onRecord) : 'text where binary records belong';
       if (problem === null) return;
       this.counters.malformed++;
       this.drop(connection, CLOSE.malformed, `E_RECORD: ${problem}`);
