@@ -40,9 +40,7 @@ describe('a cluster of three', () => {
     expect(refused).toMatchObject({ outcome: 'rejected' });
     expect(refused.outcome === 'rejected' && refused.index).not.toBeNull();
     for (const id of [1, 2, 3]) {
-      expect((await cluster.api(id).app.query.query({ name: 'balance', input: 'bob' })).result).toMatchObject({
-        cents: 300,
-      });
+      expect((await cluster.api(id).app.query.query({ name: 'balance', input: 'bob' })).result).toBe(300);
     }
     await cluster.converged();
     const status = await cluster.status(2);
@@ -171,9 +169,7 @@ describe('a cluster of three', () => {
     await cluster.converged();
     const after = await cluster.detail(1);
     expect(BigInt(after.commit ?? '-1')).toBeGreaterThanOrEqual(BigInt(before.commit ?? '-1'));
-    expect((await cluster.api(2).app.query.query({ name: 'balance', input: 'during' })).result).toMatchObject({
-      cents: 1,
-    });
+    expect((await cluster.api(2).app.query.query({ name: 'balance', input: 'during' })).result).toBe(1);
   });
 
   it('stops with code 0 on a signal, twice is fine', async () => {

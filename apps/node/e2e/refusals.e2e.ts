@@ -1,120 +1,155 @@
-/** Starts that must be refused: each with its code, its exit code, and a line that says what to do. */
-import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import fs from 'node:fs';
+import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
-import { EXIT_CODES, type ExitName } from '../src/replica/exit-codes.ts';
-import { TestCluster, type TestClusterOptions } from '../src/testing/cluster.ts';
-import { until } from '../src/testing/until.ts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { chronon, Cluster, freeBase, temporaryDirectory } from './cluster.ts';
 
-let cluster: TestCluster | null = null;
-afterEach(async () => {
-  await cluster?.destroy();
-  cluster = null;
+let cluster: Cluster;
+const directories: string[] = [];
+beforeAll(async () => {
+  cluster = await Cluster.start();
+});
+afterAll(async () => {
+  await cluster.destroy();
+  for (const directory of directories) fs.rmSync(directory, { recursive: true, force: true });
 });
 
-/** Formats r1 of a cluster of one and stops it. */
-async function formatted(options: TestClusterOptions = {}): Promise<TestCluster> {
-  cluster = await TestCluster.create({ replicas: 1, enableChaos: false, ...options });
-  cluster.run(1);
-  await until(() => cluster!.isReady(1), 20_000);
-  await cluster.signal(1, 'SIGTERM');
-  return cluster;
+function emptyDirectory(): string {
+  const directory = temporaryDirectory();
+  directories.push(directory);
+  return directory;
 }
 
-async function refused(one: TestCluster, code: ExitName, text: string | RegExp): Promise<void> {
-  one.run(1);
-  expect([one.output(1).slice(-2000), await one.exitCode(1)]).toEqual([expect.anything(), EXIT_CODES[code]]);
-  const lines = one.output(1).trimEnd().split('\n');
-  expect(lines.at(-1)).toMatch(new RegExp(`^chronon.*${code}: `));
-  expect(lines.at(-1)).toMatch(text);
-}
-
-describe('a start is refused', () => {
-  it('on a directory of another cluster', async () => {
-    const one = await formatted();
-    one.addMember(1, { clusterId: 'ab'.repeat(16) });
-    await refused(one, 'E_CLUSTER_ID', /abababab/);
-    one.addMember(1, {});
-    one.run(1);
-    await until(() => one.isReady(1));
+describe('start refuses', () => {
+  it('a second process on one directory', async () => {
+    const ran = chronon('start', '--no-console', '--data', cluster.data, '--port', String(await freeBase()));
+    expect(ran.code).toBe(20);
+    expect(ran.stderr).toMatch(/E_LOCKED.*in use by process \d+/);
   });
 
-  it('on a directory that nothing was formatted in', async () => {
-    const one = await TestCluster.create({ replicas: 1 });
-    cluster = one;
-    one.addMember(1, { format: null });
-    await refused(one, 'E_NOT_FORMATTED', /r1/);
-    mkdirSync(one.dataDir(1));
-    await refused(one, 'E_NOT_FORMATTED', /r1/);
-  });
-
-  it('without a manifest, even where it might format', async () => {
-    const one = await formatted();
-    rmSync(join(one.dataDir(1), 'manifest.a'));
-    rmSync(join(one.dataDir(1), 'manifest.b'));
-    await refused(one, 'E_MANIFEST_MISSING', /manifest/);
-  });
-
-  it('while another process has the directory', async () => {
-    const one = await formatted();
-    one.run(1);
-    await until(() => one.isReady(1));
-    const pid = one.pid(1)!;
-    const other = await TestCluster.create({ replicas: 1 });
-    try {
-      other.addMember(1, { dataDir: one.dataDir(1) });
-      await refused(other, 'E_LOCKED', new RegExp(`process ${pid}`));
-    } finally {
-      await other.destroy();
-    }
-    expect(one.isUp(1)).toBe(true);
-  });
-
-  it('with chaos on a production directory', async () => {
-    const one = await formatted({ environment: 'production' });
-    one.addMember(1, { enableChaos: true });
-    await refused(one, 'E_CHAOS_PRODUCTION', /production/);
-  });
-
-  it('with another number of members than it was formatted for', async () => {
-    const one = await formatted();
-    const three = [1, 2, 3].map((id) => ({ ...one.members[0]!, id, apiPort: one.members[0]!.apiPort }));
-    one.addMember(1, { members: three });
-    await refused(one, 'E_CONFIG', /formatted for 1 replicas, the configuration has 3/);
-  });
-
-  it('with an application that is none', async () => {
-    const one = await TestCluster.create({ replicas: 1 });
-    cluster = one;
-    one.addMember(1, { app: 'nonsense' });
-    await refused(one, 'E_APP', /neither built in \(bank, kv\) nor a file/);
-    const path = join(one.root, 'app.mjs');
-    writeFileSync(path, 'export default { name: "x" }');
-    one.addMember(1, { app: path });
-    await refused(one, 'E_APP', /version must be.*application is missing/);
-  });
-
-  it('with a broken configuration', async () => {
-    const one = await TestCluster.create({ replicas: 1 });
-    cluster = one;
-    one.addMember(1, { peerSecret: 'short' });
-    await refused(one, 'E_CONFIG', /peerSecret/);
-  });
-
-  it('with a port that is taken', async () => {
-    const one = await TestCluster.create({ replicas: 1 });
-    cluster = one;
+  it('a port in use, naming it, with nothing started', async () => {
+    const base = await freeBase();
     const server = createServer();
-    await new Promise<void>((resolve) => server.listen(one.members[0]!.clientPort, '127.0.0.1', resolve));
-    await refused(one, 'E_PORT', new RegExp(`client port ${one.members[0]!.clientPort}`));
+    await new Promise<void>((resolve) => server.listen(base + 21, '127.0.0.1', resolve));
+    const data = emptyDirectory();
+    const ran = chronon('start', '--no-console', '--data', data, '--port', String(base));
     server.close();
+    expect(ran.code).toBe(50);
+    expect(ran.stderr).toContain(`port ${base + 21}, for clients of r2, is in use`);
+    expect(fs.existsSync(join(data, 'r1'))).toBe(false);
   });
 
-  it.skipIf(process.getuid?.() === 0)('in a directory it may not write', async () => {
-    const one = await formatted();
-    chmodSync(one.dataDir(1), 0o500);
-    await refused(one, 'E_DIRECTORY', /cannot be used/);
-    chmodSync(one.dataDir(1), 0o700);
+  it('another number of replicas than the directory has, naming both', async () => {
+    const data = emptyDirectory();
+    fs.cpSync(join(cluster.data, 'cluster.json'), join(data, 'cluster.json'));
+    const ran = chronon('start', '--no-console', '--data', data, '--replicas', '5', '--port', String(await freeBase()));
+    expect(ran.code).toBe(2);
+    expect(ran.stderr).toMatch(/formatted with 3 replicas, --replicas says 5/);
+    expect(chronon('start', '--replicas', '4', '--data', data)).toMatchObject({ code: 2 });
+  });
+
+  it('a foreign directory, untouched', () => {
+    const data = emptyDirectory();
+    fs.writeFileSync(join(data, 'thesis.tex'), 'years of work');
+    const ran = chronon('start', '--no-console', '--data', data);
+    expect(ran.code).toBe(21);
+    expect(ran.stderr).toMatch(/E_DIRECTORY.*thesis\.tex/);
+    expect(fs.readdirSync(data)).toEqual(['thesis.tex']);
+  });
+
+  it('a directory that cannot be used', () => {
+    const ran = chronon('start', '--no-console', '--data', '/dev/null/data');
+    expect(ran.code).toBe(21);
+    expect(ran.stderr).toMatch(/E_DIRECTORY/);
+  });
+
+  it('an unknown application', async () => {
+    const ran = chronon(
+      'start',
+      '--no-console',
+      '--data',
+      emptyDirectory(),
+      '--app',
+      './no-such-app.mjs',
+      '--port',
+      String(await freeBase()),
+    );
+    expect(ran.code).toBe(30);
+    expect(ran.stderr).toMatch(/E_APP.*no-such-app/);
+  });
+
+  it('chaos on data formatted for production', async () => {
+    const args = ['--environment', 'production', '--enable-chaos', '--port', String(await freeBase())];
+    const ran = chronon('start', '--no-console', '--data', emptyDirectory(), ...args);
+    expect(ran.code).toBe(31);
+    expect(ran.stderr).toMatch(/E_CHAOS_PRODUCTION/);
+  });
+});
+
+describe('wrong use', () => {
+  it.each([
+    [['nosuch'], /unknown command/],
+    [['status', '--bogus'], /unknown option/],
+    [['replica', 'kill', '9'], /r1 to r7/],
+    [['chaos', 'cut', '1'], /missing required argument/],
+    [['submit', 'transfer', '{not json'], /E_USAGE.*not JSON/],
+  ])('%j ends with 2 and says how', (args, says) => {
+    const ran = chronon(...args);
+    expect(ran.code).toBe(2);
+    expect(ran.stderr).toMatch(says);
+  });
+
+  it('no cluster there', () => {
+    const ran = chronon('status', '--data', emptyDirectory());
+    expect(ran.code).toBe(1);
+    expect(ran.stderr).toMatch(/E_NO_CLUSTER/);
+  });
+});
+
+describe('bad input to a running cluster', () => {
+  it('a malformed command is named with the path of what is wrong', () => {
+    const ran = cluster.run('submit', 'transfer', '{"from":"a","to":"b","cents":1.5}');
+    expect(ran.code).toBe(2);
+    expect(ran.stderr).toMatch(/E_INPUT.*cents/);
+    expect(cluster.run('submit', 'burn', '{}')).toMatchObject({ code: 2 });
+  });
+
+  it('a business error is typed, and nothing changed', () => {
+    const ran = cluster.run('submit', 'withdraw', '{"account":"nobody","cents":1}', '--json');
+    expect(ran.code).toBe(3);
+    expect(JSON.parse(ran.stdout)).toMatchObject({ outcome: 'rejected', code: 'NoSuchAccount' });
+  });
+
+  it('a request to a backup reaches the primary', () => {
+    const status = cluster.status()!;
+    const backup = status.replicas.find(({ id }) => id !== status.primary)!;
+    const endpoint = JSON.parse(fs.readFileSync(join(cluster.data, 'endpoint.json'), 'utf8')) as { token: string };
+    const ran = chronon(
+      'submit',
+      'deposit',
+      '{"account":"zoe","cents":3}',
+      '--url',
+      backup.url,
+      '--token',
+      endpoint.token,
+      '--json',
+    );
+    expect(ran, ran.stderr).toMatchObject({ code: 0 });
+    const wrong = chronon('status', '--url', backup.url, '--token', 'not-the-token-of-this-cluster');
+    expect(wrong.code).toBe(1);
+    expect(wrong.stderr).toMatch(/E_TOKEN/);
+  });
+
+  it('garbage on a peer port and on a client port changes nothing', async () => {
+    const before = cluster.status()!.replicas.map(({ pid }) => pid);
+    for (const port of [cluster.base + 12, cluster.base + 11, cluster.base + 10]) {
+      await new Promise<void>((resolve) => {
+        const socket = connect(port, '127.0.0.1', () => socket.end(Buffer.alloc(100_000, 0xa5)));
+        socket.on('error', () => resolve());
+        socket.on('close', () => resolve());
+      });
+    }
+    await cluster.agreed();
+    expect(cluster.status()!.replicas.map(({ pid }) => pid)).toEqual(before);
   });
 });

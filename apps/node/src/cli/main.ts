@@ -73,11 +73,13 @@ const COMMANDS: readonly {
   },
 ];
 
-async function main(argv: readonly string[]): Promise<void> {
+async function main(given: readonly string[]): Promise<void> {
+  const argv = given[0] === 'help' ? [...given.slice(1), '--help'] : given;
   const program = new Command('chronon')
     .description('Chronon: a deterministic application on 2f+1 replicas')
     .exitOverride()
-    .showHelpAfterError('(--help shows how it is used)')
+    .showHelpAfterError()
+    .helpCommand(false)
     .enablePositionalOptions()
     .addHelpText(
       'after',

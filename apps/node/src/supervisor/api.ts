@@ -1,5 +1,5 @@
 /**
- * The supervisor's control API: tRPC on loopback under /trpc, the same guards and bearer token as a replica's. It answers also when every replica is
+ * The supervisor's control API: tRPC under /trpc, the same guards and bearer token as a replica's. It answers also when every replica is
  * dead. Where a replica's API has a procedure of the same name (cluster.status, chaos.*), the answer has the same shape.
  */
 import { createServer, type Server } from 'node:http';
@@ -155,15 +155,26 @@ export const supervisorRouter = t.router({
 });
 export type SupervisorRouter = typeof supervisorRouter;
 
-/** Serves the API on loopback. */
-export async function serveSupervisor(host: SupervisorHost, port: number, auth: Authenticator): Promise<Server> {
+/** Where the API listens: loopback, or for one replica in a container its network, under its host name there. */
+export interface SupervisorAddress {
+  readonly bindHost: string;
+  readonly port: number;
+  /** Host names beside loopback by which it may be called. */
+  readonly names: readonly string[];
+}
+
+export async function serveSupervisor(
+  host: SupervisorHost,
+  address: SupervisorAddress,
+  auth: Authenticator,
+): Promise<Server> {
   const trpc = createHTTPHandler({
     router: supervisorRouter,
     basePath: '/trpc/',
     maxBodySize: HTTP_BODY_BYTES_MAX,
     createContext: () => ({ host }),
   });
-  const rules = { hosts: new Set<string>(LOOPBACK_HOSTS), origins: new Set<string>() };
+  const rules = { hosts: new Set<string>([...LOOPBACK_HOSTS, ...address.names]), origins: new Set<string>() };
   const server = createServer({ headersTimeout: 10_000, requestTimeout: 30_000 }, (request, response) => {
     response.setHeader('cache-control', 'no-store');
     const refused = guard(request, rules);
@@ -181,7 +192,7 @@ export async function serveSupervisor(host: SupervisorHost, port: number, auth: 
   server.maxConnections = 64;
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, '127.0.0.1', () => {
+    server.listen(address.port, address.bindHost, () => {
       server.off('error', reject);
       resolve();
     });

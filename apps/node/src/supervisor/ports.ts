@@ -35,6 +35,14 @@ export function portsOf(base: number, replicas: number): ClusterPorts {
   };
 }
 
+/** The ports when this supervisor runs replica `id` only: its own API stands beside that replica's, so that several fit on one machine. */
+export function portsOfOne(base: number, replicas: number, id: number): ClusterPorts {
+  const ports = portsOf(base, replicas);
+  const one = ports.replicas.filter((replica) => replica.id === id);
+  if (one[0] === undefined) throw usage(`--only r${id}: the cluster has ${replicas} replicas`);
+  return { console: ports.console, supervisor: one[0].peer + 1, replicas: one };
+}
+
 /** Every port with what it is for. */
 export function portUses(ports: ClusterPorts, withConsole: boolean): { readonly port: number; readonly use: string }[] {
   const uses = withConsole ? [{ port: ports.console, use: 'the console' }] : [];

@@ -5,6 +5,7 @@
  * Invariants: at most one process lease a replica; a replica under a kill lease is down and started again when the lease ends; pid, restarts and the
  * reason of every state are visible.
  */
+import { randomUUID } from 'node:crypto';
 import type { Lease } from '../api/schema.ts';
 import { TTL_MS_MAX, TTL_MS_MIN } from '../replica/leases.ts';
 import { ManagedProcess, type ProcessSpec, type ProcessState } from './managed-process.ts';
@@ -49,7 +50,6 @@ export class ReplicaSupervisor {
   private readonly replicas: Managed[];
   private readonly options: ReplicaSupervisorOptions;
   private readonly waiters = new Set<() => void>();
-  private nextLease = 1;
   private stopping = false;
 
   constructor(options: ReplicaSupervisorOptions) {
@@ -178,7 +178,7 @@ export class ReplicaSupervisor {
       this.start(managed.id);
     }, bounded);
     managed.lease = {
-      id: leaseId ?? `process-${this.nextLease++}`,
+      id: leaseId ?? randomUUID(),
       kind,
       reason,
       ttlMs: bounded,

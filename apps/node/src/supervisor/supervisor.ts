@@ -18,13 +18,13 @@ import { serveSupervisor, type SupervisorHost, type SupervisorStatus } from './a
 import { writeAtomically } from './atomic-file.ts';
 import { checkSize, checkWanted, newCluster, prepareDirectory, readCluster, type ClusterFile } from './cluster-file.ts';
 import { removeEndpoint, startTimeOf, writeEndpoint } from './endpoint-file.ts';
-import { Failure } from './failure.ts';
+import { Failure, usage } from './failure.ts';
 import { formatCluster } from './format.ts';
 import * as layout from './layout.ts';
 import { loginUrl } from './login-token.ts';
 import { ManagedProcess, type ProcessSpec } from './managed-process.ts';
 import { localMembers, parseMembers } from './members.ts';
-import { portsOf, portUses, requireFree } from './ports.ts';
+import { portsOf, portsOfOne, portUses, requireFree, type ClusterPorts } from './ports.ts';
 import { ReplicaSupervisor } from './replica-supervisor.ts';
 
 export interface SupervisorOptions {
@@ -53,6 +53,7 @@ export class Supervisor {
   private lock: DirectoryLock | null = null;
   private cluster: ClusterFile | null = null;
   private members: MemberConfig[] = [];
+  private ports: ClusterPorts = { console: 0, supervisor: 0, replicas: [] };
   private replicas: ReplicaSupervisor | null = null;
   private console: ManagedProcess | null = null;
   private server: Server | null = null;
@@ -107,13 +108,13 @@ export class Supervisor {
     try {
       this.lock = await lockDirectory(dataDir);
     } catch (error) {
-      if (error instanceof LockFailure)
-        throw new Failure(error.code, `${error.message}; one supervisor a data directory`);
-      throw error;
+      if (!(error instanceof LockFailure)) throw error;
+      if (error.code === 'E_LOCK') throw new Failure('E_DIRECTORY', error.message);
+      throw new Failure('E_LOCKED', `${error.message}; a data directory has one supervisor`);
     }
     const wanted = { replicas: options.replicas, environment: options.environment, app: appName(options.app) };
     const known = readCluster(dataDir);
-    if (known === null && options.only !== null) {
+    if (options.only !== null && known?.formatted !== true) {
       throw new Failure('E_NOT_FORMATTED', `${dataDir} is not formatted; run 'chronon format' first`);
     }
     if (known !== null) checkWanted(dataDir, known, wanted);
@@ -136,21 +137,13 @@ export class Supervisor {
 
   private async checkPorts(cluster: ClusterFile): Promise<void> {
     const { port, only, withConsole } = this.options;
-    const ports = portsOf(port, cluster.replicas);
-    this.members = only === null ? localMembers(port, cluster.replicas) : parseMembers(only.members, port);
-    if (this.members.length !== cluster.replicas) {
-      throw new Failure(
-        'E_USAGE',
-        `--members names ${this.members.length}, the directory was formatted with ${cluster.replicas}`,
-        2,
-      );
+    const { replicas } = cluster;
+    this.ports = only === null ? portsOf(port, replicas) : portsOfOne(port, replicas, only.id);
+    this.members = only === null ? localMembers(port, replicas) : parseMembers(only.members, port);
+    if (this.members.length !== replicas) {
+      throw usage(`--members names ${this.members.length}, the directory was formatted with ${replicas}`);
     }
-    const uses = portUses(ports, withConsole);
-    if (only === null) return await requireFree(uses, '127.0.0.1');
-    const own = uses.filter(
-      ({ use }) => use === 'the supervisor' || use.endsWith(`r${only.id}`) || use === 'the console',
-    );
-    await requireFree(own, only.bindHost);
+    await requireFree(portUses(this.ports, withConsole), only?.bindHost ?? '127.0.0.1');
   }
 
   private async launch(): Promise<void> {
@@ -171,7 +164,12 @@ export class Supervisor {
       [{ name: 'owner', role: 'chaos', token: cluster.token }],
       Buffer.from(cluster.peerSecret),
     );
-    this.server = await serveSupervisor(this.host(cluster, this.replicas), options.port + 1, auth);
+    const address = {
+      bindHost: options.only?.bindHost ?? '127.0.0.1',
+      port: this.ports.supervisor,
+      names: options.only === null ? [] : mine.map(({ host }) => host.toLowerCase()),
+    };
+    this.server = await serveSupervisor(this.host(cluster, this.replicas), address, auth);
     if (this.stopped !== null) return;
     if (options.withConsole) this.startConsole(cluster);
     this.publish(cluster);
@@ -220,7 +218,7 @@ export class Supervisor {
           ...process.env,
           NODE_ENV: 'production',
           HOSTNAME: '127.0.0.1',
-          PORT: String(options.port),
+          PORT: String(this.ports.console),
           CHRONON_REPLICAS: JSON.stringify(replicas),
           CHRONON_SUPERVISOR_URL: `${this.supervisorUrl}/trpc`,
           CHRONON_TOKEN: cluster.token,
@@ -281,11 +279,11 @@ export class Supervisor {
   }
 
   private get consoleUrl(): string {
-    return `http://127.0.0.1:${this.options.port}`;
+    return `http://127.0.0.1:${this.ports.console}`;
   }
 
   private get supervisorUrl(): string {
-    return `http://127.0.0.1:${this.options.port + 1}`;
+    return `http://127.0.0.1:${this.ports.supervisor}`;
   }
 
   private freshLogin(): string | null {

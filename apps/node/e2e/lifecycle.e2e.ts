@@ -1,0 +1,109 @@
+import fs from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { Cluster, isAlive, processesNaming, until } from './cluster.ts';
+
+const clusters: Cluster[] = [];
+afterEach(async () => {
+  for (const cluster of clusters.splice(0)) await cluster.destroy();
+});
+
+async function start(options: Parameters<typeof Cluster.start>[0] = {}): Promise<Cluster> {
+  const cluster = await Cluster.start(options);
+  clusters.push(cluster);
+  return cluster;
+}
+
+function deposit(cluster: Cluster, cents: number): void {
+  const ran = cluster.run('submit', 'deposit', JSON.stringify({ account: 'alice', cents }), '--json');
+  expect(ran, ran.stderr).toMatchObject({ code: 0 });
+}
+
+function balance(cluster: Cluster): unknown {
+  const ran = cluster.run('query', 'balance', '"alice"', '--json');
+  expect(ran, ran.stderr).toMatchObject({ code: 0 });
+  return (JSON.parse(ran.stdout) as { result: unknown }).result;
+}
+
+describe('start and stop', () => {
+  it('starts, serves, ends once on TERM twice, and goes on where it stopped', async () => {
+    const cluster = await start();
+    const status = cluster.status()!;
+    expect(status.clusterId).toMatch(/^[0-9a-f]{32}$/);
+    expect(status.replicas.map(({ id, role, status: s }) => [id, role === 'primary', s])).toEqual(
+      [1, 2, 3].map((id) => [id, id === status.primary, 'normal']),
+    );
+    expect(fs.statSync(join(cluster.data, 'endpoint.json')).mode & 0o777).toBe(0o600);
+    deposit(cluster, 1000);
+    expect(balance(cluster)).toBe(1000);
+    const pids = status.replicas.map(({ pid }) => pid!);
+    expect(await cluster.end('SIGTERM', 'SIGTERM')).toBe(0);
+    expect(fs.existsSync(join(cluster.data, 'endpoint.json'))).toBe(false);
+    expect(pids.filter(isAlive)).toEqual([]);
+    expect(cluster.run('status')).toMatchObject({ code: 1 });
+    await cluster.restart();
+    expect(balance(cluster)).toBe(1000);
+  });
+
+  it.each(['SIGINT', 'SIGHUP'] as const)('ends cleanly on %s', async (signal) => {
+    const cluster = await start({ replicas: 1 });
+    deposit(cluster, 5);
+    expect(await cluster.end(signal)).toBe(0);
+    expect(processesNaming(cluster.data)).toEqual([]);
+  });
+
+  it('kill -9 of the supervisor leaves no process and loses nothing; the stale endpoint is named', async () => {
+    const cluster = await start();
+    deposit(cluster, 700);
+    // One that is paused cannot notice by itself.
+    expect(cluster.run('replica', 'pause', '3')).toMatchObject({ code: 0 });
+    process.kill(cluster.pid, 'SIGKILL');
+    await until('no process left', () => processesNaming(cluster.data).length === 0, 10_000);
+    const status = cluster.run('status');
+    expect(status.code).toBe(1);
+    expect(status.stderr).toMatch(/E_STALE.*not stopped cleanly/);
+    await cluster.restart();
+    expect(balance(cluster)).toBe(700);
+  });
+});
+
+describe('replica processes', () => {
+  it('one that dies is started again with a visible reason; one killed by command stays down until started', async () => {
+    const cluster = await start();
+    const pid = cluster.pidOf(2);
+    process.kill(pid, 'SIGKILL');
+    await until('r2 started again', () => {
+      const now = cluster.status()?.replicas[1]?.pid;
+      return now != null && now !== pid;
+    });
+    expect(cluster.output).toMatch(/r2: ended by SIGKILL; starts again in 1 s/);
+    await cluster.agreed();
+
+    expect(cluster.run('replica', 'kill', '2')).toMatchObject({ code: 0 });
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    expect(cluster.status()?.replicas[1]).toMatchObject({ id: 2, pid: null, status: 'unreachable', role: 'none' });
+    deposit(cluster, 10);
+    expect(cluster.run('replica', 'start', 'r2')).toMatchObject({ code: 0 });
+    await cluster.agreed();
+    expect(balance(cluster)).toBe(10);
+  });
+
+  it('a pause is a lease: it ends by itself, or is healed', async () => {
+    const cluster = await start();
+    const { primary } = cluster.status()!;
+    const backup = primary === 1 ? 2 : 1;
+    const stateOf = (pid: number): string =>
+      /^State:\s*(\S)/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '';
+    const pid = cluster.pidOf(backup);
+    expect(cluster.run('replica', 'pause', String(backup), '--for', '1s')).toMatchObject({ code: 0 });
+    await until('paused', () => stateOf(pid) === 'T');
+    await until('continued', () => stateOf(pid) !== 'T');
+    expect(cluster.run('replica', 'pause', String(backup), '--for', '5m')).toMatchObject({ code: 0 });
+    await until('paused', () => stateOf(pid) === 'T');
+    const listed = cluster.run('chaos', 'list', '--json');
+    expect(listed.stdout).toMatch(/"kind":"pause"/);
+    expect(cluster.run('chaos', 'heal')).toMatchObject({ code: 0 });
+    await until('healed', () => stateOf(pid) !== 'T');
+    await cluster.agreed();
+  });
+});
