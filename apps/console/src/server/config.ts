@@ -2,14 +2,17 @@
 import { z } from 'zod';
 
 const replicas = z
-  .array(z.object({ id: z.number().int().min(1).max(7), apiUrl: z.url() }))
+  .array(z.object({ id: z.number().int().min(1).max(7), apiUrl: z.url(), supervisorUrl: z.url().optional() }))
   .min(1)
   .max(7);
 
 export interface ConsoleConfig {
-  readonly replicas: readonly { readonly id: number; readonly apiUrl: string }[];
-  /** The supervisor's API, or null when the replicas run without one (compose). */
-  readonly supervisorUrl: string | null;
+  readonly replicas: readonly {
+    readonly id: number;
+    readonly apiUrl: string;
+    /** API of the supervisor of its process (one for all, or in containers one each), or null when it runs without. */
+    readonly supervisorUrl: string | null;
+  }[];
   /** Bearer token of the replicas' API. */
   readonly token: string;
   /** HMAC key of login tokens and session cookies. */
@@ -37,8 +40,9 @@ export function config(): ConsoleConfig {
   const secret = env.CHRONON_CONSOLE_SECRET ?? '';
   if (secret.length < 16) throw new Error('CHRONON_CONSOLE_SECRET is missing or shorter than 16 characters');
   cached = {
-    replicas: parsed.data.toSorted((a, b) => a.id - b.id),
-    supervisorUrl: env.CHRONON_SUPERVISOR_URL || null,
+    replicas: parsed.data
+      .map(({ supervisorUrl = env.CHRONON_SUPERVISOR_URL || null, ...replica }) => ({ ...replica, supervisorUrl }))
+      .toSorted((a, b) => a.id - b.id),
     token: env.CHRONON_TOKEN ?? '',
     secret,
     hosts: (env.CHRONON_CONSOLE_HOSTS ?? '')

@@ -7,7 +7,14 @@
 import { TRPCError } from '@trpc/server';
 import { config } from './config.ts';
 import { poller } from './poller.ts';
-import { asConsoleError, replicaApi, supervisorApi, whyFailed } from './replica-client.ts';
+import {
+  asConsoleError,
+  type SupervisorApi,
+  replicaApi,
+  supervisorApis,
+  supervisorOf,
+  whyFailed,
+} from './replica-client.ts';
 
 const CHAOS_TIMEOUT_MS = 4_000;
 
@@ -78,7 +85,7 @@ export async function stop(
   reason: string,
 ): Promise<Acknowledged> {
   const input = { replica, ttlMs, reason };
-  const supervisor = supervisorApi(CHAOS_TIMEOUT_MS);
+  const supervisor = supervisorOf(replica, CHAOS_TIMEOUT_MS);
   // Without a supervisor the target passes the order on to its own parent.
   const who = supervisor ? 'supervisor' : `r${replica}`;
   try {
@@ -93,7 +100,7 @@ export async function stop(
 
 async function everybody(
   onReplica: (api: ReturnType<typeof replicaApi>) => Promise<unknown>,
-  onSupervisor: (api: NonNullable<ReturnType<typeof supervisorApi>>) => Promise<unknown>,
+  onSupervisor: (api: SupervisorApi) => Promise<unknown>,
 ): Promise<Acknowledged> {
   const acks: Ack[] = [];
   const note = async (replica: number, run: Promise<unknown>) => {
@@ -102,9 +109,8 @@ async function everybody(
       (error: unknown) => acks.push({ replica, ok: false, message: whyFailed(error) }),
     );
   };
-  const supervisor = supervisorApi(CHAOS_TIMEOUT_MS);
-  // The supervisor first: a paused replica answers only once it runs again.
-  if (supervisor) await note(0, onSupervisor(supervisor));
+  // Supervisors first: a paused replica answers only once it runs again.
+  await Promise.all(supervisorApis(CHAOS_TIMEOUT_MS).map((api) => note(0, onSupervisor(api))));
   await Promise.all(config().replicas.map(({ id }) => note(id, onReplica(replicaApi(id, CHAOS_TIMEOUT_MS)))));
   return merge(acks);
 }

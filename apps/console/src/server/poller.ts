@@ -9,7 +9,7 @@ import type { ClusterFrame, Lease, ProcessView, Reach, ReplicaDetail, ReplicaVie
 import { config } from './config.ts';
 import { mergeLeases, type StatedLease } from './leases.ts';
 import { Observer } from './observer.ts';
-import { replicaApi, REPLICA_TIMEOUT_MS, supervisorApi, whyFailed } from './replica-client.ts';
+import { replicaApi, REPLICA_TIMEOUT_MS, type SupervisorApi, supervisorApis, whyFailed } from './replica-client.ts';
 
 const POLL_MS = 250;
 /** Longer than two requests without an answer: one lost answer raises no alarm. */
@@ -29,12 +29,18 @@ interface Target {
   asked: boolean;
 }
 
+interface SupervisorWord {
+  readonly processes: readonly ProcessView[];
+  readonly leases: readonly Lease[];
+  readonly observedAt: number;
+}
+
 export class Poller {
   readonly epoch = randomBytes(6).toString('hex');
   readonly #observer = new Observer();
   readonly #targets: Target[];
-  /** What the supervisor stated last: processes, and the leases of those that cannot speak for themselves. */
-  #supervisor: { processes: readonly ProcessView[]; leases: readonly Lease[]; observedAt: number } | null = null;
+  /** What each supervisor stated last: processes, and the leases of those that cannot speak for themselves. */
+  readonly #supervisors = new Map<SupervisorApi, SupervisorWord>();
   #watchers = 0;
   #running = false;
   #stopTimer: NodeJS.Timeout | null = null;
@@ -62,7 +68,7 @@ export class Poller {
     if (!this.#running) {
       this.#running = true;
       void this.#rounds();
-      void this.#pollSupervisor();
+      for (const api of supervisorApis(REPLICA_TIMEOUT_MS)) void this.#pollSupervisor(api);
     }
     let watching = true;
     return () => {
@@ -102,7 +108,7 @@ export class Poller {
       replicas: this.#targets.map((target) => this.#view(target, now)),
       faults: mergeLeases([
         ...this.#targets.flatMap((target) => age(target.detail?.leases ?? [], target.observedAt, now, `r${target.id}`)),
-        ...age(this.#supervisor?.leases ?? [], this.#supervisor?.observedAt ?? null, now, 'supervisor'),
+        ...[...this.#supervisors.values()].flatMap((word) => age(word.leases, word.observedAt, now, 'supervisor')),
       ]),
       commitsPerSecond: this.#observer.commitsPerSecond(atMs),
       history: this.#observer.history(atMs),
@@ -130,20 +136,21 @@ export class Poller {
     const ageMs = target.observedAt === null ? null : Math.max(0, now - target.observedAt);
     const reach: Reach = ageMs === null ? 'never' : ageMs < LIVE_MS ? 'live' : 'silent';
     const { id, url, error, answeredInMs, detail } = target;
-    const process = this.#supervisor?.processes.find((one) => one.id === id) ?? null;
+    const process =
+      [...this.#supervisors.values()].flatMap((word) => word.processes).find((one) => one.id === id) ?? null;
     return { id, url, reach, ageMs, error, answeredInMs, detail, process };
   }
 
-  async #pollSupervisor(): Promise<void> {
-    const api = supervisorApi(REPLICA_TIMEOUT_MS);
-    while (this.#running && api) {
+  async #pollSupervisor(api: SupervisorApi): Promise<void> {
+    while (this.#running) {
       try {
         const { processes } = await api.supervisor.status.query();
         const leases = processes.flatMap(({ lease }) => (lease ? [lease] : []));
-        this.#supervisor = { processes, leases, observedAt: performance.now() };
+        this.#supervisors.set(api, { processes, leases, observedAt: performance.now() });
       } catch {
         // Its leases run on here until they end; what it says of processes is no longer known.
-        if (this.#supervisor) this.#supervisor = { ...this.#supervisor, processes: [] };
+        const known = this.#supervisors.get(api);
+        if (known) this.#supervisors.set(api, { ...known, processes: [] });
       }
       await new Promise((resolve) => setTimeout(resolve, SUPERVISOR_POLL_MS));
     }

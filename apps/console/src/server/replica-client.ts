@@ -28,7 +28,7 @@ function link(url: string, timeoutMs: number) {
 }
 
 const replicas = new Map<string, ReplicaApi>();
-const supervisors = new Map<number, SupervisorApi>();
+const supervisors = new Map<string, SupervisorApi>();
 
 export function replicaApi(id: number, timeoutMs: number = SLOW_TIMEOUT_MS): ReplicaApi {
   const key = `${id}/${timeoutMs}`;
@@ -41,14 +41,24 @@ export function replicaApi(id: number, timeoutMs: number = SLOW_TIMEOUT_MS): Rep
   return client;
 }
 
-/** Null when the replicas run without a supervisor. */
-export function supervisorApi(timeoutMs: number = SLOW_TIMEOUT_MS): SupervisorApi | null {
-  const known = supervisors.get(timeoutMs);
+/** The supervisor of a replica's process; null when it runs without one. */
+export function supervisorOf(id: number, timeoutMs: number = SLOW_TIMEOUT_MS): SupervisorApi | null {
+  const url = config().replicas.find((replica) => replica.id === id)?.supervisorUrl;
+  return url ? supervisorApi(url, timeoutMs) : null;
+}
+
+/** Every supervisor once: one for all replicas, or in containers one each. */
+export function supervisorApis(timeoutMs: number = SLOW_TIMEOUT_MS): SupervisorApi[] {
+  const urls = new Set(config().replicas.flatMap(({ supervisorUrl }) => supervisorUrl ?? []));
+  return [...urls].map((url) => supervisorApi(url, timeoutMs));
+}
+
+function supervisorApi(url: string, timeoutMs: number): SupervisorApi {
+  const key = `${url} ${timeoutMs}`;
+  const known = supervisors.get(key);
   if (known) return known;
-  const url = config().supervisorUrl;
-  if (!url) return null;
   const client = createTRPCClient<SupervisorRouter>({ links: [link(url, timeoutMs)] });
-  supervisors.set(timeoutMs, client);
+  supervisors.set(key, client);
   return client;
 }
 
