@@ -30,5 +30,8 @@ export const SEGMENT_HEADER_BYTES = 64;
 export const PIPELINE_MAX = 4096;
 
 assert(SEGMENT_BYTES > 4 * (PAYLOAD_BYTES_MAX + FRAME_HEADER_BYTES), 'a segment holds several of the largest frames');
-assert(SEGMENT_BYTES % BLOCK_BYTES === 0 && BLOCK_BYTES % SECTOR_BYTES === 0, 'segments are whole blocks of whole sectors');
+assert(
+  SEGMENT_BYTES % BLOCK_BYTES === 0 && BLOCK_BYTES % SECTOR_BYTES === 0,
+  'segments are whole blocks of whole sectors',
+);
 assert(PAYLOAD_BYTES_MAX <= FORMAT_PAYLOAD_BYTES_MAX, 'the limit is within the format');

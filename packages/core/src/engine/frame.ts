@@ -31,9 +31,7 @@ export function frameBytes(payloadSize: number): number {
 }
 
 export function readU32(bytes: Uint8Array, offset: number): number {
-  return (
-    (bytes[offset]! | (bytes[offset + 1]! << 8) | (bytes[offset + 2]! << 16) | (bytes[offset + 3]! << 24)) >>> 0
-  );
+  return (bytes[offset]! | (bytes[offset + 1]! << 8) | (bytes[offset + 2]! << 16) | (bytes[offset + 3]! << 24)) >>> 0;
 }
 
 export function writeU32(bytes: Uint8Array, offset: number, value: number): void {
@@ -115,7 +113,8 @@ export const envelope = {
   client: (b: Uint8Array, at: number): number => readU64(b, at + ENVELOPE.client),
   request: (b: Uint8Array, at: number): number => readU64(b, at + ENVELOPE.request),
   ackBelow: (b: Uint8Array, at: number): number => readU64(b, at + ENVELOPE.ackBelow),
-  body: (b: Uint8Array, at: number, payloadSize: number): Uint8Array => b.subarray(at + ENVELOPE_BYTES, at + payloadSize),
+  body: (b: Uint8Array, at: number, payloadSize: number): Uint8Array =>
+    b.subarray(at + ENVELOPE_BYTES, at + payloadSize),
 } as const;
 
 /** Writes an envelope at `at`. */

@@ -7,6 +7,7 @@
  *  - operations take effect in the order of their calls: an install waits for the appends before it, appends after it wait for it;
  *  - a failed barrier is fatal: no call succeeds afterwards and the replica stops with the code of `onFatal`.
  */
+import type { Policy } from '../policy.ts';
 import type { CommitIndex } from './commit-index.ts';
 import type { FrameBatch } from './frame-batch.ts';
 import type { FrameCodec } from './frame-codec.ts';
@@ -109,6 +110,8 @@ export interface LogOptions {
   readonly expect: { readonly clusterId: Uint8Array | null; readonly replicaId: number };
   readonly segmentBytes: number;
   readonly pipelineMax: number;
+  /** Only the simulator gives one; without it everything is sound. */
+  readonly policy?: Policy;
 }
 
 export type ReadOutcome =
@@ -137,7 +140,7 @@ export interface LogPort {
   readonly end: CommitIndex;
   /** True while no further segment can be made. */
   readonly full: boolean;
-  /** True while any operation is unfinished; `busySince` counts them for the stall watch of the caller. */
+  /** True while nothing is queued, written or waited for. */
   readonly idle: boolean;
   /** Appends at `end + 1`; the batch's prevHash must be the hash of `end`. `view` is handed back by onDurable. */
   append(batch: FrameBatch, view: number): void;

@@ -32,14 +32,12 @@ function makeTables(): Int32Array[] {
   return tables;
 }
 
-
 /** CRC32C of bytes[start, end), as an unsigned 32-bit number. `seed` continues an earlier result. */
 export function crc32c(bytes: Uint8Array, start: number, end: number, seed = 0): number {
   let crc = ~seed;
   let at = start;
   for (; at + 8 <= end; at += 8) {
-    const low =
-      crc ^ (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24));
+    const low = crc ^ (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24));
     crc =
       T7[low & 0xff]! ^
       T6[(low >>> 8) & 0xff]! ^

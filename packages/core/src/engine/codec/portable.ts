@@ -45,7 +45,8 @@ export function portableCodec(backend: FrameCodecBackend, hash: HashInto): Frame
     const payload = at + FRAME_HEADER_BYTES;
     if (payload > end) return isZero(bytes, at, end) ? 'empty' : 'incomplete';
     const checksum = readU32(bytes, at);
-    if (checksum !== crc32c(bytes, at + CHECKED_FROM, payload)) return isZero(bytes, at, payload) ? 'empty' : 'header-checksum';
+    if (checksum !== crc32c(bytes, at + CHECKED_FROM, payload))
+      return isZero(bytes, at, payload) ? 'empty' : 'header-checksum';
     const size = readU32(bytes, at + OFFSET.payloadSize);
     if (size > PAYLOAD_BYTES_MAX) return 'too-large';
     const next = at + frameBytes(size);

@@ -1,0 +1,262 @@
+/**
+ * DurabilityWorker: group commit. One write of frames is in flight at a time; every batch queued meanwhile goes into the next one. When frames are
+ * durable the tail record follows, overlapping the next frames; then the promises that depend on them are released, in order.
+ *
+ * Invariants:
+ *  - bytes already acknowledged are rewritten unchanged: the tail block's old prefix stays at the start of the staging buffer;
+ *  - staging does not change while its write is in flight;
+ *  - a promise is released only when its frames and a tail record at or above it are durable;
+ *  - a disk error stops everything; nothing is ever tried again.
+ */
+import { assert } from '../assert.ts';
+import { type CommitIndex, NONE } from './commit-index.ts';
+import { BLOCK_BYTES, HASH_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
+import type { FrameBatch } from './frame-batch.ts';
+import type { Policy } from '../policy.ts';
+import type { Segment } from './segment.ts';
+import type { TailFile } from './tail-file.ts';
+import type { DiskCallback, DiskError } from './virtual-disk.ts';
+
+/** Most bytes of one write of frames. */
+export const WRITE_BYTES_MAX = 4 * 1024 * 1024;
+
+export interface WorkerOptions {
+  readonly segmentBytes: number;
+  readonly tail: TailFile;
+  readonly policy: Policy;
+  /** The next frame, `base`, needs a new segment; answered by `useSegment`, now or later. */
+  needSegment(base: number, prevHash: Uint8Array): void;
+  onDurable(index: number, hash: Uint8Array, view: number): void;
+  /** Nothing is queued, written or to be promised. */
+  onIdle(): void;
+  onError(error: DiskError): void;
+}
+
+/** A batch whose promise is not released yet. */
+interface Promised {
+  readonly batch: FrameBatch;
+  readonly view: number;
+}
+
+export class DurabilityWorker {
+  private readonly options: WorkerOptions;
+  private readonly staging: Uint8Array;
+  private segment: Segment | null = null;
+  private queue: FrameBatch[] = [];
+  private queueHead = 0;
+  /** First frame of queue[queueHead] that is not written. */
+  private position = 0;
+  private promised: Promised[] = [];
+  private promisedHead = 0;
+  private writing = false;
+  private awaitingSegment = false;
+  private stopped = false;
+  /** Bytes in staging, from the start of the tail block. */
+  private filled = 0;
+  /** Last frame of the write in flight. */
+  private writingIndex: CommitIndex = NONE;
+  private writingHash: Uint8Array = new Uint8Array(HASH_BYTES);
+  /** Frames through here are on the medium. */
+  written: CommitIndex;
+  writtenHash: Uint8Array;
+  /** Promised. */
+  durable: CommitIndex;
+
+  constructor(options: WorkerOptions, written: CommitIndex, writtenHash: Uint8Array) {
+    this.options = options;
+    const whole = Math.min(WRITE_BYTES_MAX, options.segmentBytes);
+    this.staging = new Uint8Array(whole === WRITE_BYTES_MAX ? whole : whole + BLOCK_BYTES);
+    this.written = written;
+    this.writtenHash = writtenHash;
+    this.durable = written;
+  }
+
+  get idle(): boolean {
+    return !this.writing && this.queueHead === this.queue.length && this.options.tail.idle && this.released;
+  }
+
+  /** Queued frames wait for a segment that cannot be made. */
+  get blocked(): boolean {
+    return this.awaitingSegment && !this.writing && this.options.tail.idle;
+  }
+
+  private get released(): boolean {
+    return this.promisedHead === this.promised.length || this.options.tail.held;
+  }
+
+  enqueue(batch: FrameBatch, view: number): void {
+    this.queue.push(batch);
+    this.promised.push({ batch, view });
+    this.pump();
+  }
+
+  /** Frames that are queued or in flight, from `index` on, or null. */
+  findQueued(index: number): FrameBatch | null {
+    for (let i = this.promisedHead; i < this.promised.length; i++) {
+      const { batch } = this.promised[i]!;
+      if (batch.contains(index)) return batch.slice(index, batch.last);
+    }
+    return null;
+  }
+
+  /** Goes on in `segment` behind its last frame; `prefix` is the content of its tail block up to there. */
+  useSegment(segment: Segment | null, prefix: Uint8Array): void {
+    assert(!this.writing, 'the staging buffer is free');
+    assert(
+      segment === null || prefix.length === segment.end % BLOCK_BYTES,
+      'the prefix is the tail block up to the end',
+    );
+    this.segment = segment;
+    this.staging.set(prefix);
+    this.filled = prefix.length;
+    this.awaitingSegment = false;
+    this.pump();
+  }
+
+  isCurrent(segment: Segment): boolean {
+    return this.segment === segment;
+  }
+
+  /** The log ends at `index` now (after an install); nothing is queued or in flight. */
+  reset(index: CommitIndex, hash: Uint8Array): void {
+    assert(!this.writing && this.queueHead === this.queue.length, 'nothing is being written');
+    this.written = index;
+    this.writtenHash = hash;
+    this.durable = index;
+    this.promised = [];
+    this.promisedHead = 0;
+    this.awaitingSegment = false;
+  }
+
+  stop(): void {
+    this.stopped = true;
+  }
+
+  /** Issues the next write when there is something to write and nothing in flight. */
+  private pump(): void {
+    if (this.writing || this.stopped || this.awaitingSegment || this.queueHead === this.queue.length) return;
+    const batch = this.queue[this.queueHead]!;
+    const size = batch.offsets[this.position + 1]! - batch.offsets[this.position]!;
+    const { segment } = this;
+    if (segment === null || segment.end + size > segment.bytes) {
+      this.awaitingSegment = true;
+      this.options.needSegment(batch.first + this.position, this.writtenHash);
+      return;
+    }
+    this.writeFrames(segment);
+  }
+
+  private writeFrames(segment: Segment): void {
+    const { staging } = this;
+    const blockStart = segment.end - this.filled;
+    const room = Math.min(staging.length, segment.bytes - blockStart);
+    let filled = this.filled;
+    while (this.queueHead < this.queue.length) {
+      const batch = this.queue[this.queueHead]!;
+      const from = this.position;
+      const to = fitting(batch, from, room - filled);
+      if (to === from) break;
+      const start = batch.offsets[from]!;
+      const end = batch.offsets[to]!;
+      staging.set(start === 0 && end === batch.bytes.length ? batch.bytes : batch.bytes.subarray(start, end), filled);
+      segment.marks.noteRun(batch, from, to, blockStart + filled);
+      filled += end - start;
+      this.writingIndex = (batch.first + to - 1) as CommitIndex;
+      this.writingHash = batch.hashOf(this.writingIndex);
+      if (to < batch.count) {
+        this.position = to;
+        break;
+      }
+      this.position = 0;
+      this.queueHead++;
+    }
+    this.compactQueue();
+    const length = Math.ceil(filled / BLOCK_BYTES) * BLOCK_BYTES;
+    staging.fill(0, filled, length);
+    this.filled = filled;
+    segment.end = blockStart + filled;
+    segment.last = this.writingIndex;
+    this.writing = true;
+    segment.file.write(blockStart, staging.subarray(0, length), true, this.onFrames);
+    if (this.options.policy.ackBeforeBarrier) this.acknowledgeEarly(segment, this.writingIndex);
+  }
+
+  private readonly onFrames: DiskCallback = (error) => {
+    const { segment } = this;
+    if (this.stopped || segment === null) return;
+    if (error !== null && !this.options.policy.ignoreShortWrite) {
+      if (this.options.policy.retryFsync) segment.file.barrier((again) => this.afterRetry(again));
+      else this.options.onError(error);
+      return;
+    }
+    this.finishWrite(segment);
+  };
+
+  private finishWrite(segment: Segment): void {
+    this.writing = false;
+    const kept = this.filled % BLOCK_BYTES;
+    this.staging.copyWithin(0, this.filled - kept, this.filled);
+    this.filled = kept;
+    this.written = this.writingIndex;
+    this.writtenHash = this.writingHash;
+    const { tail, policy } = this.options;
+    tail.advance(this.written, this.writtenHash, segment.base, segment.end);
+    this.pump();
+    if (policy.promiseBeforeTailRecord) this.release(this.written);
+    if (tail.held && this.idle) this.options.onIdle();
+  }
+
+  /** A tail record through `index` is durable. */
+  release(index: CommitIndex): void {
+    if (index > this.durable) this.durable = index;
+    while (this.promisedHead < this.promised.length && !this.stopped) {
+      const { batch, view } = this.promised[this.promisedHead]!;
+      if (batch.last > index) break;
+      this.promisedHead++;
+      this.options.onDurable(batch.last, batch.lastHash, view);
+    }
+    if (this.promisedHead > 256 && this.promisedHead * 2 > this.promised.length) {
+      this.promised = this.promised.slice(this.promisedHead);
+      this.promisedHead = 0;
+    }
+    if (this.idle) this.options.onIdle();
+  }
+
+  private compactQueue(): void {
+    if (this.queueHead === this.queue.length) {
+      this.queue.length = 0;
+      this.queueHead = 0;
+    } else if (this.queueHead > 256) {
+      this.queue = this.queue.slice(this.queueHead);
+      this.queueHead = 0;
+    }
+  }
+
+  /** The retry-fsync mutation: the second barrier succeeds, the pages are gone. */
+  private afterRetry(error: DiskError | null): void {
+    if (error !== null || this.segment === null) this.options.onError(error ?? { code: 'EIO', message: 'no segment' });
+    else this.finishWrite(this.segment);
+  }
+
+  /** The ack-before-barrier mutation: promises as soon as anything comes back from the disk. */
+  private acknowledgeEarly(segment: Segment, index: CommitIndex): void {
+    segment.file.read(0, SEGMENT_HEADER_BYTES, () => {
+      if (!this.stopped) this.release(index);
+    });
+  }
+}
+
+/** End of the longest run of frames from `from` on that takes at most `room` bytes. */
+function fitting(batch: FrameBatch, from: number, room: number): number {
+  const { offsets, count } = batch;
+  const start = offsets[from]!;
+  if (offsets[count]! - start <= room) return count;
+  let low = from;
+  let high = count;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (offsets[middle]! - start <= room) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}

@@ -1,0 +1,167 @@
+/**
+ * Installing a suffix (docs/log-format.md, "Who wins"): the manifest first, then the tail record lowered to what is kept, then the log.
+ *
+ * Invariants: no frame changes before the lowered tail record is durable; after a lost tail record both of its slots are written; segments above are
+ * gone before anything new is appended.
+ */
+import { type CommitIndex, NONE } from './commit-index.ts';
+import { BLOCK_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
+import { frame } from './frame.ts';
+import { ZERO_HASH } from './hash.ts';
+import type { LogFatal, ManifestState } from './log-contract.ts';
+import type { DurabilityWorker } from './durability-worker.ts';
+import type { FrameFetch } from './frame-fetch.ts';
+import type { LogRepair } from './log-repair.ts';
+import type { LogSegments } from './log-segments.ts';
+import type { Segment } from './segment.ts';
+import type { TailFile } from './tail-file.ts';
+import type { DiskError } from './virtual-disk.ts';
+
+/** What an install needs of the store. */
+export interface InstallPort {
+  readonly tail: TailFile;
+  readonly worker: DurabilityWorker;
+  readonly segments: LogSegments;
+  readonly fetch: FrameFetch;
+  readonly repairs: LogRepair;
+  unsettled: boolean;
+  storeManifest(manifest: ManifestState, then: () => void): void;
+  poison(error: DiskError): void;
+  fail(fatal: LogFatal): void;
+}
+
+/** Where the log will end. */
+interface Place {
+  readonly segment: Segment | null;
+  readonly offset: number;
+  readonly hash: Uint8Array;
+}
+
+export class LogInstall {
+  private readonly store: InstallPort;
+
+  constructor(store: InstallPort) {
+    this.store = store;
+  }
+
+  run(manifest: ManifestState, keep: CommitIndex, done: () => void): void {
+    const { store } = this;
+    store.storeManifest(manifest, () => {
+      store.tail.logView = manifest.logView;
+      this.locate(manifest, keep, (place) => {
+        if (place === null) {
+          const message = `the log cannot be cut at index ${keep}: nothing states its chain hash`;
+          store.fail({ code: 'E_ASSERT', message });
+        } else this.lower(keep, place, done);
+      });
+    });
+  }
+
+  private lower(keep: CommitIndex, place: Place, done: () => void): void {
+    const { store } = this;
+    const base = place.segment?.base ?? 0;
+    const put = (then: () => void): void => {
+      store.tail.put(keep, place.hash, base, place.offset, (error) => {
+        if (error === null) then();
+        else store.poison(error);
+      });
+    };
+    const lowered = (): void => {
+      store.unsettled = false;
+      store.tail.held = false;
+      this.cut(keep, place, done);
+    };
+    put(store.unsettled ? () => put(lowered) : lowered);
+  }
+
+  private cut(keep: CommitIndex, place: Place, done: () => void): void {
+    const { store } = this;
+    const changes = keep !== store.worker.written;
+    store.segments.removeAbove(keep, () => {
+      if (!changes) {
+        done();
+        return;
+      }
+      const { segment, offset } = place;
+      store.repairs.truncate(keep);
+      store.worker.reset(keep, place.hash);
+      if (segment === null) {
+        store.worker.useSegment(null, new Uint8Array(0));
+        done();
+        return;
+      }
+      segment.last = keep;
+      segment.marks.truncate(keep);
+      segment.end = offset;
+      this.usePrefix(segment, done);
+    });
+  }
+
+  private usePrefix(segment: Segment, done: () => void): void {
+    const { worker } = this.store;
+    const length = segment.end % BLOCK_BYTES;
+    if (length === 0) {
+      worker.useSegment(segment, new Uint8Array(0));
+      done();
+      return;
+    }
+    segment.file.read(segment.end - length, length, (error, bytes) => {
+      if (error !== null || bytes === null || bytes.length !== length) {
+        this.store.poison(error ?? { code: 'EIO', message: 'the tail block cannot be read' });
+        return;
+      }
+      worker.useSegment(segment, bytes);
+      done();
+    });
+  }
+
+  /** Finds the offset just behind `keep` and its chain hash; null when nothing states the hash. */
+  private locate(manifest: ManifestState, keep: CommitIndex, callback: (place: Place | null) => void): void {
+    const { worker, segments, repairs } = this.store;
+    if (keep === worker.written) {
+      const segment = keep === NONE ? null : segments.holding(keep);
+      callback({ segment, offset: segment?.end ?? 0, hash: worker.writtenHash });
+      return;
+    }
+    const segment = keep === NONE ? null : segments.holding(keep);
+    if (segment === null) {
+      callback(keep === NONE ? { segment: null, offset: 0, hash: ZERO_HASH } : null);
+      return;
+    }
+    if (keep === segment.last) {
+      const hash = segments.after(segment)?.prevHash ?? statedHash(manifest, keep);
+      callback(hash === null ? null : { segment, offset: segment.end, hash });
+      return;
+    }
+    const damaged = (): void => {
+      const range = repairs.startingAt(keep + 1);
+      const hash = range?.prevHash ?? statedHash(manifest, keep);
+      // Inside a damaged range nobody knows where a slot begins: the rest of the segment is left to it, the next frame begins another one.
+      callback(hash === null ? null : { segment, offset: range?.offset ?? segment.bytes, hash });
+    };
+    if (repairs.isFaulty(keep + 1)) {
+      damaged();
+      return;
+    }
+    this.store.fetch.locate(segment, keep + 1, 0, (located) => {
+      if (located.kind === 'damaged') {
+        repairs.found(located.index, segment, located.offset);
+        damaged();
+        return;
+      }
+      const { offset, chunk, at } = located;
+      callback({ segment, offset: Math.max(offset, SEGMENT_HEADER_BYTES), hash: frame.prevHash(chunk, at).slice() });
+    });
+  }
+}
+
+/** Chain hash of `index` as the manifest's headers state it. */
+function statedHash(manifest: ManifestState, index: number): Uint8Array | null {
+  const { headers } = manifest;
+  if (headers.contains(index)) {
+    const hash = headers.hash(index);
+    if (hash !== null) return hash;
+  }
+  const above = headers.contains(index + 1) ? headers.header(index + 1) : null;
+  return above === null ? null : frame.prevHash(above, 0).slice();
+}

@@ -1,0 +1,166 @@
+/**
+ * Repairing damaged slots in place, with the same frames by hash.
+ *
+ * Invariants: a range is repaired from its first slot up, because only the offset of that one is known; a frame is written only where the chain says it
+ * belongs; repairs run alone, so no append is in flight to the same block.
+ */
+import { assert } from '../assert.ts';
+import type { CommitIndex } from './commit-index.ts';
+import { BLOCK_BYTES } from './constants.ts';
+import type { FrameBatch } from './frame-batch.ts';
+import { sameHash } from './hash.ts';
+import type { IndexRange } from './log-contract.ts';
+import type { LogSegments } from './log-segments.ts';
+import type { FaultyRange } from './recovery-open.ts';
+import type { Segment } from './segment.ts';
+import type { DiskError } from './virtual-disk.ts';
+
+/** What a repair needs of the store. */
+export interface RepairPort {
+  readonly segments: LogSegments;
+  poison(error: DiskError): void;
+  /** The bytes of a segment changed: the worker may have its tail block in memory. */
+  reloadPrefix(segment: Segment, then: () => void): void;
+}
+
+interface Waiting {
+  readonly batch: FrameBatch;
+  readonly done: () => void;
+}
+
+export class LogRepair {
+  private readonly store: RepairPort;
+  private ranges: FaultyRange[];
+  /** Frames that came before the slots below them were repaired. */
+  private waiting: Waiting[] = [];
+
+  constructor(store: RepairPort, ranges: readonly FaultyRange[]) {
+    this.store = store;
+    this.ranges = [...ranges];
+  }
+
+  list(): IndexRange[] {
+    return this.ranges.map(({ from, to }) => ({ from, to }));
+  }
+
+  isFaulty(index: number): boolean {
+    return this.ranges.some((range) => index >= range.from && index <= range.to);
+  }
+
+  startingAt(index: number): FaultyRange | null {
+    return this.ranges.find((range) => range.from === index) ?? null;
+  }
+
+  /** A slot turned out to be damaged while it was read. */
+  found(index: number, segment: Segment, offset: number): void {
+    if (this.isFaulty(index)) return;
+    const range = { from: index, to: index, segment, offset, prevHash: null };
+    const above = this.ranges.findIndex((other) => other.from > index);
+    if (above < 0) this.ranges.push(range);
+    else this.ranges.splice(above, 0, range);
+  }
+
+  /** Forgets what is above `keep`. */
+  truncate(keep: CommitIndex): void {
+    this.ranges = this.ranges
+      .filter((range) => range.from <= keep)
+      .map((range) => ({ ...range, to: Math.min(range.to, keep) }));
+    this.waiting = [];
+  }
+
+  /**
+   * Writes the frames of `batch` that are damaged here; `done` once they are durable (at once when none is). `release` lets the next operation
+   * begin: a batch whose place is not known yet waits without holding the others up.
+   */
+  run(batch: FrameBatch, done: () => void, release: () => void): void {
+    const range = this.rangeOf(batch);
+    if (range !== null && batch.first > range.from) {
+      this.waiting.push({ batch, done });
+      release();
+      return;
+    }
+    this.repair(batch, () => {
+      done();
+      this.resume(release);
+    });
+  }
+
+  /** Takes up what was waiting for a slot that is repaired now. */
+  private resume(release: () => void): void {
+    const ready = this.waiting.findIndex(({ batch }) => batch.first <= (this.rangeOf(batch)?.from ?? batch.first));
+    if (ready < 0) {
+      release();
+      return;
+    }
+    const [{ batch, done }] = this.waiting.splice(ready, 1) as [Waiting];
+    this.repair(batch, () => {
+      done();
+      this.resume(release);
+    });
+  }
+
+  private rangeOf(batch: FrameBatch): FaultyRange | null {
+    return this.ranges.find((range) => batch.first <= range.to && batch.last >= range.from) ?? null;
+  }
+
+  private repair(batch: FrameBatch, then: () => void): void {
+    const range = this.rangeOf(batch);
+    if (range === null) {
+      then();
+      return;
+    }
+    const part = batch.slice(range.from, Math.min(batch.last, range.to));
+    const chains = range.prevHash === null || sameHash(part.prevHash, range.prevHash);
+    assert(chains, `frame ${part.first} chains to the repaired log`);
+    this.write(range, part, () => this.repair(batch, then));
+  }
+
+  private write(range: FaultyRange, whole: FrameBatch, then: () => void): void {
+    const { segment } = range;
+    const fits = segment === null ? 0 : fittingFrames(whole, segment.bytes - range.offset);
+    if (segment === null || fits === 0) {
+      this.store.segments.rotate(whole.first, whole.prevHash, (made) => {
+        range.segment = made;
+        range.offset = made.end;
+        this.write(range, whole, then);
+      });
+      return;
+    }
+    const part = whole.slice(whole.first, whole.first + fits - 1);
+    const end = range.offset + part.bytes.length;
+    const { file } = segment;
+    const blockStart = range.offset - (range.offset % BLOCK_BYTES);
+    const length = Math.ceil(end / BLOCK_BYTES) * BLOCK_BYTES - blockStart;
+    file.read(blockStart, length, (readError, bytes) => {
+      if (readError !== null || bytes === null || bytes.length !== length) {
+        this.store.poison(readError ?? { code: 'EIO', message: `${file.path} cannot be read at ${blockStart}` });
+        return;
+      }
+      bytes.set(part.bytes, range.offset - blockStart);
+      file.write(blockStart, bytes, true, (error) => {
+        if (error !== null) this.store.poison(error);
+        else this.written(range, segment, part, then);
+      });
+    });
+  }
+
+  private written(range: FaultyRange, segment: Segment, part: FrameBatch, then: () => void): void {
+    segment.marks.insert(part.first, range.offset);
+    range.offset += part.bytes.length;
+    range.from = part.last + 1;
+    range.prevHash = part.lastHash.slice();
+    if (segment.last < part.last) {
+      segment.last = part.last;
+      segment.end = range.offset;
+    }
+    this.ranges = this.ranges.filter((other) => other.from <= other.to);
+    this.store.reloadPrefix(segment, then);
+  }
+}
+
+/** How many frames from the first on take at most `room` bytes. */
+function fittingFrames(batch: FrameBatch, room: number): number {
+  let count = 0;
+  while (count < batch.count && batch.offsets[count + 1]! <= room) count++;
+  return count;
+}

@@ -1,0 +1,224 @@
+/**
+ * LogSegments: the open segments of a running log, rotation into the spare one, and removal.
+ *
+ * Invariants: segments ascend in base; frames go into a new segment only when its header, its name and the directory are durable; a removed segment is
+ * gone for good (directory synced) before anything is written above it.
+ */
+import { assert } from '../assert.ts';
+import type { Policy } from '../policy.ts';
+import type { CommitIndex } from './commit-index.ts';
+import { BLOCK_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
+import { encodeSegmentHeader, LOG_DIRECTORY, OffsetMarks, type Segment, segmentPath } from './segment.ts';
+import { SPARE_PATH, SpareSegment } from './spare-segment.ts';
+import type { DiskCallback, DiskError, VirtualDisk } from './virtual-disk.ts';
+
+export interface SegmentsOptions {
+  readonly disk: VirtualDisk;
+  readonly segmentBytes: number;
+  readonly clusterId: Uint8Array;
+  readonly policy: Policy;
+  view(): number;
+  onSpace(full: boolean): void;
+  onError(error: DiskError): void;
+  /** A spare segment is ready. */
+  onReady(): void;
+}
+
+type Rotated = (segment: Segment, prefix: Uint8Array) => void;
+
+interface Rotation {
+  readonly base: number;
+  readonly prevHash: Uint8Array;
+  readonly made: Rotated;
+  started: boolean;
+}
+
+export class LogSegments {
+  private readonly options: SegmentsOptions;
+  private readonly spare: SpareSegment;
+  private list: Segment[] = [];
+  /** Bases of files that no log of record holds and that the next install removes. */
+  private leftovers: number[] = [];
+  private rotation: Rotation | null = null;
+  /** A step that met a full disk; tried again at the next tick. */
+  private waiting: (() => void) | null = null;
+  private closed = false;
+
+  constructor(options: SegmentsOptions) {
+    this.options = options;
+    const { disk, segmentBytes } = options;
+    this.spare = new SpareSegment({
+      disk,
+      segmentBytes,
+      onReady: () => {
+        this.startRotation();
+        options.onReady();
+      },
+      onSpace: (full) => options.onSpace(full),
+      onError: (error) => options.onError(error),
+    });
+  }
+
+  adopt(segments: readonly Segment[], leftovers: readonly number[]): void {
+    this.list = [...segments];
+    this.leftovers = [...leftovers];
+  }
+
+  get full(): boolean {
+    return this.spare.full || this.waiting !== null;
+  }
+
+  get count(): number {
+    return this.list.length;
+  }
+
+  /** Bytes of frames and headers. */
+  get bytes(): number {
+    let bytes = 0;
+    for (const segment of this.list) bytes += segment.end;
+    return bytes;
+  }
+
+  /** The segment in which the frame behind `end` may go, if there is one. */
+  current(end: CommitIndex): Segment | null {
+    const last = this.list[this.list.length - 1];
+    return last !== undefined && last.last === end ? last : null;
+  }
+
+  /** The segment that holds the frame of `index`, or null. */
+  holding(index: number): Segment | null {
+    for (let i = this.list.length - 1; i >= 0; i--) {
+      const segment = this.list[i]!;
+      if (segment.base <= index) return index <= segment.last ? segment : null;
+    }
+    return null;
+  }
+
+  /** The segment above this one, or null. */
+  after(segment: Segment): Segment | null {
+    return this.list[this.list.indexOf(segment) + 1] ?? null;
+  }
+
+  /** Begins to make the next segment in the background. */
+  prepare(): void {
+    if (!this.closed) this.spare.start();
+  }
+
+  tick(): void {
+    const step = this.waiting;
+    if (step !== null) {
+      this.waiting = null;
+      step();
+      if (this.waiting === null) this.options.onSpace(false);
+    } else if (this.spare.full || this.rotation !== null) this.spare.start();
+  }
+
+  /** Makes a segment that begins with `base`; `made` gets it with its header, which is the content of its first block so far. */
+  rotate(base: number, prevHash: Uint8Array, made: Rotated): void {
+    assert(this.rotation === null, 'one rotation at a time');
+    this.rotation = { base, prevHash, made, started: false };
+    this.startRotation();
+  }
+
+  /** Forgets a rotation that waits for space; false when it is under way. */
+  cancelRotation(): boolean {
+    if (this.rotation?.started === true) return false;
+    this.rotation = null;
+    return true;
+  }
+
+  private startRotation(): void {
+    const { rotation } = this;
+    if (rotation === null || rotation.started || this.closed) return;
+    if (!this.spare.ready) {
+      this.spare.start();
+      return;
+    }
+    rotation.started = true;
+    const file = this.spare.take();
+    const block = new Uint8Array(BLOCK_BYTES);
+    encodeSegmentHeader(block, rotation.base, rotation.prevHash, this.options.clusterId, this.options.view());
+    file.write(0, block, true, (error) => {
+      if (error !== null) {
+        this.options.onError(error);
+        return;
+      }
+      this.name(rotation.base, () => {
+        const segment: Segment = {
+          base: rotation.base,
+          prevHash: rotation.prevHash.slice(),
+          file,
+          bytes: file.size(),
+          marks: new OffsetMarks(),
+          last: rotation.base - 1,
+          end: SEGMENT_HEADER_BYTES,
+        };
+        this.insert(segment);
+        this.rotation = null;
+        this.prepare();
+        rotation.made(segment, block.subarray(0, SEGMENT_HEADER_BYTES));
+      });
+    });
+  }
+
+  private insert(segment: Segment): void {
+    const above = this.list.findIndex((other) => other.base > segment.base);
+    if (above < 0) this.list.push(segment);
+    else this.list.splice(above, 0, segment);
+  }
+
+  private name(base: number, then: () => void): void {
+    const { disk, policy } = this.options;
+    this.retrying(
+      (callback) => disk.rename(SPARE_PATH, segmentPath(base), callback),
+      () => {
+        if (policy.noDirectoryFsync) then();
+        else this.retrying((callback) => disk.syncDirectory(LOG_DIRECTORY, callback), then);
+      },
+    );
+  }
+
+  /** Runs a step again at each tick while the disk is full. */
+  private retrying(step: (callback: DiskCallback) => void, then: () => void): void {
+    step((error) => {
+      if (this.closed) return;
+      if (error === null) {
+        then();
+      } else if (error.code === 'ENOSPC') {
+        this.waiting = () => this.retrying(step, then);
+        this.options.onSpace(true);
+      } else this.options.onError(error);
+    });
+  }
+
+  /** Removes every segment that begins above `keep`, and the leftovers. */
+  removeAbove(keep: CommitIndex, then: () => void): void {
+    const { disk, policy } = this.options;
+    const gone = this.list.filter((segment) => segment.base > keep);
+    this.list = this.list.filter((segment) => segment.base <= keep);
+    const paths = [...gone.map((segment) => segment.base), ...this.leftovers].map(segmentPath);
+    this.leftovers = [];
+    if (paths.length === 0) {
+      then();
+      return;
+    }
+    // Highest first: a crash in between leaves no hole.
+    const next = (): void => {
+      const path = paths.pop();
+      if (path !== undefined) this.retrying((callback) => disk.unlink(path, callback), next);
+      else if (policy.noDirectoryFsync) finish();
+      else this.retrying((callback) => disk.syncDirectory(LOG_DIRECTORY, callback), finish);
+    };
+    const finish = (): void => {
+      for (const segment of gone) segment.file.close();
+      then();
+    };
+    next();
+  }
+
+  close(): void {
+    this.closed = true;
+    this.spare.close();
+    for (const segment of this.list) segment.file.close();
+  }
+}

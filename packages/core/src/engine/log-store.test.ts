@@ -1,0 +1,202 @@
+import { expect, test } from 'vitest';
+import { at, NONE } from './commit-index.ts';
+import { toHex } from './hash.ts';
+import { batch, Bench, Chain, formatted, manifest, openLog, suffix } from './testing/log-harness.ts';
+import { MemoryDisk } from './testing/memory-disk.ts';
+
+test('a formatted directory opens empty, and again', () => {
+  const disk = formatted(new MemoryDisk());
+  for (let i = 0; i < 3; i++) {
+    const { recovered, store } = new Bench(disk);
+    expect(recovered).toMatchObject({
+      outcome: 'empty',
+      end: NONE,
+      head: NONE,
+      promised: NONE,
+      recoveringHead: false,
+      connected: true,
+    });
+    store.close();
+  }
+});
+
+test('appended frames are promised in order, once a batch, and are there after a restart', () => {
+  const disk = formatted(new MemoryDisk());
+  const bench = new Bench(disk);
+  const chain = new Chain();
+  const sizes = [[10], [200, 0, 3], [5000], [1, 2, 3, 4, 5, 6, 7, 8], [9000], [12], [3000]];
+  for (const bodies of sizes) bench.append(chain.next(bodies));
+  bench.settle();
+  expect(bench.durable.map((d) => d.index)).toEqual(chain.batches.map((b) => b.last));
+  expect(bench.durable.map((d) => toHex(d.hash))).toEqual(chain.batches.map((b) => toHex(b.lastHash)));
+  expect(bench.store.idle).toBe(true);
+  expect(bench.store.report().segments).toBe(2);
+  const again = new Bench(disk.restart());
+  expect(again.recovered).toMatchObject({ outcome: 'clean', end: chain.first - 1, promised: chain.first - 1 });
+  expect(toHex(again.recovered.endHash)).toBe(toHex(chain.hash));
+  expect(again.recovered.headers.last).toBe(chain.first - 1);
+  expect(again.readAll().map((f) => toHex(f.hash))).toEqual(
+    Array.from({ length: chain.first }, (_, index) => toHex(chain.hashOf(index))),
+  );
+  again.append(chain.next([33]));
+  again.settle();
+  expect(again.promised).toBe(chain.first - 1);
+});
+
+test('batches queued while a write is in flight share the next write and one tail record', () => {
+  const disk = formatted(new MemoryDisk());
+  const bench = new Bench(disk).settle();
+  const chain = new Chain();
+  bench.append(chain.next([1]));
+  bench.settle();
+  const before = disk.stats.writes;
+  for (let i = 0; i < 20; i++) bench.append(chain.next([100]));
+  bench.settle();
+  // One frame alone, nineteen together, and a tail record each.
+  expect(disk.stats.writes - before).toBe(4);
+  expect(bench.promised).toBe(20);
+});
+
+test('an install keeps, cuts and goes on, within a segment and across segments', () => {
+  for (const keep of [NONE, at(0), at(1), at(7), at(11), at(12)]) {
+    const disk = formatted(new MemoryDisk());
+    const bench = new Bench(disk);
+    const chain = new Chain();
+    for (let i = 0; i < 13; i++) bench.append(chain.next([3000]));
+    const kept = chain.batches.filter((b) => b.last <= keep);
+    const after = new Chain();
+    after.first = keep + 1;
+    after.hash = keep === NONE ? after.hash : chain.hashOf(keep);
+    const fresh = Array.from({ length: 6 }, () => after.next([2500], 2, 1));
+    const order: string[] = [];
+    const headers = suffix(...kept, ...fresh);
+    bench.store.install(manifest({ view: 2, logView: 2, headers }), keep, () => order.push('installed'));
+    expect(bench.store.end).toBe(keep);
+    for (const part of fresh) bench.append(part, 2);
+    bench.settle();
+    expect(order).toEqual(['installed']);
+    expect(bench.promised).toBe(keep + 6);
+    const again = new Bench(disk.restart());
+    expect(again.recovered).toMatchObject({ outcome: 'clean', end: keep + 6, head: keep + 6 });
+    expect(again.readAll().map((f) => toHex(f.hash))).toEqual([
+      ...kept.map((b) => toHex(b.lastHash)),
+      ...fresh.map((b) => toHex(b.lastHash)),
+    ]);
+  }
+});
+
+test('a manifest update waits for earlier appends and is in both copies when it is done', () => {
+  const disk = formatted(new MemoryDisk());
+  const bench = new Bench(disk).settle();
+  const chain = new Chain();
+  bench.append(chain.next([1]));
+  let saved = false;
+  bench.store.saveManifest(manifest({ view: 5, headers: suffix(...chain.batches) }), () => {
+    saved = true;
+    expect(bench.promised).toBe(0);
+  });
+  bench.settle();
+  expect(saved).toBe(true);
+  expect(bench.store.manifest.view).toBe(5);
+  for (const path of ['manifest.a', 'manifest.b']) {
+    const copy = disk.clone();
+    copy.remove(path);
+    const opened = openLog(copy);
+    expect('recovered' in opened && opened.recovered.manifest.view).toBe(5);
+  }
+});
+
+test('a disk error poisons the log for good', () => {
+  const disk = formatted(new MemoryDisk());
+  const bench = new Bench(disk).settle();
+  const chain = new Chain();
+  bench.append(chain.next([1]));
+  bench.settle();
+  disk.failures.push('EIO');
+  bench.append(chain.next([1]));
+  bench.append(chain.next([1]));
+  bench.settle();
+  expect(bench.fatal.map((f) => f.code)).toEqual(['E_FSYNC']);
+  expect(bench.promised).toBe(0);
+  let saved = false;
+  bench.store.saveManifest(manifest({ view: 2 }), () => (saved = true));
+  bench.append(chain.next([1]));
+  bench.settle();
+  expect(saved).toBe(false);
+  expect(bench.fatal.length).toBe(1);
+});
+
+test('a full disk is a state: frames wait, view changes live on, and it ends by itself', () => {
+  const disk = formatted(new MemoryDisk());
+  const bench = new Bench(disk).settle();
+  const chain = new Chain();
+  disk.capacityBytes = disk.usedBytes() + 8192;
+  for (let i = 0; i < 6; i++) bench.append(chain.next([4000]));
+  bench.settle();
+  expect(bench.space).toEqual([true]);
+  expect(bench.store.full).toBe(true);
+  const promised = bench.promised;
+  expect(promised).toBeGreaterThanOrEqual(2);
+  expect(promised).toBeLessThan(5);
+  let saved = false;
+  bench.store.saveManifest(manifest({ view: 3, headers: suffix(...chain.batches) }), () => (saved = true));
+  bench.store.tick();
+  bench.settle();
+  expect(saved).toBe(true);
+  disk.capacityBytes = Number.POSITIVE_INFINITY;
+  bench.store.tick();
+  bench.settle();
+  expect(bench.space).toEqual([true, false]);
+  expect(bench.promised).toBe(5);
+  expect(bench.fatal).toEqual([]);
+});
+
+test('frames that are queued are read from memory, the others from the medium', () => {
+  const disk = formatted(new MemoryDisk());
+  const bench = new Bench(disk).settle();
+  const chain = new Chain();
+  bench.append(chain.next([10, 20, 30]));
+  bench.settle();
+  bench.append(chain.next([10, 20, 30]));
+  const seen: number[] = [];
+  for (const from of [1, 4, 6]) {
+    bench.store.read(from, 1_000_000, (outcome) => seen.push(outcome.kind === 'frames' ? outcome.batch.first : -1));
+  }
+  bench.settle();
+  expect(seen.sort((a, b) => a - b)).toEqual([-1, 1, 4]);
+});
+
+test('a damaged slot is found by a read and repaired in place', () => {
+  const disk = formatted(new MemoryDisk());
+  const bench = new Bench(disk).settle();
+  const chain = new Chain();
+  for (let i = 0; i < 5; i++) bench.append(chain.next([300]));
+  bench.settle();
+  disk.flip('log/00000000000000000000.seg', 64 + 2 * 416 + 90);
+  let fault = '';
+  bench.store.read(
+    2,
+    10_000,
+    (outcome) => (fault = outcome.kind === 'faulty' ? `${outcome.index} ${outcome.fault}` : outcome.kind),
+  );
+  bench.settle();
+  expect(fault).toBe('2 payload-hash');
+  let repaired = false;
+  bench.store.repair(chain.batches[2]!, () => (repaired = true));
+  bench.append(chain.next([300]));
+  bench.settle();
+  expect(repaired).toBe(true);
+  expect(bench.readAll().length).toBe(6);
+  expect(new Bench(disk.restart()).recovered).toMatchObject({ outcome: 'clean', end: 5 });
+});
+
+test('a batch of one frame that fills a segment fits, a larger one is a programming error', () => {
+  const disk = formatted(new MemoryDisk());
+  const bench = new Bench(disk).settle();
+  const most = 16 * 1024 - 64 - 80 - 32;
+  const chain = new Chain();
+  for (let i = 0; i < 3; i++) bench.append(chain.next([most]));
+  bench.settle();
+  expect(bench.promised).toBe(2);
+  expect(() => bench.append(batch(3, chain.hash, [most + 1]))).toThrow('fits an empty segment');
+});

@@ -1,0 +1,399 @@
+/**
+ * LogStore: the log of one replica on its disk, as the replica uses it (log-contract.ts). Appends go to the DurabilityWorker; manifest updates,
+ * installs and repairs run alone, in the order of the calls.
+ *
+ * Invariants:
+ *  - an operation that runs alone starts only when every earlier append is durable with its tail record, and later appends wait for it;
+ *  - the first disk error poisons the log: nothing is tried again, nothing succeeds afterwards, `onFatal` is called once;
+ *  - a full disk is a state, not an error: queued frames wait, and manifest updates overtake them so that view changes live on.
+ */
+import { assert } from '../assert.ts';
+import { type Policy, SOUND } from '../policy.ts';
+import { type CommitIndex, min } from './commit-index.ts';
+import { BLOCK_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
+import { DurabilityWorker } from './durability-worker.ts';
+import type { FrameBatch } from './frame-batch.ts';
+import type { FrameCodec } from './frame-codec.ts';
+import { FrameFetch } from './frame-fetch.ts';
+import { sameHash } from './hash.ts';
+import type {
+  IndexRange,
+  LogFatal,
+  LogOptions,
+  LogPort,
+  LogReport,
+  ManifestState,
+  ReadOutcome,
+  RecoveredLog,
+  Refusal,
+} from './log-contract.ts';
+import { formatDirectory } from './log-format.ts';
+import { LogInstall } from './log-install.ts';
+import { LogRepair } from './log-repair.ts';
+import { LogSegments } from './log-segments.ts';
+import { ManifestFile } from './manifest-file.ts';
+import { finishOpening, type OpenLog } from './recovery-open.ts';
+import { recover, type Recovery } from './recovery.ts';
+import type { Segment } from './segment.ts';
+import { TailFile } from './tail-file.ts';
+import { type DiskError, DiskFailure, type VirtualDisk } from './virtual-disk.ts';
+
+type Operation =
+  | { readonly kind: 'append'; readonly batch: FrameBatch; readonly view: number }
+  | { readonly kind: 'manifest'; readonly manifest: ManifestState; readonly done: () => void }
+  | {
+      readonly kind: 'install';
+      readonly manifest: ManifestState;
+      readonly keep: CommitIndex;
+      readonly done: () => void;
+    }
+  | { readonly kind: 'repair'; readonly batch: FrameBatch; readonly done: () => void };
+
+export type OpenResult = { readonly store: LogStore; readonly recovered: RecoveredLog } | { readonly refusal: Refusal };
+
+export class LogStore implements LogPort {
+  readonly options: LogOptions;
+  readonly policy: Policy;
+  /** Last durable manifest. */
+  manifest: ManifestState;
+  /** Last index handed to append. */
+  end: CommitIndex;
+  readonly tail: TailFile;
+  readonly worker: DurabilityWorker;
+  readonly segments: LogSegments;
+  readonly fetch: FrameFetch;
+  readonly repairs: LogRepair;
+  /** The tail record is lost or the frames are unconnected: an install must settle that before anything is appended. */
+  unsettled: boolean;
+  /** Operations finished since open: a caller that sees neither this nor `idle` change knows that the disk is stuck. */
+  progress = 0;
+  private readonly manifestFile: ManifestFile;
+  private readonly installer: LogInstall;
+  private operations: Operation[] = [];
+  private running = false;
+  /** Chain hash of `end`; null when an install is under way that will tell. */
+  private endHash: Uint8Array | null;
+  private stopped = false;
+  private installs = 0;
+
+  /** Opens a formatted directory: recovers, then writes what opening must write. Blocking. */
+  static open(options: LogOptions): OpenResult {
+    const { disk, codec, expect, pipelineMax, segmentBytes } = options;
+    const policy = options.policy ?? SOUND;
+    const { unconnectedFramesCount } = policy;
+    const recovery = recover({ disk, codec, expect, pipelineMax, unconnectedFramesCount });
+    if ('refusal' in recovery) return recovery;
+    try {
+      const opened = finishOpening(disk, codec, recovery, segmentBytes, !policy.skipBarrierAtOpen);
+      return { store: new LogStore(options, recovery, opened), recovered: recovery.recovered };
+    } catch (error) {
+      if (!(error instanceof DiskFailure)) throw error;
+      return { refusal: { code: 'E_IO_WRITE', message: `the data directory cannot be written: ${error.message}` } };
+    }
+  }
+
+  /** Formats an empty directory: tail record and manifest, no log. Null on success. Blocking. */
+  static format(disk: VirtualDisk, codec: FrameCodec, manifest: ManifestState): Refusal | null {
+    return formatDirectory(disk, codec, manifest);
+  }
+
+  private constructor(options: LogOptions, recovery: Recovery, opened: OpenLog) {
+    const { disk, codec, segmentBytes } = options;
+    const { manifest, record } = recovery;
+    this.options = options;
+    this.policy = options.policy ?? SOUND;
+    this.manifest = manifest;
+    this.end = record.end;
+    this.endHash = record.endHash;
+    this.unsettled = opened.unsettled;
+    this.fetch = new FrameFetch(codec);
+    this.manifestFile = new ManifestFile(opened.manifestFiles, codec, recovery.manifestSequence);
+    const onError = (error: DiskError): void => this.poison(error);
+    this.tail = new TailFile({
+      file: opened.tailFile,
+      clusterId: manifest.clusterId,
+      sequence: opened.tailSequence,
+      logView: manifest.logView,
+      held: opened.unsettled,
+      onWritten: (index) => this.worker.release(index),
+      onError,
+    });
+    this.segments = new LogSegments({
+      disk,
+      segmentBytes,
+      clusterId: manifest.clusterId,
+      policy: this.policy,
+      view: () => this.manifest.view,
+      onSpace: (full) => this.onSpace(full),
+      onError,
+      onReady: () => this.runNext(),
+    });
+    this.segments.adopt(
+      opened.segments,
+      opened.leftovers.map((found) => found.base),
+    );
+    this.worker = new DurabilityWorker(
+      {
+        segmentBytes,
+        tail: this.tail,
+        policy: this.policy,
+        needSegment: (base, prevHash) => {
+          this.segments.rotate(base, prevHash, (segment, prefix) => this.worker.useSegment(segment, prefix));
+        },
+        onDurable: (index, hash, view) => {
+          this.progress++;
+          options.events.onDurable(index, hash, view);
+        },
+        onIdle: () => this.runNext(),
+        onError,
+      },
+      record.end,
+      record.endHash,
+    );
+    this.repairs = new LogRepair(this, opened.faulty);
+    this.installer = new LogInstall(this);
+    const current = this.segments.current(record.end);
+    this.worker.useSegment(current, current === null ? new Uint8Array(0) : readPrefix(current));
+    this.segments.prepare();
+  }
+
+  get durable(): CommitIndex {
+    return min(this.worker.durable, this.end);
+  }
+
+  get full(): boolean {
+    return this.segments.full;
+  }
+
+  get idle(): boolean {
+    return !this.running && this.operations.length === 0 && this.worker.idle;
+  }
+
+  /** Damaged ranges known now, ascending. */
+  get faulty(): IndexRange[] {
+    return this.repairs.list();
+  }
+
+  append(batch: FrameBatch, view: number): void {
+    if (this.stopped) return;
+    assert(!this.unsettled || this.installs > 0, 'nothing is appended before an install has settled the head');
+    assert(batch.first === this.end + 1, `append of ${batch.first} behind ${this.end}`);
+    assert(this.endHash === null || sameHash(batch.prevHash, this.endHash), `frame ${batch.first} chains to the log`);
+    this.assertFits(batch);
+    this.end = batch.last as CommitIndex;
+    this.endHash = batch.lastHash;
+    if (this.running || this.operations.length > 0) this.operations.push({ kind: 'append', batch, view });
+    else this.worker.enqueue(batch, view);
+  }
+
+  saveManifest(manifest: ManifestState, done: () => void): void {
+    if (this.stopped) return;
+    this.operations.push({ kind: 'manifest', manifest, done });
+    this.runNext();
+  }
+
+  install(manifest: ManifestState, keepThrough: CommitIndex, done: () => void): void {
+    if (this.stopped) return;
+    assert(keepThrough <= this.end, `an install keeps through ${keepThrough}, the log ends at ${this.end}`);
+    assert(keepThrough >= min(this.end, this.manifest.checkpoint.index), 'nothing at or below the checkpoint is cut');
+    if (keepThrough < this.end)
+      this.endHash = manifest.headers.contains(keepThrough) ? manifest.headers.hash(keepThrough) : null;
+    this.end = keepThrough;
+    this.installs++;
+    this.operations.push({ kind: 'install', manifest, keep: keepThrough, done });
+    this.runNext();
+  }
+
+  repair(batch: FrameBatch, done: () => void): void {
+    if (this.stopped) return;
+    this.operations.push({ kind: 'repair', batch, done });
+    this.runNext();
+  }
+
+  /** The callback may run inside the call when nothing has to be read. */
+  read(from: number, maxBytes: number, callback: (outcome: ReadOutcome) => void): void {
+    if (this.stopped || from > this.end) {
+      callback({ kind: 'none' });
+      return;
+    }
+    const queued = from > this.worker.written ? this.findQueued(from) : null;
+    if (queued !== null) {
+      callback({ kind: 'frames', batch: limited(queued, maxBytes) });
+      return;
+    }
+    if (this.repairs.isFaulty(from)) {
+      callback({ kind: 'faulty', index: from, fault: 'damaged' });
+      return;
+    }
+    const segment = this.segments.holding(from);
+    if (segment === null) {
+      callback({ kind: 'none' });
+      return;
+    }
+    const { installs } = this;
+    this.fetch.read(segment, from, maxBytes, (fetched) => {
+      if (this.stopped) return;
+      if (installs !== this.installs) this.read(from, maxBytes, callback);
+      else if (fetched.kind === 'frames') callback(fetched);
+      else {
+        this.repairs.found(fetched.index, segment, fetched.offset);
+        callback({ kind: 'faulty', index: fetched.index, fault: fetched.fault });
+      }
+    });
+  }
+
+  report(): LogReport {
+    return {
+      durable: this.durable,
+      end: this.end,
+      segments: this.segments.count,
+      bytes: this.segments.bytes,
+      manifestWrites: this.manifestFile.writes,
+      tailWrites: this.tail.writes,
+      disk: this.options.disk.stats,
+    };
+  }
+
+  /** Tries again what waits for space. Call it every tick. */
+  tick(): void {
+    if (!this.stopped) this.segments.tick();
+  }
+
+  /** Stops at once; callbacks of what is in flight are not called any more. */
+  close(): void {
+    this.stop();
+    this.segments.close();
+  }
+
+  /** For the parts of the store: stores the manifest in both copies. */
+  storeManifest(manifest: ManifestState, then: () => void): void {
+    assert(manifest.view >= this.manifest.view && manifest.logView >= this.manifest.logView, 'views never go back');
+    const copies = this.policy.singleManifestCopy ? 1 : 2;
+    this.manifestFile.save(manifest, copies, (error) => {
+      if (error !== null) {
+        this.poison(error);
+        return;
+      }
+      this.manifest = manifest;
+      then();
+    });
+  }
+
+  /** For the parts of the store: the first disk error stops everything. */
+  poison(error: DiskError): void {
+    if (error.code === 'ECLOSED') return;
+    const advice = 'a write that failed is never tried again: check the disk, then start the replica anew';
+    this.fail({ code: 'E_FSYNC', message: `${error.message}; ${advice}` });
+  }
+
+  fail(fatal: LogFatal): void {
+    if (this.stopped) return;
+    this.stop();
+    this.options.events.onFatal(fatal);
+  }
+
+  get isStopped(): boolean {
+    return this.stopped;
+  }
+
+  private stop(): void {
+    this.stopped = true;
+    this.operations = [];
+    this.worker.stop();
+  }
+
+  private onSpace(full: boolean): void {
+    this.options.events.onSpace(full);
+    this.runNext();
+  }
+
+  /** Starts what is next in line, as far as it may start now. */
+  private runNext(): void {
+    while (!this.running && !this.stopped) {
+      const next = this.operations[0];
+      if (next === undefined) return;
+      if (next.kind === 'append') {
+        this.operations.shift();
+        this.worker.enqueue(next.batch, next.view);
+        continue;
+      }
+      const overtakes = next.kind === 'manifest' && this.full && this.worker.blocked;
+      if (!this.worker.idle && !overtakes) return;
+      this.operations.shift();
+      this.running = true;
+      this.start(next);
+    }
+  }
+
+  private start(operation: Exclude<Operation, { kind: 'append' }>): void {
+    const { done } = operation;
+    const release = (): void => {
+      if (this.stopped) return;
+      this.running = false;
+      this.progress++;
+      this.runNext();
+    };
+    const finish = (): void => {
+      if (this.stopped) return;
+      done();
+      release();
+    };
+    if (operation.kind === 'repair') this.repairs.run(operation.batch, done, release);
+    else if (operation.kind === 'install') this.installer.run(operation.manifest, operation.keep, finish);
+    else if (operation.manifest.logView !== this.manifest.logView)
+      this.installer.run(operation.manifest, this.worker.written, finish);
+    else this.storeManifest(operation.manifest, finish);
+  }
+
+  /** For the parts of the store: bytes of a segment changed on the medium. */
+  reloadPrefix(segment: Segment, then: () => void): void {
+    const length = segment.end % BLOCK_BYTES;
+    if (!this.worker.isCurrent(segment) || length === 0) {
+      then();
+      return;
+    }
+    segment.file.read(segment.end - length, length, (error, bytes) => {
+      if (error !== null || bytes === null || bytes.length !== length) {
+        this.poison(error ?? { code: 'EIO', message: 'the tail block cannot be read' });
+        return;
+      }
+      this.worker.useSegment(segment, bytes);
+      then();
+    });
+  }
+
+  private findQueued(from: number): FrameBatch | null {
+    const found = this.worker.findQueued(from);
+    if (found !== null) return found;
+    for (const operation of this.operations) {
+      if (operation.kind === 'append' && operation.batch.contains(from))
+        return operation.batch.slice(from, operation.batch.last);
+    }
+    return null;
+  }
+
+  private assertFits(batch: FrameBatch): void {
+    const most = this.options.segmentBytes - SEGMENT_HEADER_BYTES;
+    if (batch.bytes.length <= most) return;
+    for (let i = 0; i < batch.count; i++)
+      assert(batch.offsets[i + 1]! - batch.offsets[i]! <= most, 'a frame fits an empty segment');
+  }
+}
+
+/** The tail block of a segment up to its end. Blocking. */
+function readPrefix(segment: {
+  readonly file: { readSync(offset: number, into: Uint8Array): number };
+  readonly end: number;
+}): Uint8Array {
+  const prefix = new Uint8Array(segment.end % BLOCK_BYTES);
+  segment.file.readSync(segment.end - prefix.length, prefix);
+  return prefix;
+}
+
+/** The first frames of a batch, about `maxBytes` of them, at least one. */
+function limited(batch: FrameBatch, maxBytes: number): FrameBatch {
+  if (batch.bytes.length <= maxBytes) return batch;
+  let count = 1;
+  while (count < batch.count && batch.offsets[count + 1]! <= maxBytes) count++;
+  return batch.slice(batch.first, batch.first + count - 1);
+}

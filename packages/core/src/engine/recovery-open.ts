@@ -1,0 +1,215 @@
+/**
+ * "Opening ends with a write" (docs/log-format.md): what recovery read may only be in a cache, so before the first message everything it relied on
+ * is written again or barriered, and what does not count is removed.
+ *
+ * Invariants: a copy is rewritten only while the other one is valid; the tail record is lowered before anything is removed; a lost tail record stays
+ * lost until an install settles the head, so that another restart still knows.
+ */
+import { assert } from '../assert.ts';
+import { type CommitIndex, NONE } from './commit-index.ts';
+import { BLOCK_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
+import type { FrameCodec } from './frame-codec.ts';
+import { encodeManifest, MANIFEST_PATHS } from './manifest.ts';
+import type { Recovery } from './recovery.ts';
+import { endOffsetOf, type FoundSegment } from './recovery-physical.ts';
+import type { Gap } from './recovery-scan.ts';
+import { encodeSegmentHeader, LOG_DIRECTORY, type Segment, segmentPath } from './segment.ts';
+import { encodeTail, slotOffset, TAIL_FILE_BYTES, TAIL_PATH, TAIL_SLOT_BYTES } from './tail-record.ts';
+import type { DiskFile, VirtualDisk } from './virtual-disk.ts';
+
+/** Blocking writes of zeros go in pieces of this many bytes. */
+const ZERO_PIECE_BYTES = 1024 * 1024;
+
+/** A damaged range of the log and where it starts; `segment` null: in no file. */
+export interface FaultyRange {
+  from: number;
+  readonly to: number;
+  segment: Segment | null;
+  offset: number;
+  /** Chain hash of from - 1; null when not known. */
+  prevHash: Uint8Array | null;
+}
+
+/** What the store works on. */
+export interface OpenLog {
+  readonly segments: Segment[];
+  readonly faulty: FaultyRange[];
+  readonly manifestFiles: readonly DiskFile[];
+  readonly tailFile: DiskFile;
+  /** No record has a higher sequence. */
+  readonly tailSequence: number;
+  /** The tail record is lost, or the frames are not connected: nothing may be promised until an install. */
+  readonly unsettled: boolean;
+  /** Segments that the install which settles the log removes. */
+  readonly leftovers: readonly FoundSegment[];
+}
+
+/** Writes what opening must write. Throws DiskFailure. `sync` false: the skip-barrier-at-open mutation. */
+export function finishOpening(
+  disk: VirtualDisk,
+  codec: FrameCodec,
+  recovery: Recovery,
+  segmentBytes: number,
+  sync: boolean,
+): OpenLog {
+  const manifestFiles = rewriteManifest(disk, codec, recovery, sync);
+  const opened = openSegments(disk, recovery, segmentBytes, sync);
+  const tailFile = disk.open(TAIL_PATH, { create: true });
+  if (tailFile.size() < TAIL_FILE_BYTES) extend(tailFile, TAIL_FILE_BYTES);
+  const tailSequence = sync ? rewriteTail(disk, tailFile, recovery, opened.segments) : recovery.tailSequence;
+  // While it is not known what counts, nothing is removed: the install that settles it does that.
+  const unsettled = recovery.record.tail.kind === 'lost' || recovery.record.tail.kind === 'unchanged';
+  const leftovers = notKept(recovery, opened.segments);
+  if (!unsettled) removeSegments(disk, leftovers);
+  return { ...opened, manifestFiles, tailFile, tailSequence, unsettled, leftovers: unsettled ? leftovers : [] };
+}
+
+/** The copy that lost first, then the one that won. */
+function rewriteManifest(disk: VirtualDisk, codec: FrameCodec, recovery: Recovery, sync: boolean): DiskFile[] {
+  const files = MANIFEST_PATHS.map((path) => disk.open(path, { create: true }));
+  if (!sync) return files;
+  const bytes = encodeManifest(recovery.manifest, recovery.manifestSequence, codec);
+  for (const which of [1 - recovery.manifestWinner, recovery.manifestWinner]) {
+    files[which]!.writeSync(0, bytes);
+    files[which]!.barrierSync();
+  }
+  disk.syncDirectorySync('');
+  return files;
+}
+
+function openSegments(
+  disk: VirtualDisk,
+  recovery: Recovery,
+  segmentBytes: number,
+  sync: boolean,
+): { segments: Segment[]; faulty: FaultyRange[] } {
+  const { log, record, tail, manifest } = recovery;
+  const segments: Segment[] = [];
+  const faulty: FaultyRange[] = [];
+  let before: Uint8Array | null = log.start === 0 ? new Uint8Array(16) : manifest.checkpoint.hash;
+  for (const found of log.segments) {
+    if (found.base > record.end + 1) break;
+    const isTail = tail !== null && found.base === tail.segment && tail.endOffset > 0;
+    const file = found.file ?? (isTail ? disk.open(segmentPath(found.base), { create: true }) : null);
+    const prevHash = found.prevHash ?? before;
+    let segment: Segment | null = null;
+    if (file !== null) {
+      const size = Math.max(segmentBytes, Math.ceil((tail?.endOffset ?? 0) / BLOCK_BYTES) * BLOCK_BYTES);
+      if (file.size() < (isTail ? size : BLOCK_BYTES) || file.size() % BLOCK_BYTES !== 0) extend(file, size);
+      if (found.file === null || found.headerDamaged) repairHeader(file, found.base, prevHash, recovery);
+      if (sync && found.base >= (tail?.segment ?? 0)) file.barrierSync();
+      const { last, end } = endIn(found, record.end);
+      found.marks.truncate(last);
+      segment = {
+        base: found.base,
+        prevHash: prevHash ?? new Uint8Array(16),
+        file,
+        bytes: file.size(),
+        marks: found.marks,
+        last,
+        end,
+      };
+      segments.push(segment);
+    }
+    for (const piece of found.pieces) {
+      if (piece.kind === 'gap' && piece.from <= record.end) faulty.push(rangeOf(piece, segment, before, record.end));
+      before = piece.kind === 'gap' ? piece.hash : piece.lastHash;
+    }
+  }
+  if (sync) disk.syncDirectorySync(LOG_DIRECTORY);
+  return { segments, faulty };
+}
+
+function rangeOf(gap: Gap, segment: Segment | null, prevHash: Uint8Array | null, end: number): FaultyRange {
+  return { from: gap.from, to: Math.min(gap.to, end), segment, offset: gap.offset, prevHash };
+}
+
+/** Last index of a segment that counts, and the offset behind it. */
+function endIn(found: FoundSegment, end: CommitIndex): { last: number; end: number } {
+  const lastPiece = found.pieces[found.pieces.length - 1];
+  if (lastPiece === undefined || end < found.base) return { last: found.base - 1, end: SEGMENT_HEADER_BYTES };
+  const own = lastPiece.kind === 'gap' ? lastPiece.to : lastPiece.last;
+  const last = Math.min(own, end);
+  return { last, end: endOffsetOf(found, last) ?? found.file?.size() ?? SEGMENT_HEADER_BYTES };
+}
+
+/** Fills the file with zeros from its end to `size`. */
+function extend(file: DiskFile, size: number): void {
+  const zeros = new Uint8Array(ZERO_PIECE_BYTES);
+  let from = Math.floor(file.size() / BLOCK_BYTES) * BLOCK_BYTES;
+  if (from < file.size()) {
+    const block = new Uint8Array(BLOCK_BYTES);
+    file.readSync(from, block);
+    file.writeSync(from, block);
+    from += BLOCK_BYTES;
+  }
+  for (; from < size; from += ZERO_PIECE_BYTES)
+    file.writeSync(from, zeros.subarray(0, Math.min(ZERO_PIECE_BYTES, size - from)));
+  file.barrierSync();
+}
+
+/** Writes the header again; skipped while base_prev_hash is not known (the next open tries again). */
+function repairHeader(file: DiskFile, base: number, prevHash: Uint8Array | null, recovery: Recovery): void {
+  if (prevHash === null) return;
+  const block = new Uint8Array(BLOCK_BYTES);
+  file.readSync(0, block);
+  encodeSegmentHeader(block, base, prevHash, recovery.manifest.clusterId, recovery.manifest.view);
+  file.writeSync(0, block);
+  file.barrierSync();
+}
+
+/** Both slots, the older one first; returns the sequence of the newest record. */
+function rewriteTail(disk: VirtualDisk, file: DiskFile, recovery: Recovery, segments: readonly Segment[]): number {
+  const { record, tail, manifest } = recovery;
+  if (tail === null) return recovery.tailSequence;
+  const holder = segments.findLast((segment) => segment.base <= record.end);
+  for (let sequence = tail.sequence + 1; sequence <= tail.sequence + 2; sequence++) {
+    const slot = new Uint8Array(TAIL_SLOT_BYTES);
+    const id = manifest.clusterId;
+    const plan = record.tail;
+    if (plan.kind === 'unplaced') {
+      encodeTail(slot, id, sequence, manifest.logView, plan.index, plan.hash, 0, 0);
+    } else if (plan.kind === 'unchanged') {
+      encodeTail(slot, id, sequence, tail.logView, tail.index, tail.hash, tail.segment, tail.endOffset);
+    } else if (record.end === NONE || holder === undefined) {
+      encodeTail(slot, id, sequence, manifest.logView, NONE, record.endHash, 0, 0);
+    } else {
+      assert(holder.last === record.end, 'the last segment holds the end');
+      encodeTail(slot, id, sequence, manifest.logView, record.end, record.endHash, holder.base, holder.end);
+    }
+    file.writeSync(slotOffset(sequence), slot);
+    file.barrierSync();
+  }
+  disk.syncDirectorySync(LOG_DIRECTORY);
+  return tail.sequence + 2;
+}
+
+/** Segments that the store does not work on. */
+function notKept(recovery: Recovery, kept: readonly Segment[]): FoundSegment[] {
+  const { log } = recovery;
+  return [...log.stale, ...log.segments].filter(
+    (found) => found.file !== null && !kept.some((segment) => segment.file === found.file),
+  );
+}
+
+function removeSegments(disk: VirtualDisk, segments: readonly FoundSegment[]): void {
+  for (const found of segments) {
+    found.file?.close();
+    disk.unlinkSync(segmentPath(found.base));
+  }
+  if (segments.length > 0) disk.syncDirectorySync(LOG_DIRECTORY);
+}
+
+/** Writes an empty tail file with both slots valid. */
+export function formatTail(disk: VirtualDisk, clusterId: Uint8Array, logView: number): void {
+  const bytes = new Uint8Array(TAIL_FILE_BYTES);
+  for (const sequence of [0, 1]) {
+    const slot = bytes.subarray(slotOffset(sequence), slotOffset(sequence) + TAIL_SLOT_BYTES);
+    encodeTail(slot, clusterId, sequence, logView, NONE, new Uint8Array(16), 0, 0);
+  }
+  const file = disk.open(TAIL_PATH, { create: true });
+  file.writeSync(0, bytes);
+  file.barrierSync();
+  file.close();
+  disk.syncDirectorySync(LOG_DIRECTORY);
+}

@@ -1,0 +1,358 @@
+/**
+ * The physical log: every segment scanned, in order, into one list of runs and gaps; which of it is the log of record is decided elsewhere
+ * (recovery-record.ts).
+ *
+ * Invariants:
+ *  - through the tail record's index every slot is a run or a gap: what is not there is damage, never absence;
+ *  - above it only an unbroken chain of intact frames is listed; segments that do not continue it are stale.
+ */
+import { type CommitIndex, NONE } from './commit-index.ts';
+import { FRAME_HEADER_BYTES, HASH_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
+import type { FrameCodec } from './frame-codec.ts';
+import { frame, OFFSET, readU32 } from './frame.ts';
+import { sameHash, toHex, ZERO_HASH } from './hash.ts';
+import { HEADER_RECORD_BYTES } from './header-suffix.ts';
+import type { ManifestState, Refusal } from './log-contract.ts';
+import { cutRun, faultAt, type Piece, runAt, scanRegion, walkRun } from './recovery-scan.ts';
+import {
+  decodeSegmentHeader,
+  LOG_DIRECTORY,
+  OffsetMarks,
+  SEGMENT_VERSION,
+  segmentBase,
+  segmentPath,
+} from './segment.ts';
+import type { TailState } from './tail-record.ts';
+import type { DiskFile, VirtualDisk } from './virtual-disk.ts';
+
+/** A segment as found. `file` is null when it should be there and is not. */
+export interface FoundSegment {
+  readonly base: number;
+  readonly file: DiskFile | null;
+  readonly size: number;
+  /** Chain hash of base - 1 as the header, or else the first frame, states it. */
+  readonly prevHash: Uint8Array | null;
+  readonly headerDamaged: boolean;
+  readonly marks: OffsetMarks;
+  pieces: Piece[];
+}
+
+export interface PhysicalLog {
+  /** Base of the oldest segment; 0 for an empty log. */
+  readonly start: number;
+  /** Segments of the log, ascending; their pieces are contiguous from `start` to `end`. */
+  readonly segments: FoundSegment[];
+  /** Last slot, gaps included; NONE: none. */
+  end: CommitIndex;
+  endHash: Uint8Array | null;
+  /** Segments that belong to no log of record. */
+  readonly stale: FoundSegment[];
+  /** Highest view of an intact frame. */
+  viewMax: number;
+  /** Headers and hashes of the newest frames. */
+  readonly records: RecordRing;
+  /** Highest index whose chain hash is the stored header's (NONE: only the empty log agrees); null: nothing agrees. */
+  agreed: CommitIndex | null;
+  /** Lowest index at which an intact frame differs from the stored header. */
+  differs: number | null;
+  /** First index above both the tail record and the stored headers. */
+  readonly aboveFrom: number;
+  /** From `aboveFrom` through here every frame is of the manifest's log view; aboveFrom - 1 when none is. */
+  sameViewThrough: CommitIndex;
+  /** Something that is no zero stands behind the last intact frame above the tail record. */
+  rest: boolean;
+  readonly notes: string[];
+}
+
+/** Header and chain hash of the newest indexes noted, by index modulo capacity. */
+export class RecordRing {
+  private readonly capacity: number;
+  private readonly bytes: Uint8Array;
+  private readonly indexes: Float64Array;
+
+  constructor(capacity: number) {
+    this.capacity = capacity;
+    this.bytes = new Uint8Array(capacity * HEADER_RECORD_BYTES);
+    this.indexes = new Float64Array(capacity).fill(-1);
+  }
+
+  note(index: number, bytes: Uint8Array, at: number, hash: Uint8Array): void {
+    const slot = index % this.capacity;
+    this.indexes[slot] = index;
+    this.bytes.set(bytes.subarray(at, at + FRAME_HEADER_BYTES), slot * HEADER_RECORD_BYTES);
+    this.bytes.set(hash, slot * HEADER_RECORD_BYTES + FRAME_HEADER_BYTES);
+  }
+
+  /** The record of `index` (header ++ hash, a view), or null when it was not noted. */
+  get(index: number): Uint8Array | null {
+    const slot = index % this.capacity;
+    if (this.indexes[slot] !== index) return null;
+    return this.bytes.subarray(slot * HEADER_RECORD_BYTES, (slot + 1) * HEADER_RECORD_BYTES);
+  }
+}
+
+export interface ScanContext {
+  readonly disk: VirtualDisk;
+  readonly codec: FrameCodec;
+  readonly manifest: ManifestState;
+  /** Null: lost, or it does not state a place. */
+  readonly tail: TailState | null;
+  readonly pipelineMax: number;
+}
+
+/** Scans the log directory. Throws DiskFailure when it cannot be read. */
+export function scanLog(context: ScanContext): PhysicalLog | Refusal {
+  const opened = openSegments(context);
+  if ('code' in opened) return opened;
+  const scan = new LogScan(context, opened.notes);
+  return scan.run(opened.segments);
+}
+
+function openSegments(context: ScanContext): { segments: FoundSegment[]; notes: string[] } | Refusal {
+  const { disk, manifest } = context;
+  const segments: FoundSegment[] = [];
+  const notes: string[] = [];
+  for (const name of disk.list(LOG_DIRECTORY)) {
+    const base = segmentBase(name);
+    if (base === null) continue;
+    const path = segmentPath(base);
+    const file = disk.open(path);
+    const head = new Uint8Array(SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES);
+    file.readSync(0, head);
+    const header = decodeSegmentHeader(head);
+    if (header !== null && header.version !== SEGMENT_VERSION) {
+      return {
+        code: 'E_VERSION',
+        message: `${path} has log format version ${header.version}; this program reads version ${SEGMENT_VERSION}`,
+      };
+    }
+    if (header !== null && !sameHash(header.clusterId, manifest.clusterId)) {
+      const ids = `${toHex(header.clusterId)}, the manifest to cluster ${toHex(manifest.clusterId)}`;
+      return { code: 'E_CLUSTER_ID', message: `${path} belongs to cluster ${ids}; move the foreign file away` };
+    }
+    const damaged = header === null || header.base !== base;
+    if (damaged) notes.push(`the header of ${path} is damaged; it is made anew`);
+    const prevHash = damaged ? firstPrevHash(context.codec, head, base) : header.prevHash;
+    segments.push({
+      base,
+      file,
+      size: file.size(),
+      prevHash,
+      headerDamaged: damaged,
+      marks: new OffsetMarks(),
+      pieces: [],
+    });
+  }
+  return { segments, notes };
+}
+
+/** prev_hash of the first frame when its header can be believed. */
+function firstPrevHash(codec: FrameCodec, head: Uint8Array, base: number): Uint8Array | null {
+  if (base === 0) return ZERO_HASH;
+  const at = SEGMENT_HEADER_BYTES;
+  if (readU32(head, at) !== codec.crc32c(head, at + OFFSET.payloadSize, at + FRAME_HEADER_BYTES)) return null;
+  return frame.index(head, at) === base ? frame.prevHash(head, at).slice() : null;
+}
+
+class LogScan {
+  private readonly context: ScanContext;
+  private readonly log: PhysicalLog;
+  /** Headers at or above this index are kept. */
+  private readonly keepFrom: number;
+
+  constructor(context: ScanContext, notes: string[]) {
+    const { tail, manifest, pipelineMax } = context;
+    this.context = context;
+    const { headers } = manifest;
+    const known = tail === null ? headers.last : Math.min(tail.index, headers.last);
+    this.keepFrom = known - 2 * pipelineMax;
+    this.log = {
+      start: 0,
+      segments: [],
+      end: NONE,
+      endHash: ZERO_HASH,
+      stale: [],
+      viewMax: 0,
+      records: new RecordRing(4 * (pipelineMax + 1)),
+      agreed: headers.first === 0 ? NONE : null,
+      differs: null,
+      aboveFrom: Math.max(tail === null ? NONE : tail.index, headers.last) + 1,
+      sameViewThrough: Math.max(tail === null ? NONE : tail.index, headers.last) as CommitIndex,
+      rest: false,
+      notes,
+    };
+  }
+
+  run(found: FoundSegment[]): PhysicalLog {
+    const { tail, manifest } = this.context;
+    const promisedSegment = tail === null || tail.index === NONE ? -1 : tail.segment;
+    const first = found[0];
+    const fromSnapshot = first !== undefined && first.base > 0 && manifest.checkpoint.index >= first.base - 1;
+    if (fromSnapshot) this.startAt(first.base);
+    const covered = found.filter((segment) => tail === null || segment.base <= promisedSegment);
+    if (promisedSegment >= 0 && !covered.some((segment) => segment.base === promisedSegment)) {
+      this.log.notes.push(`${segmentPath(promisedSegment)} is missing`);
+      covered.push(missing(promisedSegment));
+    }
+    for (let i = 0; i < covered.length; i++) this.scanCovered(covered[i]!, covered[i + 1] ?? null);
+    for (const segment of found) if (!covered.includes(segment)) this.scanAbove(segment);
+    this.noteJunction();
+    return this.log;
+  }
+
+  private startAt(base: number): void {
+    Object.assign(this.log, { start: base, end: base - 1, endHash: this.context.manifest.checkpoint.hash });
+  }
+
+  /** A segment whose frames were promised, as far as the tail record or the next segment says. */
+  private scanCovered(segment: FoundSegment, next: FoundSegment | null): void {
+    const { tail, manifest, codec } = this.context;
+    if (segment.base <= this.log.end) {
+      this.log.stale.push(segment);
+      return;
+    }
+    if (segment.base > this.log.end + 1) this.missingBefore(segment);
+    const bytes = this.read(segment);
+    const isTail = next === null && tail !== null;
+    const last = isTail
+      ? tail.index
+      : next === null
+        ? Math.max(manifest.headers.last, segment.base - 1)
+        : next.base - 1;
+    const lastHash = isTail ? tail.hash : next === null ? null : next.prevHash;
+    const limit = isTail ? Math.min(tail.endOffset, bytes.length) : bytes.length;
+    const exact = isTail && limit === tail.endOffset;
+    const chain = segment.prevHash ?? this.log.endHash;
+    const region = { bytes, start: SEGMENT_HEADER_BYTES, limit, first: segment.base, chain, last, lastHash, exact };
+    const pieces = scanRegion(codec, region, manifest.headers);
+    const short = isTail && !exact ? pieces[pieces.length - 1] : undefined;
+    if (short !== undefined && short.kind === 'gap')
+      pieces[pieces.length - 1] = { ...short, endOffset: tail!.endOffset };
+    this.take(segment, bytes, pieces);
+    if (next === null) this.scanRest(segment, bytes, isTail ? tail.endOffset : null);
+  }
+
+  /** What stands in the last covered segment above what was promised. */
+  private scanRest(segment: FoundSegment, bytes: Uint8Array, from: number | null): void {
+    const last = segment.pieces[segment.pieces.length - 1];
+    if (from === null && last !== undefined && last.kind === 'gap') return;
+    const at = from ?? (last === undefined ? SEGMENT_HEADER_BYTES : (last as { end: number }).end);
+    const index = this.log.end + 1;
+    if (this.log.endHash === null || at > bytes.length) return;
+    const run = runAt(this.context.codec, bytes, at, bytes.length, index, this.log.endHash);
+    if (run !== null) this.take(segment, bytes, [run]);
+    const end = run === null ? at : run.end;
+    if (end < bytes.length) {
+      const fault = faultAt(this.context.codec, bytes, end, bytes.length, this.log.end + 1, this.log.endHash);
+      if (fault !== 'empty') this.log.rest = true;
+    }
+  }
+
+  /** A segment above the tail record: it counts only if it continues the chain. */
+  private scanAbove(segment: FoundSegment): void {
+    const { endHash, end, stale } = this.log;
+    const continues =
+      segment.base === end + 1 && endHash !== null && segment.prevHash !== null && sameHash(segment.prevHash, endHash);
+    if (!continues || stale.length > 0) {
+      stale.push(segment);
+      return;
+    }
+    const bytes = this.read(segment);
+    this.log.segments.push(segment);
+    this.scanRest(segment, bytes, SEGMENT_HEADER_BYTES);
+  }
+
+  /** Slots of segments that are not there. They stand in no file: the next repair makes one. */
+  private missingBefore(segment: FoundSegment): void {
+    const from = this.log.end + 1;
+    const to = segment.base - 1;
+    const lost = missing(from);
+    this.log.notes.push(`no segment holds indexes ${from}..${to}`);
+    lost.pieces.push({
+      kind: 'gap',
+      from,
+      to,
+      offset: SEGMENT_HEADER_BYTES,
+      endOffset: null,
+      hash: segment.prevHash,
+      fault: 'incomplete',
+    });
+    this.log.segments.push(lost);
+    this.log.end = to as CommitIndex;
+    this.log.endHash = segment.prevHash;
+  }
+
+  private read(segment: FoundSegment): Uint8Array {
+    const bytes = new Uint8Array(segment.size);
+    const got = segment.file === null ? 0 : segment.file.readSync(0, bytes);
+    return bytes.subarray(0, Math.max(got, SEGMENT_HEADER_BYTES));
+  }
+
+  private take(segment: FoundSegment, bytes: Uint8Array, pieces: Piece[]): void {
+    if (!this.log.segments.includes(segment)) this.log.segments.push(segment);
+    for (const piece of pieces) {
+      segment.pieces.push(piece);
+      if (piece.kind === 'gap') {
+        this.log.end = piece.to as CommitIndex;
+        this.log.endHash = piece.hash;
+        continue;
+      }
+      segment.marks.mark(piece.first, piece.start);
+      walkRun(bytes, piece, (index, at, hash) => this.note(segment, bytes, index, at, hash));
+      this.log.end = piece.last as CommitIndex;
+      this.log.endHash = piece.lastHash;
+    }
+  }
+
+  private note(segment: FoundSegment, bytes: Uint8Array, index: number, at: number, hash: Uint8Array): void {
+    const { log } = this;
+    const view = frame.view(bytes, at);
+    if (!(view <= log.viewMax)) log.viewMax = view;
+    segment.marks.noteAgain(index, at, frame.size(bytes, at));
+    if (index >= this.keepFrom) log.records.note(index, bytes, at, hash);
+    const { headers, logView } = this.context.manifest;
+    if (index === log.sameViewThrough + 1 && view === logView) log.sameViewThrough = index as CommitIndex;
+    if (!headers.contains(index)) return;
+    const stored = headers.hash(index);
+    if (stored === null) return;
+    if (sameHash(stored, hash)) log.agreed = index as CommitIndex;
+    else log.differs ??= index;
+  }
+
+  /** The slot below the first stored header agrees when that header's prev_hash says so. */
+  private noteJunction(): void {
+    const { headers } = this.context.manifest;
+    if (this.log.agreed !== null || headers.count === 0 || headers.first === 0) return;
+    const below = headers.first - 1;
+    const header = headers.header(headers.first);
+    const record = this.log.records.get(below);
+    if (header === null || record === null) return;
+    if (sameHash(frame.prevHash(header, 0), record.subarray(FRAME_HEADER_BYTES)))
+      this.log.agreed = below as CommitIndex;
+  }
+}
+
+function missing(base: number): FoundSegment {
+  const prevHash = base === 0 ? new Uint8Array(HASH_BYTES) : null;
+  return { base, file: null, size: 0, prevHash, headerDamaged: false, marks: new OffsetMarks(), pieces: [] };
+}
+
+/** Offset just behind the frame of `index`, which lies in a run or ends a gap with a known end; null otherwise. */
+export function endOffsetOf(segment: FoundSegment, index: number): number | null {
+  for (const piece of segment.pieces) {
+    if (piece.kind === 'gap') {
+      if (piece.to === index) return piece.endOffset;
+      if (piece.from === index + 1) return piece.offset;
+      continue;
+    }
+    if (piece.last === index) return piece.end;
+    if (piece.first === index + 1) return piece.start;
+    if (index < piece.first || index > piece.last || segment.file === null) continue;
+    const bytes = new Uint8Array(piece.end);
+    segment.file.readSync(0, bytes);
+    const copy = { ...piece };
+    cutRun(bytes, copy, index);
+    return copy.end;
+  }
+  return null;
+}

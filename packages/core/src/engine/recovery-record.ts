@@ -1,0 +1,233 @@
+/**
+ * The log of record: which slots of the physical log count, by the manifest's headers, the log view and the tail record (docs/log-format.md,
+ * "Recovery: the log of record", "Who wins").
+ *
+ * Invariants:
+ *  - nothing at or below a tail record of the manifest's log view is cut: what is unreadable there is faulty;
+ *  - a tail record of an older log view is no head, it only forbids nacking what is unreadable;
+ *  - while view > log view nothing above the stored headers counts.
+ */
+import { type CommitIndex, max, min, NONE } from './commit-index.ts';
+import { FRAME_HEADER_BYTES } from './constants.ts';
+import { frame } from './frame.ts';
+import { sameHash, ZERO_HASH } from './hash.ts';
+import { HEADER_RECORD_BYTES, HeaderSuffix } from './header-suffix.ts';
+import type { IndexRange, ManifestState, Refusal } from './log-contract.ts';
+import type { PhysicalLog } from './recovery-physical.ts';
+import { describeTail, type TailState } from './tail-record.ts';
+
+/** What the tail record must say when opening ends; null: it stays lost. */
+export type TailPlan =
+  | { readonly kind: 'at-end' }
+  /** Promised, but its place is not known. */
+  | { readonly kind: 'unplaced'; readonly index: CommitIndex; readonly hash: Uint8Array }
+  | { readonly kind: 'unchanged' }
+  | { readonly kind: 'lost' };
+
+export interface LogOfRecord {
+  readonly end: CommitIndex;
+  readonly endHash: Uint8Array;
+  readonly head: CommitIndex;
+  readonly headHash: Uint8Array;
+  readonly promised: CommitIndex;
+  readonly connected: boolean;
+  readonly faulty: IndexRange[];
+  readonly tail: TailPlan;
+}
+
+/** Decides what counts. `tail` null: lost. */
+export function logOfRecord(
+  log: PhysicalLog,
+  manifest: ManifestState,
+  tail: TailState | null,
+  unconnectedFramesCount: boolean,
+): LogOfRecord | Refusal {
+  const refusal = contradiction(log, manifest, tail);
+  if (refusal !== null) return refusal;
+  const { headers, logView } = manifest;
+  if (tail === null) return recordWithoutTail(log, manifest);
+  const placed = tail.index === NONE || tail.endOffset > 0;
+  if (tail.logView === logView && placed) return recordOfTail(log, manifest, tail);
+
+  const promised = min(tail.index, headers.last as CommitIndex);
+  const agreed = headers.count === 0 ? below(log.start) : log.agreed;
+  if (agreed === null) {
+    if (unconnectedFramesCount)
+      return build(log, manifest, tail, min(tail.index, log.end), true, promised, { kind: 'at-end' });
+    const end = min(log.end, (headers.first - 1) as CommitIndex);
+    return build(log, manifest, tail, end, false, promised, { kind: 'unchanged' });
+  }
+  const unreadable = lastUnreadable(log, agreed, promised);
+  const plan: TailPlan =
+    unreadable === null
+      ? { kind: 'at-end' }
+      : { kind: 'unplaced', index: unreadable, hash: headers.hash(unreadable) ?? ZERO_HASH };
+  return build(log, manifest, tail, agreed, true, promised, plan);
+}
+
+/** Two records that cannot both be true. */
+function contradiction(log: PhysicalLog, manifest: ManifestState, tail: TailState | null): Refusal | null {
+  const { headers, view, logView } = manifest;
+  const advice = 'one of them is old or damaged: restore it, or replace this replica (chronon recover)';
+  if (!(log.viewMax <= view)) {
+    return {
+      code: 'E_MANIFEST',
+      message: `log/ holds a frame of view ${log.viewMax}, the manifest knows view ${view} only; ${advice}`,
+    };
+  }
+  if (tail === null) return null;
+  if (tail.logView > logView) {
+    return {
+      code: 'E_MANIFEST',
+      message: `log/tail is of log view ${tail.logView}, the manifest of ${logView}; ${advice}`,
+    };
+  }
+  if (tail.logView < logView) return null;
+  const stored = headers.contains(tail.index) ? headers.hash(tail.index) : null;
+  if (stored !== null && tail.endOffset > 0 && !sameHash(stored, tail.hash)) {
+    return {
+      code: 'E_MANIFEST',
+      message: `log/tail (${describeTail(tail)}) and the manifest's headers disagree; ${advice}`,
+    };
+  }
+  if (view > logView && tail.index > headers.last) {
+    const vote = `the vote of view ${view} in the manifest ends at index ${headers.last}`;
+    return { code: 'E_MANIFEST', message: `log/tail promises index ${tail.index}, ${vote}; ${advice}` };
+  }
+  if (log.differs !== null && log.differs <= tail.index && tail.endOffset > 0) {
+    return {
+      code: 'E_LOG_CORRUPT',
+      message: `the frame of index ${log.differs} is intact but not the one the manifest states; ${advice}`,
+    };
+  }
+  return null;
+}
+
+/** The tail record is of this log view: everything through it is the log of record. */
+function recordOfTail(log: PhysicalLog, manifest: ManifestState, tail: TailState): LogOfRecord | Refusal {
+  let end = tail.index;
+  if (log.agreed !== null && log.agreed > end) end = log.agreed;
+  if (end === log.aboveFrom - 1 && manifest.view === manifest.logView) end = max(end, log.sameViewThrough);
+  return build(log, manifest, tail, end, true, tail.index, { kind: 'at-end' });
+}
+
+/** The tail record is lost: only the manifest's headers say what counts, and nothing says what was promised above them. */
+function recordWithoutTail(log: PhysicalLog, manifest: ManifestState): LogOfRecord | Refusal {
+  const { headers } = manifest;
+  const agreed = headers.count === 0 ? below(log.start) : log.agreed;
+  const connected = agreed !== null;
+  let end = agreed ?? min(log.end, (headers.first - 1) as CommitIndex);
+  if (connected && end === log.aboveFrom - 1 && manifest.view === manifest.logView) end = max(end, log.sameViewThrough);
+  return build(log, manifest, null, end, connected, max(end, headers.last as CommitIndex), { kind: 'lost' });
+}
+
+function build(
+  log: PhysicalLog,
+  manifest: ManifestState,
+  tail: TailState | null,
+  end: CommitIndex,
+  connected: boolean,
+  promised: CommitIndex,
+  plan: TailPlan,
+): LogOfRecord | Refusal {
+  const { headers } = manifest;
+  const head = max(end, headers.last as CommitIndex);
+  const endHash = hashOf(log, manifest, tail, end);
+  const headHash = head === end ? endHash : headers.hash(head);
+  if (endHash === null || headHash === null) {
+    const which = endHash === null ? `of its end, index ${end},` : `of the head, index ${head},`;
+    return {
+      code: 'E_LOG_CORRUPT',
+      message: `nothing in log/ or the manifest states the chain hash ${which} any more: replace this replica (chronon recover)`,
+    };
+  }
+  return { end, endHash, head, headHash, promised, connected, faulty: faultyThrough(log, end), tail: plan };
+}
+
+/** Chain hash of a slot at or below the end, from whatever states it. */
+function hashOf(
+  log: PhysicalLog,
+  manifest: ManifestState,
+  tail: TailState | null,
+  index: CommitIndex,
+): Uint8Array | null {
+  if (index === NONE) return ZERO_HASH;
+  if (index === manifest.checkpoint.index && index < log.start) return manifest.checkpoint.hash;
+  if (index === log.end && log.endHash !== null) return log.endHash;
+  const record = log.records.get(index);
+  if (record !== null) return record.slice(FRAME_HEADER_BYTES);
+  if (tail !== null && tail.index === index) return tail.hash;
+  const { headers } = manifest;
+  if (headers.contains(index)) return headers.hash(index);
+  const above = headers.contains(index + 1) ? headers.header(index + 1) : null;
+  return above === null ? null : frame.prevHash(above, 0).slice();
+}
+
+function faultyThrough(log: PhysicalLog, end: CommitIndex): IndexRange[] {
+  const faulty: IndexRange[] = [];
+  for (const segment of log.segments) {
+    for (const piece of segment.pieces) {
+      if (piece.kind !== 'gap' || piece.from > end) continue;
+      const last = faulty[faulty.length - 1];
+      const to = Math.min(piece.to, end);
+      if (last !== undefined && last.to === piece.from - 1) faulty[faulty.length - 1] = { from: last.from, to };
+      else faulty.push({ from: piece.from, to });
+    }
+  }
+  return faulty;
+}
+
+/** The last slot in above+1..through that is unreadable (not merely another frame), or null. */
+function lastUnreadable(log: PhysicalLog, above: CommitIndex, through: CommitIndex): CommitIndex | null {
+  let last = through > log.end && through > above ? through : null;
+  for (const segment of log.segments) {
+    for (const piece of segment.pieces) {
+      if (piece.kind !== 'gap' || piece.to <= above || piece.from > through) continue;
+      last = max(last ?? NONE, Math.min(piece.to, through) as CommitIndex);
+    }
+  }
+  return last;
+}
+
+/** Records of the last `pipelineMax` + 1 indexes up to the head, as far as they are known. */
+export function recordHeaders(
+  log: PhysicalLog,
+  manifest: ManifestState,
+  tail: TailState | null,
+  record: LogOfRecord,
+  pipelineMax: number,
+): HeaderSuffix {
+  const { head, end } = record;
+  if (head === NONE) return HeaderSuffix.EMPTY;
+  const first = Math.max(0, head - pipelineMax);
+  const bytes = new Uint8Array((head - first + 1) * HEADER_RECORD_BYTES);
+  const { headers } = manifest;
+  for (let index = first; index <= head; index++) {
+    const at = (index - first) * HEADER_RECORD_BYTES;
+    const own = index <= end ? log.records.get(index) : null;
+    if (own !== null) {
+      bytes.set(own, at);
+    } else if (headers.contains(index)) {
+      const from = (index - headers.first) * HEADER_RECORD_BYTES;
+      bytes.set(headers.bytes.subarray(from, from + HEADER_RECORD_BYTES), at);
+    } else {
+      const hash = statedHash(log, tail, index, end);
+      if (hash !== null) bytes.set(hash, at + FRAME_HEADER_BYTES);
+    }
+  }
+  return new HeaderSuffix(first, bytes);
+}
+
+/** The hash an unreadable slot at or below the end must have, when the slot above it or the tail record says so. */
+function statedHash(log: PhysicalLog, tail: TailState | null, index: number, end: CommitIndex): Uint8Array | null {
+  if (index > end) return null;
+  if (tail !== null && tail.index === index) return tail.hash;
+  for (const segment of log.segments) {
+    for (const piece of segment.pieces) if (piece.kind === 'gap' && piece.to === index) return piece.hash;
+  }
+  return null;
+}
+
+function below(start: number): CommitIndex {
+  return (start - 1) as CommitIndex;
+}

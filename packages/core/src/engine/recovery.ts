@@ -1,0 +1,246 @@
+/**
+ * Recovery: reads a replica's directory and says what its log of record is, or why it must not be opened. Reading only: what opening writes is in
+ * recovery-open.ts.
+ *
+ * Invariants: every outcome is a value, never a throw; a refusal changes no file; views and votes are never made up (no manifest, no start).
+ */
+import { isNone, NONE } from './commit-index.ts';
+import type { FrameCodec } from './frame-codec.ts';
+import { frame } from './frame.ts';
+import { sameHash, toHex } from './hash.ts';
+import { HeaderSuffix } from './header-suffix.ts';
+import type { ManifestState, RecoveredLog, Refusal } from './log-contract.ts';
+import { decodeManifest, MANIFEST_PATHS, MANIFEST_VERSION } from './manifest.ts';
+import { type PhysicalLog, scanLog } from './recovery-physical.ts';
+import { type LogOfRecord, logOfRecord, recordHeaders } from './recovery-record.ts';
+import { LOG_DIRECTORY, segmentBase } from './segment.ts';
+import { decodeTail, TAIL_FILE_BYTES, TAIL_PATH, TAIL_VERSION, type TailState } from './tail-record.ts';
+import { DiskFailure, type VirtualDisk } from './virtual-disk.ts';
+
+export interface RecoveryOptions {
+  readonly disk: VirtualDisk;
+  readonly codec: FrameCodec;
+  readonly expect: { readonly clusterId: Uint8Array | null; readonly replicaId: number };
+  readonly pipelineMax: number;
+  readonly unconnectedFramesCount: boolean;
+}
+
+/** Everything that opening and the store need of what was found. */
+export interface Recovery {
+  readonly manifest: ManifestState;
+  readonly manifestSequence: number;
+  /** Position in MANIFEST_PATHS of the copy that won. */
+  readonly manifestWinner: number;
+  /** Null: lost. */
+  readonly tail: TailState | null;
+  /** No tail record has a higher sequence. */
+  readonly tailSequence: number;
+  readonly log: PhysicalLog;
+  readonly record: LogOfRecord;
+  readonly recovered: RecoveredLog;
+}
+
+/** Reads the directory. Blocking. */
+export function recover(options: RecoveryOptions): Recovery | { readonly refusal: Refusal } {
+  try {
+    const result = read(options);
+    return 'code' in result ? { refusal: result } : result;
+  } catch (error) {
+    if (!(error instanceof DiskFailure)) throw error;
+    return { refusal: { code: 'E_IO_READ', message: `the data directory cannot be read: ${error.message}` } };
+  }
+}
+
+function read(options: RecoveryOptions): Recovery | Refusal {
+  const notes: string[] = [];
+  const found = readManifest(options, notes);
+  if ('code' in found) return found;
+  const { state: manifest } = found;
+  const foundTail = readTail(options, manifest, notes);
+  if ('code' in foundTail) return foundTail;
+  const { tail, sequence: tailSequence } = foundTail;
+  const { disk, codec, pipelineMax } = options;
+  const placed = tail !== null && (tail.index === NONE || tail.endOffset > 0) ? tail : null;
+  const log = scanLog({ disk, codec, manifest, tail: placed, pipelineMax });
+  if ('code' in log) return log;
+  const record = logOfRecord(log, manifest, tail, options.unconnectedFramesCount);
+  if ('code' in record) return record;
+  const recovered = describe(log, manifest, tail, record, pipelineMax, [...notes, ...log.notes]);
+  const alone = aloneRefusal(recovered);
+  if (alone !== null) return alone;
+  return {
+    manifest,
+    manifestSequence: found.sequence,
+    manifestWinner: found.winner,
+    tail,
+    tailSequence,
+    log,
+    record,
+    recovered,
+  };
+}
+
+interface FoundManifest {
+  readonly state: ManifestState;
+  readonly sequence: number;
+  readonly winner: number;
+}
+
+function readManifest(options: RecoveryOptions, notes: string[]): FoundManifest | Refusal {
+  const { disk, codec, expect } = options;
+  let best: FoundManifest | null = null;
+  const faults: string[] = [];
+  let absent = 0;
+  for (let i = 0; i < MANIFEST_PATHS.length; i++) {
+    const path = MANIFEST_PATHS[i]!;
+    const bytes = readWhole(disk, path);
+    if (bytes === null) {
+      absent++;
+      faults.push(`${path} is absent`);
+      continue;
+    }
+    const decoded = decodeManifest(bytes, codec);
+    if (decoded.kind === 'version') {
+      const versions = `manifest version ${decoded.version}; this program knows version ${MANIFEST_VERSION}`;
+      return { code: 'E_VERSION', message: `${path} has ${versions}: start a program that knows it` };
+    }
+    if (decoded.kind === 'damaged') faults.push(`${path}: ${decoded.reason}`);
+    else if (best === null || decoded.sequence > best.sequence)
+      best = { state: decoded.state, sequence: decoded.sequence, winner: i };
+  }
+  if (best === null) return noManifest(disk, absent === MANIFEST_PATHS.length, faults);
+  for (const fault of faults) notes.push(`${fault}; made anew from the other copy`);
+  const { state } = best;
+  if (expect.clusterId !== null && !sameHash(expect.clusterId, state.clusterId)) {
+    const ids = `cluster ${toHex(state.clusterId)}, not to ${toHex(expect.clusterId)}`;
+    return {
+      code: 'E_CLUSTER_ID',
+      message: `the directory belongs to ${ids}: give the right directory, or format another`,
+    };
+  }
+  if (state.replicaId !== expect.replicaId) {
+    const ids = `replica ${state.replicaId}, not to replica ${expect.replicaId}`;
+    return { code: 'E_REPLICA_ID', message: `the directory belongs to ${ids}: give each replica its own` };
+  }
+  return state.headers.count > 0 ? best : { ...best, state: { ...state, headers: HeaderSuffix.EMPTY } };
+}
+
+function noManifest(disk: VirtualDisk, absent: boolean, faults: readonly string[]): Refusal {
+  const segments = disk.list(LOG_DIRECTORY).filter((name) => segmentBase(name) !== null);
+  if (!absent) {
+    const advice = 'restore one of them, or replace this replica (chronon recover); the vote is never made up';
+    return { code: 'E_MANIFEST', message: `no copy of the manifest is valid (${faults.join('; ')}): ${advice}` };
+  }
+  if (segments.length > 0) {
+    const advice = 'restore manifest.a or manifest.b, or replace this replica (chronon recover)';
+    return {
+      code: 'E_MANIFEST_MISSING',
+      message: `there is a log (${segments.length} segments) but no manifest: ${advice}`,
+    };
+  }
+  return { code: 'E_NOT_FORMATTED', message: 'the directory holds neither manifest nor log: format it first' };
+}
+
+interface FoundTail {
+  readonly tail: TailState | null;
+  readonly sequence: number;
+}
+
+function readTail(options: RecoveryOptions, manifest: ManifestState, notes: string[]): FoundTail | Refusal {
+  const bytes = readWhole(options.disk, TAIL_PATH, TAIL_FILE_BYTES);
+  if (bytes === null) {
+    notes.push(`${TAIL_PATH} is missing: what this replica has promised is not known`);
+    return { tail: null, sequence: 0 };
+  }
+  const decoded = decodeTail(bytes, manifest.clusterId);
+  switch (decoded.kind) {
+    case 'ok':
+      if (decoded.damagedCopies > 0) notes.push(`${TAIL_PATH}: ${decoded.damagedCopies} damaged copies, made anew`);
+      return { tail: decoded.tail, sequence: decoded.tail.sequence };
+    case 'lost':
+      notes.push(`${TAIL_PATH}: ${decoded.reason}: what this replica has promised is not known`);
+      return { tail: null, sequence: decoded.sequence + 1 };
+    case 'version':
+      return {
+        code: 'E_VERSION',
+        message: `${TAIL_PATH} has version ${decoded.version}; this program knows version ${TAIL_VERSION}`,
+      };
+    case 'cluster': {
+      const ids = `${toHex(decoded.clusterId)}, the manifest to cluster ${toHex(manifest.clusterId)}`;
+      return { code: 'E_CLUSTER_ID', message: `${TAIL_PATH} belongs to cluster ${ids}: move the foreign file away` };
+    }
+  }
+}
+
+/** The whole file, or null when it does not exist. */
+function readWhole(disk: VirtualDisk, path: string, most = Number.POSITIVE_INFINITY): Uint8Array | null {
+  let file;
+  try {
+    file = disk.open(path);
+  } catch (error) {
+    if (error instanceof DiskFailure && error.code === 'ENOENT') return null;
+    throw error;
+  }
+  const bytes = new Uint8Array(Math.min(file.size(), most));
+  const got = file.readSync(0, bytes);
+  file.close();
+  return bytes.subarray(0, got);
+}
+
+function describe(
+  log: PhysicalLog,
+  manifest: ManifestState,
+  tail: TailState | null,
+  record: LogOfRecord,
+  pipelineMax: number,
+  notes: string[],
+): RecoveredLog {
+  const { end, endHash, head, headHash, promised, connected, faulty } = record;
+  const headers = recordHeaders(log, manifest, tail, record, pipelineMax);
+  const torn = log.end > end || log.stale.length > 0 || log.rest;
+  if (log.end > end) notes.push(`frames ${end + 1}..${log.end} were never promised or are stale: cut`);
+  else if (log.rest) notes.push(`an unfinished write above index ${isNone(end) ? 'none' : end} was cut`);
+  if (log.stale.length > 0) notes.push(`${log.stale.length} stale segments removed`);
+  for (const { from, to } of faulty)
+    notes.push(`indexes ${from}..${to} are damaged and may have been promised: to be repaired`);
+  if (head > end) notes.push(`indexes ${end + 1}..${head} are missing: to be fetched`);
+  const outcome = faulty.length > 0 ? 'faulty' : torn ? 'torn' : isNone(head) ? 'empty' : 'clean';
+  const time = newestTime(headers);
+  const recoveringHead = tail === null;
+  return {
+    outcome,
+    manifest,
+    end,
+    endHash,
+    faulty,
+    head,
+    headHash,
+    promised,
+    connected,
+    recoveringHead,
+    headers,
+    timeLow: time.low,
+    timeHigh: time.high,
+    notes,
+  };
+}
+
+function newestTime(headers: HeaderSuffix): { low: number; high: number } {
+  for (let index = headers.last; headers.count > 0 && index >= headers.first; index--) {
+    const header = headers.header(index);
+    if (header !== null) return { low: frame.timeLow(header, 0), high: frame.timeHigh(header, 0) };
+  }
+  return { low: 0, high: 0 };
+}
+
+/** A cluster of one has nobody to repair from: real damage is refused, with every file as it was. */
+function aloneRefusal(recovered: RecoveredLog): Refusal | null {
+  if (recovered.manifest.members.length !== 1) return null;
+  const { recoveringHead, faulty, head, end, connected } = recovered;
+  if (!recoveringHead && faulty.length === 0 && head <= end && connected) return null;
+  const what = recovered.notes.join('; ');
+  return {
+    code: 'E_LOG_CORRUPT',
+    message: `the log is damaged and there is no other replica to repair it from (${what}); no file was changed: see chronon log verify`,
+  };
+}

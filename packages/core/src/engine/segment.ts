@@ -1,0 +1,186 @@
+/**
+ * Segments: the files of the log (docs/log-format.md, "Segment"), their headers, names, and where frames lie in them.
+ *
+ * Invariants: frames do not cross segments; a segment's frames end below the base of the next one; everything in the header is derivable (base from
+ * the name, cluster id from the manifest, base_prev_hash from the chain), so a damaged header is repaired.
+ */
+import { assert } from '../assert.ts';
+import { crc32c } from './codec/crc32c.ts';
+import { HASH_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
+import type { FrameBatch } from './frame-batch.ts';
+import { readU32, readU64, writeU32, writeU64 } from './frame.ts';
+import type { DiskFile } from './virtual-disk.ts';
+
+export const LOG_DIRECTORY = 'log';
+export const SEGMENT_VERSION = 2;
+/** "PLOG", little-endian. */
+export const SEGMENT_MAGIC = 0x474f4c50;
+
+const AT = { magic: 0, version: 4, base: 8, prevHash: 16, checksum: 32, clusterId: 36, view: 52 } as const;
+const NAME = /^(\d{20})\.seg$/;
+/** A mark every so many frames or bytes: how far a reader walks to a frame. */
+const MARK_FRAMES = 32;
+const MARK_BYTES = 64 * 1024;
+
+export interface SegmentHeader {
+  readonly version: number;
+  readonly base: number;
+  /** Chain hash of base - 1. */
+  readonly prevHash: Uint8Array;
+  readonly clusterId: Uint8Array;
+  /** View of this replica when it made the file. */
+  readonly view: number;
+}
+
+export function segmentPath(base: number): string {
+  return `${LOG_DIRECTORY}/${String(base).padStart(20, '0')}.seg`;
+}
+
+/** Base index of a file name, or null when it is not a segment's. */
+export function segmentBase(name: string): number | null {
+  const match = NAME.exec(name);
+  const base = match === null ? Number.NaN : Number(match[1]);
+  return Number.isSafeInteger(base) ? base : null;
+}
+
+/** Writes a version 2 header at the start of `bytes`. */
+export function encodeSegmentHeader(
+  bytes: Uint8Array,
+  base: number,
+  prevHash: Uint8Array,
+  clusterId: Uint8Array,
+  view: number,
+): void {
+  bytes.fill(0, 0, SEGMENT_HEADER_BYTES);
+  writeU32(bytes, AT.magic, SEGMENT_MAGIC);
+  writeU32(bytes, AT.version, SEGMENT_VERSION);
+  writeU64(bytes, AT.base, base);
+  bytes.set(prevHash, AT.prevHash);
+  bytes.set(clusterId, AT.clusterId);
+  writeU64(bytes, AT.view, view);
+  writeU32(bytes, AT.checksum, headerChecksum(bytes));
+}
+
+/** The header, or null when it is damaged. Any version is returned. */
+export function decodeSegmentHeader(bytes: Uint8Array): SegmentHeader | null {
+  if (bytes.length < SEGMENT_HEADER_BYTES || readU32(bytes, AT.magic) !== SEGMENT_MAGIC) return null;
+  if (readU32(bytes, AT.checksum) !== headerChecksum(bytes)) return null;
+  const base = readU64(bytes, AT.base);
+  const view = readU64(bytes, AT.view);
+  if (Number.isNaN(base + view)) return null;
+  return {
+    version: readU32(bytes, AT.version),
+    base,
+    prevHash: bytes.slice(AT.prevHash, AT.prevHash + HASH_BYTES),
+    clusterId: bytes.slice(AT.clusterId, AT.clusterId + HASH_BYTES),
+    view,
+  };
+}
+
+/** CRC32C of bytes 0..32 then 36..64. */
+function headerChecksum(bytes: Uint8Array): number {
+  return crc32c(bytes, AT.clusterId, SEGMENT_HEADER_BYTES, crc32c(bytes, 0, AT.checksum));
+}
+
+/** Offsets of some frames of a segment, ascending: a frame is found by walking from the mark at or below it. */
+export class OffsetMarks {
+  private indexes = new Float64Array(64);
+  private offsets = new Float64Array(64);
+  private count = 0;
+  private sinceFrames = MARK_FRAMES;
+  private sinceBytes = 0;
+
+  /** Notes that the frame of `index` stands at `offset`; frames come in ascending order. */
+  note(index: number, offset: number, bytes: number): void {
+    if (this.sinceFrames >= MARK_FRAMES || this.sinceBytes >= MARK_BYTES) this.mark(index, offset);
+    this.sinceFrames++;
+    this.sinceBytes += bytes;
+  }
+
+  /** As `note`, for frames of which the first may have a mark already. */
+  noteAgain(index: number, offset: number, bytes: number): void {
+    if (this.count > 0 && this.indexes[this.count - 1] === index) {
+      this.sinceFrames = 1;
+      this.sinceBytes = bytes;
+    } else this.note(index, offset, bytes);
+  }
+
+  /** A mark at this frame in any case (the first frame behind a damaged range). */
+  mark(index: number, offset: number): void {
+    if (this.count === this.indexes.length) this.grow();
+    assert(this.count === 0 || this.indexes[this.count - 1]! < index, 'marks ascend');
+    this.indexes[this.count] = index;
+    this.offsets[this.count] = offset;
+    this.count++;
+    this.sinceFrames = 0;
+    this.sinceBytes = 0;
+  }
+
+  /** Notes frames from..to (positions in the batch) that stand one behind the other from `offset` on. */
+  noteRun(batch: FrameBatch, from: number, to: number, offset: number): void {
+    const start = batch.offsets[from]!;
+    for (let i = from; i < to; i++) {
+      const at = batch.offsets[i]!;
+      this.note(batch.first + i, offset + at - start, batch.offsets[i + 1]! - at);
+    }
+  }
+
+  /** Adds a mark inside what was noted already (a repaired range). */
+  insert(index: number, offset: number): void {
+    const at = this.below(index);
+    if (at >= 0 && this.indexes[at] === index) return;
+    if (this.count === this.indexes.length) this.grow();
+    this.indexes.copyWithin(at + 2, at + 1, this.count);
+    this.offsets.copyWithin(at + 2, at + 1, this.count);
+    this.indexes[at + 1] = index;
+    this.offsets[at + 1] = offset;
+    this.count++;
+  }
+
+  /** Position of the last mark at or below `index`, or -1. */
+  private below(index: number): number {
+    let low = 0;
+    let high = this.count - 1;
+    while (low <= high) {
+      const middle = (low + high) >> 1;
+      if (this.indexes[middle]! <= index) low = middle + 1;
+      else high = middle - 1;
+    }
+    return high;
+  }
+
+  /** The last mark at or below `index`, or null. */
+  find(index: number): { readonly index: number; readonly offset: number } | null {
+    const at = this.below(index);
+    return at < 0 ? null : { index: this.indexes[at]!, offset: this.offsets[at]! };
+  }
+
+  /** Forgets the frames above `last`. */
+  truncate(last: number): void {
+    this.count = this.below(last) + 1;
+    this.sinceFrames = MARK_FRAMES;
+  }
+
+  private grow(): void {
+    const indexes = new Float64Array(this.count * 2);
+    const offsets = new Float64Array(this.count * 2);
+    indexes.set(this.indexes);
+    offsets.set(this.offsets);
+    this.indexes = indexes;
+    this.offsets = offsets;
+  }
+}
+
+/** One open segment and what is known of it. */
+export interface Segment {
+  readonly base: number;
+  readonly prevHash: Uint8Array;
+  readonly file: DiskFile;
+  /** File size in bytes. */
+  readonly bytes: number;
+  readonly marks: OffsetMarks;
+  /** Index of the last frame written or being written; base - 1 when there is none. */
+  last: number;
+  /** Offset just behind it. */
+  end: number;
+}

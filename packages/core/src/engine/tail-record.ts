@@ -1,0 +1,145 @@
+/**
+ * The tail record T: what this replica has promised (docs/log-format.md, "Tail record"). `log/tail` is two slots of two blocks each; record n goes
+ * to slot n mod 2, one copy at the start of each of its blocks.
+ *
+ * Invariants:
+ *  - a copy lies within one sector, so an unfinished write leaves each copy wholly old or wholly new: an invalid copy is damage;
+ *  - both slots are valid from the format on, so a slot without a valid copy means that T may be lost, whatever the other slot says;
+ *  - the newest valid record is T.
+ */
+import { assert } from '../assert.ts';
+import { type CommitIndex, fromWire, NONE, toWire } from './commit-index.ts';
+import { BLOCK_BYTES, HASH_BYTES, SECTOR_BYTES } from './constants.ts';
+import { crc32c } from './codec/crc32c.ts';
+import { readU32, readU64, writeU32, writeU64 } from './frame.ts';
+import { sameHash, toHex, ZERO_HASH } from './hash.ts';
+
+export const TAIL_PATH = 'log/tail';
+export const TAIL_SLOT_BYTES = 2 * BLOCK_BYTES;
+export const TAIL_FILE_BYTES = 2 * TAIL_SLOT_BYTES;
+export const TAIL_VERSION = 1;
+
+/** "TAIL", little-endian. */
+const MAGIC = 0x4c494154;
+const RECORD_BYTES = 128;
+const AT = {
+  magic: 0,
+  version: 4,
+  sequence: 8,
+  clusterId: 16,
+  logView: 32,
+  lastIndex: 40,
+  chainHash: 48,
+  segment: 64,
+  endOffset: 72,
+  checksum: RECORD_BYTES - 4,
+} as const;
+
+assert(RECORD_BYTES <= SECTOR_BYTES, 'a tail record lies within one sector');
+
+/** One promise: the log through `index` is durable here. */
+export interface TailState {
+  readonly sequence: number;
+  readonly logView: number;
+  /** NONE: nothing was promised. */
+  readonly index: CommitIndex;
+  /** Chain hash of `index`. */
+  readonly hash: Uint8Array;
+  /** Base index of the segment that holds `index`. */
+  readonly segment: number;
+  /** Offset just behind the frame of `index` in that segment; 0 when its place is not known. */
+  readonly endOffset: number;
+}
+
+/** `sequence` of a lost record: the highest that is readable; the lost one may be one above it. */
+export type TailDecoded =
+  | { readonly kind: 'ok'; readonly tail: TailState; readonly damagedCopies: number }
+  | { readonly kind: 'lost'; readonly reason: string; readonly sequence: number }
+  | { readonly kind: 'version'; readonly version: number }
+  | { readonly kind: 'cluster'; readonly clusterId: Uint8Array };
+
+/** The record of a directory that has just been formatted. */
+export function emptyTail(logView: number): Omit<TailState, 'sequence'> {
+  return { logView, index: NONE, hash: ZERO_HASH, segment: 0, endOffset: 0 };
+}
+
+/** Writes both copies of a record into `slot` (TAIL_SLOT_BYTES bytes, zero elsewhere). */
+export function encodeTail(
+  slot: Uint8Array,
+  clusterId: Uint8Array,
+  sequence: number,
+  logView: number,
+  index: CommitIndex,
+  hash: Uint8Array,
+  segment: number,
+  endOffset: number,
+): void {
+  assert(slot.length === TAIL_SLOT_BYTES, 'a slot is two blocks');
+  writeU32(slot, AT.magic, MAGIC);
+  writeU32(slot, AT.version, TAIL_VERSION);
+  writeU64(slot, AT.sequence, sequence);
+  slot.set(clusterId, AT.clusterId);
+  writeU64(slot, AT.logView, logView);
+  writeU64(slot, AT.lastIndex, toWire(index));
+  slot.set(hash, AT.chainHash);
+  writeU64(slot, AT.segment, segment);
+  writeU64(slot, AT.endOffset, endOffset);
+  writeU32(slot, AT.checksum, crc32c(slot, 0, AT.checksum));
+  slot.copyWithin(BLOCK_BYTES, 0, RECORD_BYTES);
+}
+
+/** Offset in the file of the slot that record `sequence` goes to. */
+export function slotOffset(sequence: number): number {
+  return (sequence % 2) * TAIL_SLOT_BYTES;
+}
+
+/** What the file says. `bytes` is the whole file; a short or absent one has lost T. */
+export function decodeTail(bytes: Uint8Array, clusterId: Uint8Array): TailDecoded {
+  if (bytes.length < TAIL_FILE_BYTES)
+    return { kind: 'lost', reason: `the file has ${bytes.length} bytes of ${TAIL_FILE_BYTES}`, sequence: 0 };
+  let newest: TailState | null = null;
+  let damagedCopies = 0;
+  let lost: string | null = null;
+  for (let slot = 0; slot < 2; slot++) {
+    let valid = 0;
+    for (let copy = 0; copy < 2; copy++) {
+      const at = slot * TAIL_SLOT_BYTES + copy * BLOCK_BYTES;
+      if (readU32(bytes, at + AT.checksum) !== crc32c(bytes, at, at + AT.checksum) || readU32(bytes, at) !== MAGIC) {
+        damagedCopies++;
+        continue;
+      }
+      const version = readU32(bytes, at + AT.version);
+      if (version !== TAIL_VERSION) return { kind: 'version', version };
+      const id = bytes.subarray(at + AT.clusterId, at + AT.clusterId + HASH_BYTES);
+      if (!sameHash(id, clusterId)) return { kind: 'cluster', clusterId: id.slice() };
+      const tail = decodeCopy(bytes, at);
+      if (tail === null || tail.sequence % 2 !== slot) {
+        damagedCopies++;
+        continue;
+      }
+      valid++;
+      if (newest === null || tail.sequence > newest.sequence) newest = tail;
+    }
+    if (valid === 0) lost ??= `both copies of slot ${slot} are unreadable`;
+  }
+  if (lost !== null) return { kind: 'lost', reason: lost, sequence: newest === null ? 0 : newest.sequence };
+  assert(newest !== null, 'each slot has a valid copy');
+  return { kind: 'ok', tail: newest, damagedCopies };
+}
+
+function decodeCopy(bytes: Uint8Array, at: number): TailState | null {
+  const sequence = readU64(bytes, at + AT.sequence);
+  const logView = readU64(bytes, at + AT.logView);
+  const last = readU64(bytes, at + AT.lastIndex);
+  const segment = readU64(bytes, at + AT.segment);
+  const endOffset = readU64(bytes, at + AT.endOffset);
+  if (Number.isNaN(sequence + logView + last + segment + endOffset)) return null;
+  const hash = bytes.slice(at + AT.chainHash, at + AT.chainHash + HASH_BYTES);
+  return { sequence, logView, index: fromWire(last), hash, segment, endOffset };
+}
+
+/** For notes and error messages. */
+export function describeTail(tail: TailState): string {
+  const index = tail.index === NONE ? 'none' : String(tail.index);
+  return `index ${index}, chain hash ${toHex(tail.hash)}, log view ${tail.logView}, segment ${tail.segment}, end offset ${tail.endOffset}`;
+}
