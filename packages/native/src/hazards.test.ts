@@ -70,10 +70,11 @@ describe.skipIf(!probed.ok)(
   () => {
     for (const step of STEPS) {
       it(`at step ${step}: process, worker exit, worker terminate`, async () => {
-        for (const where of ['main', 'worker', 'terminate']) {
-          const { code, output } = await run(step, where);
-          expect({ where, code, output }).toEqual({ where, code: 0, output: where === 'main' ? '' : 'thread ended\n' });
-        }
+        const modes = ['main', 'worker', 'terminate'];
+        const ended = await Promise.all(modes.map(async (where) => ({ where, ...(await run(step, where)) })));
+        expect(ended).toEqual(
+          modes.map((where) => ({ where, code: 0, output: where === 'main' ? '' : 'thread ended\n' })),
+        );
       });
     }
 
