@@ -67,6 +67,13 @@ test('different digests at one index outweigh everything', () => {
   });
 });
 
+test('a replica far behind is named', () => {
+  expect(verdict(frameOf([view(detail(1, { applied: '183000' })), healthy[1]!, healthy[2]!]))).toMatchObject({
+    level: 'degraded',
+    reasons: ['r1 is 1,220 entries behind'],
+  });
+});
+
 test('links are called by their state', () => {
   const link = { to: 3, connected: true, cut: false, rttMs: 0.4, queuedBytes: 0, droppedMessages: 0 };
   const frame = frameOf(

@@ -19,6 +19,9 @@ export interface Verdict {
   readonly sinceViewChangeMs: number | null;
 }
 
+/** Lag in entries that is never worth a word. */
+const LAG_MIN = 500;
+
 const TITLES: Record<VerdictLevel, string> = {
   committing: 'Committing',
   degraded: 'Degraded',
@@ -53,6 +56,7 @@ export function verdict(frame: ClusterFrame | null): Verdict {
     ...divergence(frame!, live),
     ...silent(replicas),
     ...troubles(live, leader),
+    ...lagging(live, frame!.commitsPerSecond),
     ...faultReasons(frame!),
   ];
   const diverged = frame!.mismatch !== null || live.some((d) => d.diverged !== null);
@@ -64,10 +68,11 @@ export function verdict(frame: ClusterFrame | null): Verdict {
         ? 'degraded'
         : 'committing';
   const facts = {
-    primary: leader?.id ?? null,
+    // Who has no majority leads nobody, whatever it says.
+    primary: quorum ? (leader?.id ?? null) : null,
     view: leader?.view ?? max(live.map((d) => d.view)),
     commit: max(live.map((d) => d.commit)),
-    sinceViewChangeMs: leader?.msSinceViewChange ?? null,
+    sinceViewChangeMs: quorum ? (leader?.msSinceViewChange ?? null) : null,
   };
   return { level, title: TITLES[level], sentence: say(level, n, live, following, facts), reasons, ...facts };
 }
@@ -144,6 +149,16 @@ function troubles(live: readonly ReplicaDetail[], leader: ReplicaDetail | null):
   }
   if (leader !== null && !leader.serving) out.push(`r${leader.id} does not serve clients yet`);
   return out;
+}
+
+/** Replicas that are further behind than the moments between two answers explain. */
+function lagging(live: readonly ReplicaDetail[], commitsPerSecond: number | null): string[] {
+  const head = Number(max(live.map((d) => d.commit)) ?? 0);
+  const tolerated = Math.max(LAG_MIN, commitsPerSecond ?? 0);
+  return live.flatMap((d) => {
+    const behind = head - Number(d.applied ?? 0);
+    return behind > tolerated ? [`r${d.id} is ${count(behind)} entries behind`] : [];
+  });
 }
 
 function faultReasons(frame: ClusterFrame): string[] {

@@ -59,15 +59,16 @@ export function judge(report: VerifyReport): Judgement {
       details,
     };
   }
-  const hash = lanes[0]?.hash ?? '';
-  const reached = lanes.filter((lane) => lane.state === 'reached' && lane.verified === target && lane.hash === hash);
+  const reached = lanes.filter((lane) => lane.state === 'reached' && lane.verified === target);
+  const hash = reached[0]?.hash ?? '';
+  const equal = reached.every((lane) => lane.hash === hash);
   if (!finished)
     return {
       level: 'running',
       sentence: `Verifying index 0 to ${digits(target)} on ${names(lanes.map((l) => l.replica))}…`,
       details,
     };
-  if (target >= 0 && lanes.length > 0 && reached.length === lanes.length) {
+  if (target >= 0 && lanes.length > 0 && reached.length === lanes.length && equal) {
     const on = names(lanes.map((lane) => lane.replica));
     return {
       level: 'verified',
@@ -75,11 +76,9 @@ export function judge(report: VerifyReport): Judgement {
       details,
     };
   }
+  if (target < 0) return { level: 'not-verified', sentence: 'Not verified: nothing is committed yet.', details };
+  const open = lanes.filter((lane) => !reached.includes(lane)).map((lane) => lane.replica);
   const good =
-    reached.length > 0 ? ` Covered so far: index 0..${digits(target)} on ${names(reached.map((l) => l.replica))}.` : '';
-  return {
-    level: 'not-verified',
-    sentence: `Not verified.${good}`,
-    details: target < 0 ? ['nothing is committed yet'] : details,
-  };
+    reached.length > 0 ? ` Covered: index 0..${digits(target)} on ${names(reached.map((l) => l.replica))} only.` : '';
+  return { level: 'not-verified', sentence: `Not verified on ${names(open)}.${good}`, details };
 }

@@ -75,8 +75,8 @@ export function VerifyPage() {
         </ul>
         <p className="mt-3 max-w-prose text-xs text-faint">
           An answer that is empty, stalled, cut short or missing makes the result “not verified”, never green. What this
-          page cannot know: that the bytes it was sent are the ones on the disk. `chronon log verify` on the machine
-          itself checks that.
+          page cannot know: that the bytes it was sent are the ones on the disk.{' '}
+          <code className="font-mono">chronon log verify</code> on the machine itself checks that.
         </p>
       </Panel>
     </>

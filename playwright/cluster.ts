@@ -1,0 +1,155 @@
+/** A real cluster: supervisor, replicas and console as a user starts them, in a directory of its own. */
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { ClusterStatus } from '@chronon/node/api';
+
+const CLI = fileURLToPath(new URL('../apps/node/bin/chronon.mjs', import.meta.url));
+const START_MS = 60_000;
+const STOP_MS = 20_000;
+
+/** First of a block of free ports: `chronon start` takes N, N+1 and three for each replica. */
+async function freePorts(replicas: number): Promise<number> {
+  for (let attempt = 0; attempt < 50; attempt++) {
+    const base = 20_000 + Math.floor(Math.random() * 2_000) * 10;
+    const wanted = [base, base + 1];
+    for (let id = 1; id <= replicas; id++) wanted.push(base + 10 * id, base + 10 * id + 1, base + 10 * id + 2);
+    const free = await Promise.all(wanted.map(isFree));
+    if (free.every(Boolean)) return base;
+  }
+  throw new Error('no block of free ports');
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
+}
+
+export interface CommandResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export class Cluster {
+  readonly dir = mkdtempSync(join(tmpdir(), 'chronon-e2e-'));
+  readonly data = join(this.dir, 'data');
+  loginUrl = '';
+  port = 0;
+  private child: ChildProcess | null = null;
+  private readonly output: string[] = [];
+
+  static async start(options: { replicas?: number; args?: readonly string[] } = {}): Promise<Cluster> {
+    const cluster = new Cluster();
+    const replicas = options.replicas ?? 3;
+    cluster.port = await freePorts(replicas);
+    await cluster.up(['--replicas', String(replicas), ...(options.args ?? ['--enable-chaos'])]);
+    return cluster;
+  }
+
+  get origin(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  private async up(args: readonly string[]): Promise<void> {
+    const child = spawn(process.execPath, [CLI, 'start', '--data', this.data, '--port', String(this.port), ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    this.child = child;
+    child.stderr!.on('data', (chunk: Buffer) => this.output.push(chunk.toString()));
+    const lines = createInterface({ input: child.stdout! });
+    this.loginUrl = await new Promise<string>((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`not up after ${START_MS} ms:\n${this.log}`)), START_MS);
+      lines.on('line', (line) => {
+        this.output.push(`${line}\n`);
+        const url = /http:\/\/\S+#token=\S+/.exec(line)?.[0];
+        if (url === undefined) return;
+        clearTimeout(timer);
+        resolve(url);
+      });
+      child.once('exit', (code) => reject(new Error(`chronon start ended with ${code}:\n${this.log}`)));
+    });
+  }
+
+  get log(): string {
+    return this.output.join('');
+  }
+
+  /** Stops as a user does, and removes everything. */
+  async stop(): Promise<void> {
+    const { child } = this;
+    this.child = null;
+    if (child && child.exitCode === null) {
+      const ended = once(child, 'exit');
+      child.kill('SIGINT');
+      const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
+      await ended;
+      clearTimeout(timer);
+    }
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  /** Any command of the CLI against this cluster. */
+  run(...args: readonly string[]): Promise<CommandResult> {
+    return new Promise((resolve) => {
+      execFile(process.execPath, [CLI, ...args, '--data', this.data], { timeout: 60_000 }, (error, stdout, stderr) => {
+        resolve({ code: typeof error?.code === 'number' ? error.code : error ? -1 : 0, stdout, stderr });
+      });
+    });
+  }
+
+  async status(): Promise<ClusterStatus> {
+    const { code, stdout, stderr } = await this.run('status', '--json');
+    if (code !== 0) throw new Error(`status ended with ${code}: ${stderr}`);
+    return JSON.parse(stdout) as ClusterStatus;
+  }
+
+  /** Polls the status until it is as wanted; fails with the last one. */
+  async until(what: string, wanted: (status: ClusterStatus) => boolean, ms = 30_000): Promise<ClusterStatus> {
+    const end = Date.now() + ms;
+    let last: ClusterStatus | null = null;
+    while (Date.now() < end) {
+      last = await this.status().catch(() => null);
+      if (last !== null && wanted(last)) return last;
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    throw new Error(`${what}: not within ${ms} ms; last status: ${JSON.stringify(last)}`);
+  }
+
+  /** All replicas normal, at one index, with one digest. */
+  async converged(ms?: number): Promise<ClusterStatus> {
+    return this.until(
+      'converged',
+      ({ replicas }) =>
+        replicas.every((r) => r.status === 'normal') &&
+        new Set(replicas.map((r) => `${r.applied}/${r.commit}/${r.digest}`)).size === 1,
+      ms,
+    );
+  }
+
+  /** Submits one command; throws unless it was committed. */
+  async submit(name: string, input: unknown): Promise<void> {
+    const { code, stdout, stderr } = await this.run('submit', name, JSON.stringify(input), '--json');
+    if (code !== 0) throw new Error(`submit ${name} ended with ${code}: ${stdout}${stderr}`);
+  }
+
+  /** A fresh login link. */
+  async freshLogin(): Promise<string> {
+    const { stdout, stderr } = await this.run('console');
+    const url = /http:\/\/\S+#token=\S+/.exec(stdout)?.[0];
+    if (url === undefined) throw new Error(`chronon console printed no link: ${stdout}${stderr}`);
+    return url;
+  }
+
+  replicaLog(id: number): string {
+    return readFileSync(join(this.data, 'logs', `r${id}.log`), 'utf8');
+  }
+}

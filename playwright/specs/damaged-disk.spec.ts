@@ -1,0 +1,37 @@
+import { Cluster } from '../cluster.ts';
+import { expect, signIn, someTraffic, test } from '../fixtures.ts';
+import { damage } from '../segment.ts';
+
+// A damaged replica is of no use to another test: each case has a cluster of its own.
+for (const [name, index, part, replica] of [
+  ['in a header', 3, 'header', 1],
+  ['in a payload', 5, 'payload', 2],
+  ['in the last frame', -1, 'payload', 3],
+] as const) {
+  test(`a byte changed on the disk of r${replica} ${name} is red, with index and replica`, async ({ page }) => {
+    const cluster = await Cluster.start();
+    try {
+      await someTraffic(cluster, 6);
+      await cluster.converged();
+      // The effects' acknowledgements are entries too: wait until no more come.
+      await expect
+        .poll(
+          async () => {
+            const first = (await cluster.status()).replicas[0]!.last;
+            await page.waitForTimeout(1_500);
+            return (await cluster.status()).replicas[0]!.last === first;
+          },
+          { timeout: 30_000 },
+        )
+        .toBe(true);
+      await signIn(page, cluster);
+      const at = damage(cluster.data, replica, index, part);
+      await page.goto(`${cluster.origin}/verify`);
+      const result = page.getByTestId('verify-result');
+      await expect(result).toHaveAttribute('data-level', 'fault', { timeout: 30_000 });
+      await expect(result).toHaveText(`The log does not verify: index ${at} on r${replica}.`);
+    } finally {
+      await cluster.stop();
+    }
+  });
+}
