@@ -38,7 +38,7 @@ export function openReplica(
     disk: ports.disk,
     codec: ports.codec,
     events: {
-      onDurable: (index, hash) => replica?.onDurable(index, hash),
+      onDurable: (index, hash, epoch) => replica?.onDurable(index, hash, epoch),
       onFatal: (fatal) => replica?.halt(fatal.code, fatal.message),
       onSpace: (full) => ports.onEvent({ kind: 'space', full }),
     },
@@ -49,12 +49,6 @@ export function openReplica(
   });
   if ('refusal' in opened) return opened;
   const { store, recovered } = opened;
-  const alone = recovered.manifest.members.length === 1;
-  if (alone && (recovered.recoveringHead || recovered.faulty.length > 0 || recovered.head > recovered.end)) {
-    store.close();
-    const message = `the log is damaged and there is no other replica to repair it from (${recovered.notes.join('; ')}); the files are untouched: see chronon log verify`;
-    return { refusal: { code: 'E_LOG_CORRUPT', message } };
-  }
   replica = new Replica(config, ports, store, recovered);
   replica.start();
   return { replica };
@@ -204,8 +198,8 @@ export class Replica implements ReplicaHandle {
     this.flushSoon();
   }
 
-  onDurable(index: number, hash: Uint8Array): void {
-    this.guarded(() => this.step({ type: 'durable', index, hash }));
+  onDurable(index: number, hash: Uint8Array, epoch: number): void {
+    this.guarded(() => this.step({ type: 'durable', index, hash, epoch }));
   }
 
   halt(code: string, message: string): void {
@@ -260,7 +254,7 @@ export class Replica implements ReplicaHandle {
         this.ports.send(output.to, output.message);
         break;
       case 'append':
-        this.store.append(output.batch, output.view);
+        this.store.append(output.batch, output.epoch);
         break;
       case 'save':
         this.store.saveManifest(output.manifest, () => this.onStored(output.token));

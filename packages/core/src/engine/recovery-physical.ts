@@ -157,15 +157,11 @@ function firstPrevHash(codec: FrameCodec, head: Uint8Array, base: number): Uint8
 class LogScan {
   private readonly context: ScanContext;
   private readonly log: PhysicalLog;
-  /** Headers at or above this index are kept. */
-  private readonly keepFrom: number;
 
   constructor(context: ScanContext, notes: string[]) {
     const { tail, manifest, pipelineMax } = context;
-    this.context = context;
     const { headers } = manifest;
-    const known = tail === null ? headers.last : Math.min(tail.index, headers.last);
-    this.keepFrom = known - 2 * pipelineMax;
+    this.context = context;
     this.log = {
       start: 0,
       segments: [],
@@ -309,7 +305,7 @@ class LogScan {
     const view = frame.view(bytes, at);
     if (!(view <= log.viewMax)) log.viewMax = view;
     segment.marks.noteAgain(index, at, frame.size(bytes, at));
-    if (index >= this.keepFrom) log.records.note(index, bytes, at, hash);
+    log.records.note(index, bytes, at, hash);
     const { headers, logView } = this.context.manifest;
     if (index === log.sameViewThrough + 1 && view === logView) log.sameViewThrough = index as CommitIndex;
     if (!headers.contains(index)) return;

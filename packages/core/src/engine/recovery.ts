@@ -197,6 +197,8 @@ function describe(
 ): RecoveredLog {
   const { end, endHash, head, headHash, promised, connected, faulty } = record;
   const headers = recordHeaders(log, manifest, tail, record, pipelineMax);
+  const ownHeaders =
+    head === end ? headers : recordHeaders(log, manifest, tail, { ...record, head: end }, pipelineMax);
   const torn = log.end > end || log.stale.length > 0 || log.rest;
   if (log.end > end) notes.push(`frames ${end + 1}..${log.end} were never promised or are stale: cut`);
   else if (log.rest) notes.push(`an unfinished write above index ${isNone(end) ? 'none' : end} was cut`);
@@ -219,6 +221,7 @@ function describe(
     connected,
     recoveringHead,
     headers,
+    ownHeaders,
     timeLow: time.low,
     timeHigh: time.high,
     notes,

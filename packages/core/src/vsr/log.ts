@@ -24,7 +24,7 @@ export function appendBatch(n: NodeState, batch: FrameBatch): void {
     n.head = n.end;
     n.headHash = n.endHash;
   }
-  n.out.push({ type: 'append', batch, view: n.view });
+  n.out.push({ type: 'append', batch, epoch: n.epoch });
 }
 
 /** Moves the known commit to min(heard, intact end) and asks for it to be applied. */
@@ -87,6 +87,7 @@ export function installSuffix(
   n.head = head;
   n.headHash = headHash.slice();
   n.canonical = headers;
+  n.epochEnds.push(keep);
   n.stored = false;
   n.manifest = { ...n.manifest, view, logView: view, headers };
   n.out.push({ type: 'install', manifest: n.manifest, keepThrough: keep, token: ++n.saveToken });

@@ -36,7 +36,7 @@ export type Input =
   | { readonly type: 'message'; readonly from: number; readonly message: Message }
   /** Every tick. `stalledTicks`: how long the log has not finished its oldest operation. */
   | { readonly type: 'tick'; readonly stalledTicks: number }
-  | { readonly type: 'durable'; readonly index: number; readonly hash: Uint8Array }
+  | { readonly type: 'durable'; readonly index: number; readonly hash: Uint8Array; readonly epoch: number }
   /** A save or install output is durable. */
   | { readonly type: 'stored'; readonly token: number }
   | {
@@ -142,6 +142,7 @@ export class VsrNode {
     n.durable = keep;
     n.faulty = [];
     n.ring.truncate(NONE);
+    n.epochEnds.push(keep);
     n.out.push({ type: 'install', manifest: n.manifest, keepThrough: keep, token: 0 });
   }
 
@@ -166,7 +167,7 @@ export class VsrNode {
         this.onTick(input.stalledTicks);
         break;
       case 'durable':
-        onDurable(n, input.index, input.hash);
+        onDurable(n, input.index, input.hash, input.epoch);
         settle(n);
         break;
       case 'stored':

@@ -4,6 +4,7 @@
  * Invariants: a PrepareOk is sent only from status normal, only in its view, for frames that are intact and durable here; a different frame with
  * the same view and index is a fatal protocol error, never a suffix to replace.
  */
+import { assert } from '../assert.ts';
 import { at, type CommitIndex, isNone, max, min, next } from '../engine/commit-index.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
 import { sameHash } from '../engine/hash.ts';
@@ -128,13 +129,17 @@ function repeatPromise(n: NodeState, commit: CommitIndex): void {
   if (stuck && n.ackedThrough > commit) sendPrepareOk(n, next(commit), min(n.ackedThrough, n.durable));
 }
 
-/** Frames through `index` are durable with their tail record. `view`: in which they were handed to the log. */
-export function onDurable(n: NodeState, index: number, hash: Uint8Array): void {
-  if (index > n.end) return;
-  const own = n.ring.hash(index);
-  if (own !== null && !sameHash(own, hash)) return;
-  if (index <= n.durable) return;
-  n.durable = at(index);
+/**
+ * Frames through `index` are durable with their tail record. `epoch`: when they were handed to the log. What an install has cut since is not durable any
+ * more, even if equal frames were appended again: their own write will say so.
+ */
+export function onDurable(n: NodeState, index: number, hash: Uint8Array, epoch: number): void {
+  let through = index;
+  for (let later = epoch + 1; later <= n.epoch; later++) through = Math.min(through, n.epochEnds[later]!);
+  if (through > n.end || through <= n.durable) return;
+  const own = through === index ? n.ring.hash(index) : null;
+  assert(own === null || sameHash(own, hash), `the durable frame ${index} is the one in the log`);
+  n.durable = at(through);
   n.promised = max(n.promised, n.durable);
   if (n.status === 'normal' && n.stored) promise(n);
 }

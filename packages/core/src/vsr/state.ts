@@ -55,7 +55,8 @@ export interface SessionPort {
 /** What VsrNode asks its host to do. */
 export type Output =
   | { readonly type: 'send'; readonly to: number; readonly message: Message }
-  | { readonly type: 'append'; readonly batch: FrameBatch; readonly view: number }
+  /** `epoch` comes back with the completion. */
+  | { readonly type: 'append'; readonly batch: FrameBatch; readonly epoch: number }
   | { readonly type: 'save'; readonly manifest: ManifestState; readonly token: number }
   | {
       readonly type: 'install';
@@ -167,6 +168,8 @@ export class NodeState {
   manifest: ManifestState;
   /** False while {view, log view, headers} of the current view are still being stored. */
   stored = true;
+  /** End of the log after each install: a completion of epoch e says nothing above the lowest end since. Index: the epoch it began. */
+  readonly epochEnds: CommitIndex[] = [NONE];
   /** Token of the newest save or install; only its completion stores the view. */
   saveToken = 0;
 
@@ -241,7 +244,7 @@ export class NodeState {
     this.logView = log.manifest.logView;
     this.status = 'recovering';
     this.ring = new HeaderRing(config.pipelineMax);
-    this.ring.load(log.headers.slice(0, log.end));
+    this.ring.load(log.ownHeaders);
     this.cache = new LogCache(config.cacheBytes);
     this.end = log.end;
     this.endHash = log.end === NONE ? ZERO_HASH : log.endHash.slice();
@@ -255,6 +258,11 @@ export class NodeState {
     this.commit = applied;
     this.commitHeard = applied;
     this.drawTimeout();
+  }
+
+  /** Counts installs: writes of different epochs at one index are different writes, even of equal frames. */
+  get epoch(): number {
+    return this.epochEnds.length - 1;
   }
 
   get last(): CommitIndex {

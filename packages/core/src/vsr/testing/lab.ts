@@ -172,7 +172,7 @@ export class Lab {
         replica.frames.push(output.batch);
         replica.pending.push(() => {
           replica.durable = at(output.batch.last);
-          this.step(id, { type: 'durable', index: output.batch.last, hash: output.batch.lastHash });
+          this.step(id, { type: 'durable', index: output.batch.last, hash: output.batch.lastHash, epoch: output.epoch });
         });
         break;
       case 'save':
@@ -270,6 +270,7 @@ function recovered(replica: LabReplica): RecoveredLog {
     connected: true,
     recoveringHead: false,
     headers: above ? stored : ring.all(),
+    ownHeaders: ring.all(),
     timeLow: 0,
     timeHigh: 0,
     notes: [],
