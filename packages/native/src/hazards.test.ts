@@ -55,7 +55,7 @@ function run(step: string, where: string, env: NodeJS.ProcessEnv = {}): Promise<
     execFile(
       process.execPath,
       args,
-      { env: { ...process.env, CHRONON_NATIVE_PATH: addon, ...env }, timeout: 60_000 },
+      { env: { ...process.env, CHRONON_NATIVE_PATH: addon, ...env }, timeout: 120_000 },
       (cause, stdout, stderr) => {
         rmSync(root, { recursive: true, force: true });
         const code = cause === null ? 0 : (cause.code ?? cause.signal ?? null);
@@ -69,7 +69,7 @@ describe.skipIf(!probed.ok)(
   `the addon survives its environment's end${probed.ok ? '' : ` (skipped: ${probed.reason})`}`,
   () => {
     for (const step of STEPS) {
-      it(`at step ${step}: process, worker exit, worker terminate`, async () => {
+      it(`at step ${step}: process, worker exit, worker terminate`, { timeout: 120_000 }, async () => {
         const modes = ['main', 'worker', 'terminate'];
         const ended = await Promise.all(modes.map(async (where) => ({ where, ...(await run(step, where)) })));
         expect(ended).toEqual(
@@ -78,11 +78,13 @@ describe.skipIf(!probed.ok)(
       });
     }
 
-    it('a fork with I/O in flight', async () => {
+    it('a fork with I/O in flight', { timeout: 120_000 }, async () => {
       expect(await run('forked-in-flight', 'main')).toEqual({ code: 0, output: '' });
     });
 
-    it('disks dropped while I/O is in flight are neither collected too early nor leaked into', async () => {
+    it('disks dropped while I/O is in flight are neither collected too early nor leaked into', {
+      timeout: 120_000,
+    }, async () => {
       expect(await run('dropped-and-collected', 'main')).toEqual({ code: 0, output: '' });
     });
   },
@@ -94,7 +96,7 @@ const noAsan = !probed.ok ? probed.reason : existsSync(libasan) ? null : 'g++ ha
 describe.skipIf(noAsan !== null)(
   `under AddressSanitizer and UBSan${noAsan === null ? '' : ` (skipped: ${noAsan})`}`,
   () => {
-    it('every step is clean', { timeout: 180_000 }, async () => {
+    it('every step is clean', { timeout: 600_000 }, async () => {
       const built = spawnSync(process.execPath, [join(here, '../scripts/build.mjs')], {
         encoding: 'utf8',
         env: { ...process.env, CHRONON_NATIVE_ASAN: '1', CHRONON_REQUIRE_NATIVE: '1' },
