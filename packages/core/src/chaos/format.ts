@@ -11,13 +11,11 @@ export interface FormatOptions {
   readonly replicaId: number;
   readonly replicas: number;
   readonly bootId: Uint8Array;
-  readonly segmentBytes: number;
-  readonly pipelineMax: number;
 }
 
 /** Makes an empty log in view 0. Returns what went wrong, or null. */
 export function formatMachine(disk: VirtualDisk, codec: FrameCodec, options: FormatOptions): string | null {
-  const { clusterId, replicaId, replicas, bootId, segmentBytes, pipelineMax } = options;
+  const { clusterId, replicaId, replicas, bootId } = options;
   const members = Array.from({ length: replicas }, (_, i) => i + 1);
   const manifest: ManifestState = {
     clusterId,
@@ -33,5 +31,5 @@ export function formatMachine(disk: VirtualDisk, codec: FrameCodec, options: For
     headers: HeaderSuffix.EMPTY,
     checkpoint: { index: NONE, hash: new Uint8Array(16), digest: new Uint8Array(16) },
   };
-  return LogStore.format(disk, codec, manifest, { segmentBytes, pipelineMax })?.message ?? null;
+  return LogStore.format(disk, codec, manifest)?.message ?? null;
 }

@@ -57,9 +57,8 @@ export class SimMachine implements Observed {
   /** Makes an empty directory for a member of a cluster of `replicas`. */
   format(replicas: number): void {
     const { world } = this;
-    const { segmentBytes, pipelineMax } = replicaConfig(world.profile, this.id, world.clusterId, 0);
     const bootId = this.prng.bytes(16);
-    const options = { clusterId: world.clusterId, replicaId: this.id, replicas, bootId, segmentBytes, pipelineMax };
+    const options = { clusterId: world.clusterId, replicaId: this.id, replicas, bootId };
     const problem = formatMachine(this.newDisk(0), world.codec, options);
     if (problem !== null) world.fail('replica', 'an-empty-directory-is-formatted', `r${this.id}: ${problem}`);
   }
