@@ -99,9 +99,9 @@ export class LogSegments {
     return this.list[this.list.indexOf(segment) + 1] ?? null;
   }
 
-  /** Begins to make the next segment in the background. */
+  /** Begins to make the next segment in the background; not while the last one made still bears the spare's name. */
   prepare(): void {
-    if (!this.closed) this.spare.start();
+    if (!this.closed && this.rotation?.started !== true) this.spare.start();
   }
 
   tick(): void {
@@ -110,7 +110,7 @@ export class LogSegments {
       this.waiting = null;
       step();
       if (this.waiting === null) this.options.onSpace(false);
-    } else if (this.spare.full || this.rotation !== null) this.spare.start();
+    } else if (this.spare.full) this.prepare();
   }
 
   /** Makes a segment that begins with `base`; `made` gets it with its header, which is the content of its first block so far. */
@@ -118,13 +118,6 @@ export class LogSegments {
     assert(this.rotation === null, 'one rotation at a time');
     this.rotation = { base, prevHash, made, started: false };
     this.startRotation();
-  }
-
-  /** Forgets a rotation that waits for space; false when it is under way. */
-  cancelRotation(): boolean {
-    if (this.rotation?.started === true) return false;
-    this.rotation = null;
-    return true;
   }
 
   private startRotation(): void {
