@@ -60,7 +60,7 @@ export function junction(n: NodeState, head: CommitIndex, headers: HeaderSuffix)
 /**
  * Adopts the canonical suffix of `view`: {view, log view, headers} in one atomic manifest update, then the own log from the first difference on.
  *
- * When the headers do not reach down to the own log, the frames above the own commit are dropped and fetched anew. That loses no needed copy: the
+ * When the headers do not reach down to the own log, the frames above what is certainly committed are dropped and fetched anew. That loses no needed copy: the
  * headers cover head - P..head, so the index below them is committed by a quorum whose log this replica does not share there.
  */
 export function installSuffix(
@@ -72,7 +72,7 @@ export function installSuffix(
 ): void {
   assert(view >= n.view && view >= n.logView, 'views never go back');
   const found = junction(n, head, headers);
-  const keep = found === null ? min(n.commit, n.end) : found;
+  const keep = found === null ? certainlyCommitted(n) : found;
   assert(keep >= min(n.commit, n.end), `installing view ${view} would cut committed index ${n.commit} to ${keep}`);
   if (keep < n.end) n.event({ kind: 'truncate', from: keep + 1, to: n.end });
   n.view = view;
@@ -91,6 +91,12 @@ export function installSuffix(
   n.stored = false;
   n.manifest = { ...n.manifest, view, logView: view, headers };
   n.out.push({ type: 'install', manifest: n.manifest, keepThrough: keep, token: ++n.saveToken });
+}
+
+/** The own log through here is committed: what was heard, or what must be, as no index above commit + P is ever assigned. */
+function certainlyCommitted(n: NodeState): CommitIndex {
+  const floor = n.end - n.config.pipelineMax;
+  return min(n.end, floor > n.commit ? at(floor) : n.commit);
 }
 
 /** Chain hash of an index of the own log that must be known. */
