@@ -70,6 +70,13 @@ export const replicaFile = z
     /** Exit when the parent process is gone. */
     exitWithParent: z.boolean().default(false),
     logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
+    /** Places where this process dies on purpose, for tests; refused on production data. */
+    failpoints: z
+      .strictObject({
+        /** kill -9 of itself after so many effects have run, before the last of them is reported. */
+        killAfterEffects: z.number().int().min(1).optional(),
+      })
+      .default({}),
     /** Overrides of DEFAULT_CONFIG (packages/core/src/replica-contract.ts). */
     tuning: z.strictObject(tuningShape).default({}),
   })

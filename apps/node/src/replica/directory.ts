@@ -75,10 +75,7 @@ export function formatIfBlank(
   const holds = disk.list('.').filter((name) => !/^lock(\.|$)/.test(name) && !/^\.?probe|\.tmp$/.test(name));
   if (holds.length > 0) return null;
   const manifest = blankManifest(config.clusterId!, config.replicaId, replicas, environment);
-  const refusal = LogStore.format(disk, codec, manifest, {
-    segmentBytes: config.segmentBytes,
-    pipelineMax: config.pipelineMax,
-  });
+  const refusal = LogStore.format(disk, codec, manifest);
   return refusal === null ? null : refusal.message;
 }
 

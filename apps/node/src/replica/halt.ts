@@ -5,7 +5,7 @@
  */
 import { writeSync } from 'node:fs';
 import pino, { type Logger } from 'pino';
-import { EXIT_CODES, exitCodeOf, isRefusal, type ExitName } from './exit-codes.ts';
+import { exitCodeOf, isRefusal, type ExitName } from './exit-codes.ts';
 
 /** What the operator should do, by code. */
 const REMEDIES: Partial<Record<ExitName, string>> = {
@@ -30,55 +30,39 @@ const REMEDIES: Partial<Record<ExitName, string>> = {
   E_DATA_LOSS: 'see docs/operations.md, `chronon recover --accept-loss`',
 };
 
-/** Structured log on stderr; lines that cannot be written in time are dropped rather than kept without bound. */
-export function createLogger(level: string, replica: number): { readonly log: Logger; readonly flush: () => void } {
-  const destination = pino.destination({ fd: 2, sync: false, minLength: 0, maxLength: 4 * 1024 * 1024 });
-  const log = pino(
-    { level, base: { replica, pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime },
-    destination,
-  );
-  return {
-    log,
-    flush: () => {
-      try {
-        destination.flushSync();
-      } catch {
-        // The file descriptor was not ready yet; the last line below says what counts.
-      }
-    },
-  };
+/**
+ * Structured log on stderr. Written at once, so that the order holds and nothing is lost when the process ends in the next moment: there are
+ * few lines, and what strangers can cause is rate-limited. A line that the reader has no room for is dropped.
+ */
+export function createLogger(level: string, replica: number): Logger {
+  const destination = { write: writeStderr };
+  return pino({ level, base: { replica, pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime }, destination);
 }
 
 let halted = false;
 
 /** Ends the process with the exit code of `code` after one line for people. */
-export function halt(id: number | null, code: string, message: string, flush?: () => void): never {
+export function halt(id: number | null, code: string, message: string): never {
   if (!halted) {
     halted = true;
-    flush?.();
     const exitCode = exitCodeOf(code);
     const remedy = REMEDIES[code as ExitName];
     const verb = isRefusal(exitCode) ? 'does not start' : 'stops';
     const text = message.startsWith(code) ? message.slice(code.length).replace(/^[:\s]+/, '') : message;
     // eslint-disable-next-line no-control-regex -- exactly the characters that must not reach a terminal
     const line = text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ');
-    writeLast(
+    writeStderr(
       `chronon${id === null ? '' : ` r${id}`} ${verb}: ${code}: ${line}${remedy === undefined ? '' : ` (${remedy})`}\n`,
     );
   }
   process.exit(exitCodeOf(code));
 }
 
-/** A clean end. */
-export function exitCleanly(flush: () => void): never {
-  flush();
-  process.exit(EXIT_CODES.OK);
-}
-
-function writeLast(line: string): void {
+function writeStderr(line: string): void {
   try {
-    writeSync(2, line);
+    const bytes = Buffer.from(line, 'utf8');
+    for (let at = 0; at < bytes.length; ) at += writeSync(2, bytes, at);
   } catch {
-    // Nobody listens any more.
+    // Nobody reads, or not now.
   }
 }

@@ -3,17 +3,18 @@
  */
 import './pin-environment.ts';
 import { loadConfig } from './config.ts';
-import { createLogger, exitCleanly, halt } from './halt.ts';
+import { EXIT_CODES } from './exit-codes.ts';
+import { createLogger, halt } from './halt.ts';
 import { watchParent } from './parent-watch.ts';
 import { runReplica, type RunningReplica } from './run-replica.ts';
 
 const file = loadConfig(process.argv.slice(2), process.env);
 if ('problem' in file) halt(null, 'E_CONFIG', file.problem);
 
-const { log, flush } = createLogger(file.logLevel, file.id);
+const log = createLogger(file.logLevel, file.id);
 const stop = (code: string, message: string): never => {
   log.fatal({ code }, message);
-  return halt(file.id, code, message, flush);
+  return halt(file.id, code, message);
 };
 
 let running: RunningReplica | null = null;
@@ -21,7 +22,7 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
   process.on(signal, () => {
     log.info({ signal }, 'stopping');
     running?.close();
-    exitCleanly(flush);
+    process.exit(EXIT_CODES.OK);
   });
 }
 const defect = (error: unknown): void => {

@@ -11,7 +11,7 @@ import { LedgerSink } from '@chronon/core/kernel/ledger-sink';
 import type { ApplicationModule } from '@chronon/core/kernel/types';
 import { SOUND } from '@chronon/core/policy';
 import { openReplica, type Replica } from '@chronon/core/replica';
-import type { ReplicaEvent, ReplicaPorts } from '@chronon/core/replica-contract';
+import type { EffectSink, ReplicaEvent, ReplicaPorts } from '@chronon/core/replica-contract';
 import { openDisk } from '@chronon/native/open-disk';
 import type { Logger } from 'pino';
 import { FileLedger } from '../effects/file-ledger.ts';
@@ -47,7 +47,8 @@ export async function runReplica(options: RunOptions): Promise<RunningReplica> {
       `${file.dataDir} was formatted for ${members.length} replicas, the configuration has ${file.members.length}`,
     );
   }
-  if (file.enableChaos && environment === 'production') {
+  const harmful = file.enableChaos || Object.keys(file.failpoints).length > 0;
+  if (harmful && environment === 'production') {
     halt('E_CHAOS_PRODUCTION', `${file.dataDir} was formatted for production, and chaos was asked for`);
   }
   const closeServers = await serve(ground, replica, outlets);
@@ -115,7 +116,7 @@ function diskOf(file: ReplicaFile, halt: RunOptions['halt']): VirtualDisk {
 /** Opens the replica on its directory. Nothing is sent or replied before the outlets are there. */
 function openedReplica(ground: Ground, outlets: Outlets): Replica {
   const { file, log, halt, disk, codec, app, events } = ground;
-  const ledger = new LedgerSink(new FileLedger(file.ledger));
+  const ledger = withFailpoint(new LedgerSink(new FileLedger(file.ledger)), file.failpoints.killAfterEffects);
   let replica: Replica | null = null;
   const ports: ReplicaPorts = {
     disk,
@@ -143,6 +144,21 @@ function openedReplica(ground: Ground, outlets: Outlets): Replica {
   if ('refusal' in opened) return halt(opened.refusal.code, `${file.dataDir}: ${opened.refusal.message}`);
   replica = opened.replica;
   return replica;
+}
+
+/** Dies between the run of an effect and its report: the moment that exactly-once is about. */
+function withFailpoint(sink: EffectSink, killAfterEffects: number | undefined): EffectSink {
+  if (killAfterEffects === undefined) return sink;
+  let left = killAfterEffects;
+  return {
+    name: sink.name,
+    run: (effect, done) => {
+      sink.run(effect, (error) => {
+        if (error === null && --left <= 0) process.kill(process.pid, 'SIGKILL');
+        else done(error);
+      });
+    },
+  };
 }
 
 function onEvent(event: ReplicaEvent, log: Logger, events: EventRing): void {

@@ -216,23 +216,28 @@ export class TestCluster {
   }
 
   /** Resolves once all of `ids` have applied the same index with the same digest. */
-  async converged(ids: readonly number[] = this.members.map(({ id }) => id), timeoutMs = 20_000): Promise<void> {
-    await until(
-      async () => {
-        const details = await Promise.all(ids.map((id) => this.detail(id).catch(() => null)));
-        const [first] = details;
-        return details.every(
-          (d) =>
-            d !== null &&
-            d.status === 'normal' &&
-            d.applied === first?.applied &&
-            d.commit === d.applied &&
-            d.digest === first?.digest,
-        );
-      },
-      timeoutMs,
-      50,
-    );
+  async converged(ids: readonly number[] = this.members.map(({ id }) => id), timeoutMs = 30_000): Promise<void> {
+    let details: (ReplicaDetail | null)[] = [];
+    const settled = async (): Promise<boolean> => {
+      details = await Promise.all(ids.map((id) => this.detail(id).catch(() => null)));
+      const [first] = details;
+      return details.every(
+        (d) =>
+          d !== null &&
+          d.status === 'normal' &&
+          d.applied === first?.applied &&
+          d.commit === d.applied &&
+          d.digest === first.digest,
+      );
+    };
+    await until(settled, timeoutMs, 50).catch((error: unknown) => {
+      const seen = details.map((d) =>
+        d === null
+          ? 'no answer'
+          : `r${d.id} ${d.role} ${d.status} view ${d.view} commit ${d.commit} applied ${d.applied} durable ${d.durable} last ${d.last} faulty ${d.faulty.length} outbox ${d.outbox.pending} ${d.digest}`,
+      );
+      throw new Error(`not converged: ${seen.join('; ')}`, { cause: error });
+    });
   }
 
   /** Ends every process and removes every file. */

@@ -1,0 +1,124 @@
+/** Starts that must be refused: each with its code, its exit code, and a line that says what to do. */
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { EXIT_CODES, type ExitName } from '../src/replica/exit-codes.ts';
+import { TestCluster, type TestClusterOptions } from '../src/testing/cluster.ts';
+import { until } from '../src/testing/until.ts';
+
+let cluster: TestCluster | null = null;
+afterEach(async () => {
+  await cluster?.destroy();
+  cluster = null;
+});
+
+/** Formats r1 of a cluster of one and stops it. */
+async function formatted(options: TestClusterOptions = {}): Promise<TestCluster> {
+  cluster = await TestCluster.create({ replicas: 1, enableChaos: false, ...options });
+  cluster.run(1);
+  await until(() => cluster!.isReady(1), 20_000);
+  await cluster.signal(1, 'SIGTERM');
+  return cluster;
+}
+
+async function refused(one: TestCluster, code: ExitName, text: string | RegExp): Promise<void> {
+  one.run(1);
+  expect([one.output(1).slice(-2000), await one.exitCode(1)]).toEqual([expect.anything(), EXIT_CODES[code]]);
+  const lines = one.output(1).trimEnd().split('\n');
+  expect(lines.at(-1)).toMatch(new RegExp(`^chronon.*${code}: `));
+  expect(lines.at(-1)).toMatch(text);
+}
+
+describe('a start is refused', () => {
+  it('on a directory of another cluster', async () => {
+    const one = await formatted();
+    one.addMember(1, { clusterId: 'ab'.repeat(16) });
+    await refused(one, 'E_CLUSTER_ID', /abababab/);
+    one.addMember(1, {});
+    one.run(1);
+    await until(() => one.isReady(1));
+  });
+
+  it('on a directory that nothing was formatted in', async () => {
+    const one = await TestCluster.create({ replicas: 1 });
+    cluster = one;
+    one.addMember(1, { format: null });
+    await refused(one, 'E_NOT_FORMATTED', /r1/);
+    mkdirSync(one.dataDir(1));
+    await refused(one, 'E_NOT_FORMATTED', /r1/);
+  });
+
+  it('without a manifest, even where it might format', async () => {
+    const one = await formatted();
+    one.run(1);
+    await one.primary();
+    await one.api(1).app.submit.mutate({ name: 'deposit', input: { account: 'a', cents: 1 } });
+    await one.signal(1, 'SIGKILL');
+    rmSync(join(one.dataDir(1), 'manifest.a'));
+    rmSync(join(one.dataDir(1), 'manifest.b'));
+    await refused(one, 'E_MANIFEST_MISSING', /manifest/);
+  });
+
+  it('while another process has the directory', async () => {
+    const one = await formatted();
+    one.run(1);
+    await until(() => one.isReady(1));
+    const pid = one.pid(1)!;
+    const other = await TestCluster.create({ replicas: 1 });
+    try {
+      other.addMember(1, { dataDir: one.dataDir(1) });
+      await refused(other, 'E_LOCKED', new RegExp(`process ${pid}`));
+    } finally {
+      await other.destroy();
+    }
+    expect(one.isUp(1)).toBe(true);
+  });
+
+  it('with chaos on a production directory', async () => {
+    const one = await formatted({ environment: 'production' });
+    one.addMember(1, { enableChaos: true });
+    await refused(one, 'E_CHAOS_PRODUCTION', /production/);
+  });
+
+  it('with another number of members than it was formatted for', async () => {
+    const one = await formatted();
+    const three = [1, 2, 3].map((id) => ({ ...one.members[0]!, id, apiPort: one.members[0]!.apiPort }));
+    one.addMember(1, { members: three });
+    await refused(one, 'E_CONFIG', /formatted for 1 replicas, the configuration has 3/);
+  });
+
+  it('with an application that is none', async () => {
+    const one = await TestCluster.create({ replicas: 1 });
+    cluster = one;
+    one.addMember(1, { app: 'nonsense' });
+    await refused(one, 'E_APP', /neither built in \(bank, kv\) nor a file/);
+    const path = join(one.root, 'app.mjs');
+    writeFileSync(path, 'export default { name: "x" }');
+    one.addMember(1, { app: path });
+    await refused(one, 'E_APP', /version must be.*application is missing/);
+  });
+
+  it('with a broken configuration', async () => {
+    const one = await TestCluster.create({ replicas: 1 });
+    cluster = one;
+    one.addMember(1, { peerSecret: 'short' });
+    await refused(one, 'E_CONFIG', /peerSecret/);
+  });
+
+  it('with a port that is taken', async () => {
+    const one = await TestCluster.create({ replicas: 1 });
+    cluster = one;
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(one.members[0]!.clientPort, '127.0.0.1', resolve));
+    await refused(one, 'E_PORT', new RegExp(`client port ${one.members[0]!.clientPort}`));
+    server.close();
+  });
+
+  it.skipIf(process.getuid?.() === 0)('in a directory it may not write', async () => {
+    const one = await formatted();
+    chmodSync(one.dataDir(1), 0o500);
+    await refused(one, 'E_DIRECTORY', /cannot be used/);
+    chmodSync(one.dataDir(1), 0o700);
+  });
+});
