@@ -189,20 +189,20 @@ function lastUnreadable(log: PhysicalLog, above: CommitIndex, through: CommitInd
   return last;
 }
 
-/** Records of the last `pipelineMax` + 1 indexes up to the head, as far as they are known. */
+/** Records of the last `pipelineMax` + 1 indexes up to `through`, as far as they are known. */
 export function recordHeaders(
   log: PhysicalLog,
   manifest: ManifestState,
   tail: TailState | null,
-  record: LogOfRecord,
+  end: CommitIndex,
+  through: CommitIndex,
   pipelineMax: number,
 ): HeaderSuffix {
-  const { head, end } = record;
-  if (head === NONE) return HeaderSuffix.EMPTY;
-  const first = Math.max(0, head - pipelineMax);
-  const bytes = new Uint8Array((head - first + 1) * HEADER_RECORD_BYTES);
+  if (through === NONE) return HeaderSuffix.EMPTY;
+  const first = Math.max(0, through - pipelineMax);
+  const bytes = new Uint8Array((through - first + 1) * HEADER_RECORD_BYTES);
   const { headers } = manifest;
-  for (let index = first; index <= head; index++) {
+  for (let index = first; index <= through; index++) {
     const at = (index - first) * HEADER_RECORD_BYTES;
     const own = index <= end ? log.records.get(index) : null;
     if (own !== null) {
