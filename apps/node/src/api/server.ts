@@ -10,7 +10,13 @@ import { applyWSSHandler } from '@trpc/server/adapters/ws';
 import type { Logger } from 'pino';
 import { WebSocketServer } from 'ws';
 import { hasRole, tokenOf, type Authenticator, type Principal } from '../transport/auth.ts';
-import { guard, HTTP_BODY_BYTES_MAX, type GuardRules, type HttpRefusal } from '../transport/http-guard.ts';
+import {
+  guard,
+  HTTP_BODY_BYTES_MAX,
+  onClientError,
+  type GuardRules,
+  type HttpRefusal,
+} from '../transport/http-guard.ts';
 import { admitUpgrade, isRefusal, refuseUpgrade } from '../transport/upgrade.ts';
 import type { ApiHost } from './host.ts';
 import type { AppRouter } from './router.ts';
@@ -63,6 +69,7 @@ export class ApiServer {
       },
     );
     this.server.maxConnections = CONNECTIONS_MAX;
+    this.server.on('clientError', onClientError);
     this.sockets = new WebSocketServer({
       noServer: true,
       maxPayload: HTTP_BODY_BYTES_MAX,

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { request as httpRequest } from 'node:http';
+import { connect } from 'node:net';
 import { at } from '@chronon/core/engine/commit-index';
 import { KIND, writeEnvelope } from '@chronon/core/engine/frame';
 import {
@@ -203,6 +204,19 @@ describe('Gateway', () => {
     }
     expect(gateway.counters.slow).toBe(1);
     await until(() => gateway.connectionCount === 0);
+  });
+
+  it('ends a connection that speaks no HTTP, without a word', async () => {
+    const { gateway } = await start();
+    const ended = await new Promise<string>((resolve) => {
+      const socket = connect(gateway.port, '127.0.0.1', () => socket.write(Buffer.alloc(1000, 0xa5)));
+      let got = '';
+      socket.on('data', (part: Buffer) => (got += part.toString()));
+      socket.on('error', () => undefined);
+      socket.on('close', () => resolve(got));
+    });
+    expect(ended).toBe('');
+    expect(gateway.counters.malformed).toBe(1);
   });
 
   it('has a connection cap', async () => {

@@ -21,7 +21,7 @@ import { WebSocketServer, type WebSocket } from 'ws';
 import { RateLimit } from '../observe/rate-limit.ts';
 import { hasRole, type Authenticator, type Principal } from './auth.ts';
 import { plain } from './framing.ts';
-import type { GuardRules } from './http-guard.ts';
+import { onClientError, type GuardRules } from './http-guard.ts';
 import { admitUpgrade, isRefusal, refuseUpgrade } from './upgrade.ts';
 
 /** Largest message of a client, in bytes. */
@@ -102,6 +102,10 @@ export class Gateway {
       perMessageDeflate: false,
       maxPayload: CLIENT_MESSAGE_BYTES_MAX,
       handleProtocols: (protocols) => (protocols.has('chronon') ? 'chronon' : false),
+    });
+    this.server.on('clientError', (error, socket) => {
+      this.counters.malformed++;
+      onClientError(error, socket);
     });
     this.server.on('upgrade', (request, socket, head) => {
       this.onUpgrade(request, socket, head);

@@ -3,6 +3,7 @@
  * Sec-Fetch-Site (other web pages), no token in the URL, JSON only, a size limit.
  */
 import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
 
 /** Largest request body, in bytes. */
 export const HTTP_BODY_BYTES_MAX = 1024 * 1024;
@@ -67,4 +68,11 @@ export function guard(request: IncomingMessage, rules: GuardRules): HttpRefusal 
     return { status: 413, code: 'E_BODY_SIZE', message: `the body is limited to ${HTTP_BODY_BYTES_MAX} bytes` };
   }
   return null;
+}
+
+/** Bytes that are no HTTP: whoever sends them is not owed an answer. Headers that are too long are. */
+export function onClientError(error: Error & { code?: string }, socket: Duplex): void {
+  if (error.code === 'HPE_HEADER_OVERFLOW' && socket.writable) {
+    socket.end('HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n');
+  } else socket.destroy();
 }
