@@ -145,6 +145,7 @@ describe('bad input to a running cluster', () => {
     for (const port of [cluster.base + 12, cluster.base + 11, cluster.base + 10]) {
       await new Promise<void>((resolve) => {
         const socket = connect(port, '127.0.0.1', () => socket.end(Buffer.alloc(100_000, 0xa5)));
+        socket.resume();
         socket.on('error', () => resolve());
         socket.on('close', () => resolve());
       });

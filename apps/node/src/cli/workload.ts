@@ -27,6 +27,8 @@ interface WorkloadFlags extends TargetFlags {
 /** Cents each account is opened with. */
 const OPENING = 100_000;
 const CATCH_UP_MS = 60_000;
+/** A replica that does not answer may be starting again: it is waited for so long before it counts as unreachable. */
+const RETURN_MS = 10_000;
 
 export const workloadCommand = withTarget(new Command('workload'))
   .description('drive the cluster and check every outcome')
@@ -162,15 +164,18 @@ async function checkLog(
 
 /** Waits until every reachable replica has committed `through`, or the patience is over. */
 async function caughtUp(target: Target, through: number): Promise<ClusterStatus> {
-  const end = performance.now() + CATCH_UP_MS;
+  const start = performance.now();
+  const end = start + CATCH_UP_MS;
   for (;;) {
     const { status, problem } = await statusOf(target);
     if (status === null && performance.now() > end)
       throw problem ?? new Failure('E_UNREACHABLE', 'nobody answers', EXIT.failed);
-    const behind =
-      status?.replicas.some((r) => r.status !== 'unreachable' && (r.commit === null || Number(r.commit) < through)) ??
-      true;
-    if (status !== null && (!behind || performance.now() > end)) return status;
+    const waiting = performance.now() < start + RETURN_MS;
+    const behind = status?.replicas.some((replica) => {
+      if (replica.status === 'unreachable') return waiting;
+      return replica.commit === null || Number(replica.commit) < through;
+    });
+    if (status !== null && (behind !== true || performance.now() > end)) return status;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }

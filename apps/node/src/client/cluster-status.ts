@@ -14,7 +14,7 @@ export interface StatusTarget {
 }
 
 /** How long one replica is waited for, in ms. */
-export const STATUS_TIMEOUT_MS = 800;
+export const STATUS_TIMEOUT_MS = 1500;
 
 /** What one replica says of itself, or null. */
 export async function replicaStatus(

@@ -6,7 +6,6 @@ import fs from 'node:fs';
 import { nobleCodec } from '@chronon/core/engine/codec/noble';
 import { fromHex } from '@chronon/core/engine/hash';
 import { LogStore } from '@chronon/core/engine/log-store';
-import { DEFAULT_CONFIG } from '@chronon/core/replica-contract';
 import { SyncDisk } from '@chronon/native/sync-disk';
 import { blankManifest } from '../replica/directory.ts';
 import { syncDirectory } from './atomic-file.ts';
@@ -29,8 +28,7 @@ export function formatReplica(directory: string, cluster: ClusterFile, id: numbe
   const disk = new SyncDisk(directory);
   try {
     const manifest = blankManifest(fromHex(cluster.clusterId), id, cluster.replicas, cluster.environment);
-    const { segmentBytes, pipelineMax } = DEFAULT_CONFIG;
-    const refused = LogStore.format(disk, nobleCodec, manifest, { segmentBytes, pipelineMax });
+    const refused = LogStore.format(disk, nobleCodec, manifest);
     if (refused !== null) throw new Failure(refused.code, `${directory}: ${refused.message}`);
   } finally {
     disk.close();
