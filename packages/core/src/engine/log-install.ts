@@ -77,7 +77,8 @@ export class LogInstall {
   private cut(keep: CommitIndex, place: Place, done: () => void): void {
     const { store } = this;
     const changes = keep !== store.worker.written;
-    store.segments.removeAbove(keep, () => {
+    // With nothing to cut, an empty segment right behind `keep` is the one being written: it stays (simulator seed 47).
+    store.segments.removeAbove(changes ? keep : ((keep + 1) as CommitIndex), () => {
       if (!changes) {
         done();
         return;
