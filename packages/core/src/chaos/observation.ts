@@ -16,8 +16,8 @@ export interface Observation {
   readonly applied: number;
   readonly durable: number;
   readonly last: number;
-  /** D at `applied`, a view of 16 bytes. */
-  readonly digest: Uint8Array;
+  /** D at `applied`, 16 bytes. */
+  digest(): Uint8Array;
 }
 
 /** Which process run of which replica is looked at. */

@@ -10,6 +10,7 @@ import { openReplica, type Replica } from '../replica.ts';
 import { decodeMessage, encodeMessage } from '../vsr/codec.ts';
 import type { Message } from '../vsr/messages.ts';
 import { max } from '../engine/commit-index.ts';
+import { describe } from './describe.ts';
 import { formatMachine } from './format.ts';
 import { observedApplication } from './observed-application.ts';
 import type { Observation, Observed } from './observation.ts';
@@ -170,7 +171,7 @@ export class SimMachine implements Observed {
       applied: executor.applied,
       durable: n.durable,
       last: max(n.end, n.head),
-      digest: executor.digest,
+      digest: () => executor.digest,
     };
   }
 
@@ -239,6 +240,7 @@ export class SimMachine implements Observed {
   private send(run: number, to: number, message: Message): void {
     if (this.run !== run || !this.alive) return;
     const { world } = this;
+    if (world.trace.verbose) world.trace.note('send', describe(this.id, to, message));
     world.checks.sends(this, message);
     const machine = world.machine(to);
     world.network.send(this.id, to, encodeMessage(message), (bytes) => machine.receive(this.id, bytes));

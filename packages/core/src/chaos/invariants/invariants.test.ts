@@ -84,7 +84,7 @@ const replica = (id: number, run = 1) => ({ id, run, observe: () => seen({}) });
 
 function seen(over: Partial<Observation>): Observation {
   const usual = { status: 'normal' as const, view: 1, logView: 1, acting: false, serving: false };
-  return { ...usual, commit: -1, applied: -1, durable: -1, last: 9, digest: new Uint8Array(16), ...over };
+  return { ...usual, commit: -1, applied: -1, durable: -1, last: 9, digest: () => new Uint8Array(16), ...over };
 }
 
 /** A canonical log with LOG committed. */
@@ -155,7 +155,7 @@ test('a promise without a durable frame, a second vote that differs, and a secon
 test('another digest at an applied index, and a command applied twice, are caught', () => {
   const state = new StateInvariants(committed());
   state.step(replica(1), seen({ applied: 2 }));
-  expect(() => state.step(replica(2), seen({ applied: 2, digest: new Uint8Array(16).fill(1) }))).toThrow('at 2');
+  expect(() => state.step(replica(2), seen({ applied: 2, digest: () => new Uint8Array(16).fill(1) }))).toThrow('at 2');
   state.executes(replica(1), 2, SESSION);
   state.step(replica(1), seen({ applied: 2 }));
   const twice = cluster([...LOG, deposit(2, 7)], [1, 2]);

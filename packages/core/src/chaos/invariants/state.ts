@@ -34,7 +34,7 @@ export class StateInvariants {
     const last = this.seen.get(replica.id);
     if (seen.applied < 0 || (last !== undefined && last.run === replica.run && last.applied === seen.applied)) return;
     this.seen.set(replica.id, { run: replica.run, applied: seen.applied });
-    const digest = toHex(seen.digest);
+    const digest = toHex(seen.digest());
     const known = this.digests[seen.applied];
     if (known === undefined) this.digests[seen.applied] = digest;
     else {
