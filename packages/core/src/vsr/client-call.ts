@@ -96,6 +96,42 @@ export class QueryCall {
   }
 }
 
+/** Calls that have no number yet, first in, first out. */
+export class CallQueue {
+  private calls: Call[] = [];
+  private head = 0;
+
+  get length(): number {
+    return this.calls.length - this.head;
+  }
+
+  push(call: Call): void {
+    this.calls.push(call);
+  }
+
+  shift(): Call | null {
+    const call = this.calls[this.head];
+    if (call === undefined) return null;
+    this.head++;
+    if (this.head === this.calls.length) {
+      this.calls.length = 0;
+      this.head = 0;
+    } else if (this.head > 4096) {
+      this.calls = this.calls.slice(this.head);
+      this.head = 0;
+    }
+    return call;
+  }
+
+  /** Takes everything out. */
+  take(): Call[] {
+    const waiting = this.calls.slice(this.head);
+    this.calls = [];
+    this.head = 0;
+    return waiting;
+  }
+}
+
 assert((SESSION_WINDOW & (SESSION_WINDOW - 1)) === 0, 'the window is a power of two');
 
 /** The numbered, unsettled calls of one session. */

@@ -16,12 +16,12 @@ import { Prng } from '../prng.ts';
 import { REPLY } from '../reply.ts';
 import {
   Call,
+  CallQueue,
   CallWindow,
   type CallToken,
   type Outcome,
   type OutcomeCallback,
   outcomeOf,
-  QueryCall,
   type QueryCallback,
   type RefusalCode,
   refusedOutcome,
@@ -34,44 +34,15 @@ import {
   REFUSAL,
   TO_CLIENT,
 } from './client-protocol.ts';
-import { ClientRoute, type RouteTimes, type SessionPort } from './client-route.ts';
+import { type ClientTimes, DEFAULT_TIMES, QUEUE_MAX, type SessionClientOptions } from './client-options.ts';
+import { ClientQueries } from './client-queries.ts';
+import { ClientRoute, type SessionPort } from './client-route.ts';
 import { ClientSender } from './client-sender.ts';
 
 export type { CallToken, Outcome, OutcomeCallback, QueryCallback, QueryOutcome } from './client-call.ts';
+export { type ClientTimes, DEFAULT_TIMES, QUEUE_MAX, type SessionClientOptions } from './client-options.ts';
 export type { SessionPort } from './client-route.ts';
 
-export interface SessionClientOptions {
-  /** Ids of the replicas that `port.connect` knows. */
-  readonly replicas: readonly number[];
-  readonly port: SessionPort;
-  /** Seed of the register nonce, the first replica tried and all jitter. */
-  readonly seed: number;
-  readonly policy?: Policy;
-  /** How a number whose caller was told `unknown` is settled. */
-  readonly settleBy?: 'cancel' | 'resend';
-  /** Calls that may wait for a number; more are refused at once. */
-  readonly queueMax?: number;
-  readonly times?: Partial<ClientTimes>;
-  /** The clock of `tick` at this moment. */
-  readonly nowMs?: number;
-}
-
-export interface ClientTimes extends RouteTimes {
-  /** A transmission unanswered for so long on a live connection is repeated. */
-  readonly resendMs: number;
-}
-
-export const DEFAULT_TIMES: ClientTimes = {
-  connectTimeoutMs: 1000,
-  helloTimeoutMs: 200,
-  silenceMs: 1000,
-  backoffMinMs: 10,
-  backoffMaxMs: 400,
-  suspectMs: 500,
-  resendMs: 2000,
-};
-
-export const QUEUE_MAX = 65_536;
 /** Late outcomes kept for `resume`. */
 const LATE_MAX = 1024;
 
@@ -87,11 +58,9 @@ export class SessionClient {
   private readonly cancels: boolean;
   private readonly queueMax: number;
   private window = new CallWindow();
-  /** Calls without a number yet, from `queueHead` on. */
-  private queue: Call[] = [];
-  private queueHead = 0;
-  private readonly queries = new Map<number, QueryCall>();
-  private nextNonce = 1;
+  /** Calls without a number yet. */
+  private readonly queue = new CallQueue();
+  private readonly queries = new ClientQueries();
   private readonly late = new Map<number, Outcome>();
   private nowMs: number;
   private lastHeardMs = 0;
@@ -117,7 +86,7 @@ export class SessionClient {
 
   /** Calls that wait for a number or a reply. */
   get pending(): number {
-    return this.queue.length - this.queueHead + (this.window.next - this.window.ackBelow);
+    return this.queue.length + (this.window.next - this.window.ackBelow);
   }
 
   /** The replica talked to, and the highest view heard of (-1: none). */
@@ -132,7 +101,7 @@ export class SessionClient {
       const limit = PAYLOAD_BYTES_MAX - ENVELOPE_BYTES;
       return callback(refusedOutcome('invalid', `a body of ${body.length} bytes, the limit is ${limit}`, null));
     }
-    if (this.queue.length - this.queueHead >= this.queueMax) {
+    if (this.queue.length >= this.queueMax) {
       return callback(refusedOutcome('queue-full', `${this.queueMax} calls wait already`, null));
     }
     const deadlineMs = this.nowMs + timeoutMs;
@@ -153,7 +122,7 @@ export class SessionClient {
     const deadlineMs = this.nowMs + options.timeoutMs;
     if (deadlineMs < this.earliestDeadlineMs) this.earliestDeadlineMs = deadlineMs;
     const consistency = CONSISTENCY[options.consistency ?? 'linearizable'];
-    this.queries.set(this.nextNonce++, new QueryCall(query, body, consistency, deadlineMs, callback));
+    this.queries.add(query, body, consistency, deadlineMs, callback);
     this.want();
   }
 
@@ -217,10 +186,7 @@ export class SessionClient {
     const { sender, route } = this;
     sender.begin(route.target, route.epoch, this.nowMs, route.open ? Number.POSITIVE_INFINITY : route.mayProbe ? 1 : 0);
     if (sender.room) this.sendRequests();
-    for (const [nonce, call] of this.queries) {
-      if (call.epoch !== route.epoch && (sender.room || call.consistency === CONSISTENCY.stale))
-        sender.query(nonce, call);
-    }
+    this.queries.send(sender, route.epoch);
     if (sender.end() > 0 && !route.open) route.onProbeSent();
   }
 
@@ -228,33 +194,24 @@ export class SessionClient {
   close(): void {
     this.closed = true;
     this.route.stop();
-    for (const call of this.takeQueue())
+    for (const call of this.queue.take())
       tell(call, refusedOutcome('closed', 'the client was closed before the command was sent', null));
     for (const call of this.window.calls()) this.fail(call, 'closed', 'the client was closed');
-    for (const call of this.queries.values()) {
-      call.callback({ kind: 'rejected', code: 'closed', body: NOTHING, message: 'the client was closed' });
-    }
-    this.queries.clear();
+    this.queries.close();
   }
 
   private sendRequests(): void {
     const { sender } = this;
     if (this.session === null) {
-      if (this.queueHead < this.queue.length) sender.register();
+      if (this.queue.length > 0) sender.register();
       return;
     }
     sender.resend(this.window, this.session);
-    while (sender.room && !this.window.full && this.queueHead < this.queue.length) {
-      const call = this.queue[this.queueHead++]!;
+    while (sender.room && !this.window.full) {
+      const call = this.queue.shift();
+      if (call === null) return;
       this.window.add(call);
       sender.request(call, this.session, this.window.ackBelow);
-    }
-    if (this.queueHead === this.queue.length) {
-      this.queue = [];
-      this.queueHead = 0;
-    } else if (this.queueHead > 4096) {
-      this.queue = this.queue.slice(this.queueHead);
-      this.queueHead = 0;
     }
   }
 
@@ -264,37 +221,11 @@ export class SessionClient {
         return this.onReply(message);
       case TO_CLIENT.refusal:
         return this.onRefusal(message);
-      case TO_CLIENT.answer: {
-        const call = this.queries.get(message.request);
-        if (call === undefined) return;
-        this.queries.delete(message.request);
-        if (call.consistency === CONSISTENCY.linearizable) this.route.onServed();
-        if (message.status === 0) call.callback({ kind: 'ok', index: message.index, body: message.body });
-        else
-          call.callback({
-            kind: 'rejected',
-            code: 'rejected',
-            body: message.body,
-            message: 'the application rejected the query',
-          });
+      case TO_CLIENT.answer:
+        if (this.queries.answer(message)) this.route.onServed();
         return;
-      }
-      case TO_CLIENT.queryRefusal: {
-        const call = this.queries.get(message.request);
-        if (call === undefined) return;
-        call.epoch = 0;
-        if (message.status === REFUSAL.invalid) {
-          this.queries.delete(message.request);
-          return call.callback({
-            kind: 'rejected',
-            code: 'invalid',
-            body: NOTHING,
-            message: 'the replica refused the query',
-          });
-        }
-        if (message.status === REFUSAL.unavailable && call.consistency === CONSISTENCY.stale) return this.route.leave();
-        return this.direct(message);
-      }
+      case TO_CLIENT.queryRefusal:
+        return this.onQueryRefusal(message);
       case TO_CLIENT.hello:
         return this.route.onDirection(message.session, isNone(message.index) ? null : message.index, 'hello');
       default:
@@ -342,6 +273,15 @@ export class SessionClient {
     this.direct(message);
   }
 
+  private onQueryRefusal(message: ClientMessage): void {
+    if (message.status === REFUSAL.invalid) return this.queries.refuse(message.request);
+    const consistency = this.queries.again(message.request);
+    if (consistency === null) return;
+    // A replica that must not serve reads: another one may.
+    if (message.status === REFUSAL.unavailable && consistency === CONSISTENCY.stale) this.route.leave();
+    else this.direct(message);
+  }
+
   /** What a refusal means for where and when to send next. */
   private direct(message: ClientMessage): void {
     const redirect = decodeRedirect(message.body);
@@ -376,7 +316,7 @@ export class SessionClient {
   /** Leaves a session that is of no use any more. */
   private abandon(why: string): void {
     const session = this.session!;
-    const waiting = this.takeQueue();
+    const waiting = this.queue.take();
     const calls = [...this.window.calls()];
     this.session = null;
     this.window = new CallWindow();
@@ -394,9 +334,8 @@ export class SessionClient {
 
   private expire(): void {
     let earliest = Number.POSITIVE_INFINITY;
-    const waiting = this.takeQueue();
     const overdue: Call[] = [];
-    for (const call of waiting) {
+    for (const call of this.queue.take()) {
       if (call.deadlineMs <= this.nowMs) overdue.push(call);
       else {
         this.queue.push(call);
@@ -408,15 +347,7 @@ export class SessionClient {
       if (call.deadlineMs <= this.nowMs) this.fail(call, 'timeout', `no reply within ${call.timeoutMs} ms`);
       else earliest = Math.min(earliest, call.deadlineMs);
     }
-    for (const [nonce, call] of this.queries) {
-      if (call.deadlineMs > this.nowMs) {
-        earliest = Math.min(earliest, call.deadlineMs);
-        continue;
-      }
-      this.queries.delete(nonce);
-      call.callback({ kind: 'rejected', code: 'timeout', body: NOTHING, message: 'no answer before the deadline' });
-    }
-    this.earliestDeadlineMs = earliest;
+    this.earliestDeadlineMs = Math.min(earliest, this.queries.expire(this.nowMs));
     for (const call of overdue) {
       tell(call, refusedOutcome('timeout', `no replica took the command within ${call.timeoutMs} ms`, null));
     }
@@ -438,19 +369,8 @@ export class SessionClient {
       oldestMs = Math.min(oldestMs, call.sentMs);
       if (call.sentMs <= staleMs) sender.again(call);
     }
-    for (const call of this.queries.values()) {
-      if (call.epoch !== route.epoch) continue;
-      oldestMs = Math.min(oldestMs, call.sentMs);
-      if (call.sentMs <= staleMs) call.epoch = 0;
-    }
+    oldestMs = Math.min(oldestMs, this.queries.watch(route.epoch, staleMs));
     if (nowMs - Math.max(oldestMs, this.lastHeardMs) >= this.times.silenceMs) route.leave();
-  }
-
-  private takeQueue(): Call[] {
-    const waiting = this.queueHead === 0 ? this.queue : this.queue.slice(this.queueHead);
-    this.queue = [];
-    this.queueHead = 0;
-    return waiting;
   }
 
   private keepLate(request: number, outcome: Outcome): void {
@@ -460,7 +380,7 @@ export class SessionClient {
   }
 
   private hasWork(): boolean {
-    return !this.window.empty || this.queueHead < this.queue.length || this.queries.size > 0;
+    return !this.window.empty || this.queue.length > 0 || this.queries.size > 0;
   }
 
   private want(): void {
