@@ -3,14 +3,16 @@ import type { QueryOutcome } from '@chronon/core/vsr/client';
 import type { CallPort, SupervisorMessage } from '../api/host.ts';
 import type { ChrononClient } from '../client/connect.ts';
 
-/** Single calls through one session of this process. */
-export function callPort(client: ChrononClient): CallPort {
+/** Single calls through one session of this process; the client exists from the first call on. */
+export function callPort(connect: () => ChrononClient): CallPort & { close(): void } {
+  let client: ChrononClient | null = null;
   return {
-    submit: (command, body, timeoutMs) => client.submitRaw(command, body, timeoutMs),
+    submit: (command, body, timeoutMs) => (client ??= connect()).submitRaw(command, body, timeoutMs),
     query: (query, body, consistency, timeoutMs) =>
       new Promise<QueryOutcome>((resolve) => {
-        client.session.query(query, body, { consistency, timeoutMs }, resolve);
+        (client ??= connect()).session.query(query, body, { consistency, timeoutMs }, resolve);
       }),
+    close: () => client?.close(),
   };
 }
 

@@ -6,11 +6,11 @@ import type { Replica } from '@chronon/core/replica';
 import { decodeMessage, encodeMessage } from '@chronon/core/vsr/codec';
 import type { Message } from '@chronon/core/vsr/messages';
 import type { ChaosRouter } from '../api/chaos-router.ts';
-import type { ApiHost } from '../api/host.ts';
+import type { ApiHost, CallPort } from '../api/host.ts';
 import { httpPeerApi } from '../api/peer-api.ts';
 import { createAppRouter } from '../api/router.ts';
 import { ApiServer } from '../api/server.ts';
-import { connect, type ChrononClient } from '../client/connect.ts';
+import { connect } from '../client/connect.ts';
 import { Metrics } from '../observe/metrics.ts';
 import { Authenticator, peerToken } from '../transport/auth.ts';
 import { Gateway } from '../transport/gateway.ts';
@@ -37,11 +37,11 @@ export async function serve(ground: Ground, replica: Replica, outlets: Outlets):
   const gateway = gatewayOf(ground, replica, auth, rules);
   outlets.peers = peers;
   outlets.gateway = gateway;
-  const client = connect(
-    file.members.map((member) => ({ id: member.id, url: clientUrl(member) })),
-    { token: peerToken(secret) },
-  );
-  const host = apiHost(ground, replica, { peers, client, build, token: peerToken(secret) });
+  const calls = callPort(() => {
+    const gateways = file.members.map((member) => ({ id: member.id, url: clientUrl(member) }));
+    return connect(gateways, { token: peerToken(secret) });
+  });
+  const host = apiHost(ground, replica, { peers, calls, build, token: peerToken(secret) });
   const metrics = new Metrics({
     detail: host.detail,
     peers: peers.counters,
@@ -64,7 +64,7 @@ export async function serve(ground: Ground, replica: Replica, outlets: Outlets):
   await bind('API', self.apiPort, api, halt);
   announce(gateway, replica);
   return () => {
-    client.close();
+    calls.close();
     api.close();
     gateway.close();
     peers.close();
@@ -145,7 +145,7 @@ function apiHost(
   replica: Replica,
   parts: {
     readonly peers: PeerNetwork<Message>;
-    readonly client: ChrononClient;
+    readonly calls: CallPort;
     readonly build: BuildInfo;
     readonly token: string;
   },
@@ -174,7 +174,7 @@ function apiHost(
     events,
     leases,
     peers: httpPeerApi(parts.token),
-    calls: callPort(parts.client),
+    calls: parts.calls,
     detail: () => buildDetail(sources),
     outbox: (limit) => ({ counts: replica.executor.outbox.counts, entries: replica.executor.outbox.list(limit) }),
     monotonicMs,
