@@ -63,8 +63,6 @@ export interface RecoveredLog {
   readonly recoveringHead: boolean;
   /** Records of the last P + 1 indexes up to `head`. */
   readonly headers: HeaderSuffix;
-  /** Records of the last P + 1 indexes up to `end`: other ones while more than P frames are missing. LogStore always gives them. */
-  readonly endHeaders?: HeaderSuffix;
   /** Records of the last P + 1 indexes up to `end`: the same unless frames are missing up to `head`. */
   readonly ownHeaders: HeaderSuffix;
   /** Block time of the newest readable frame at or below head, two u32 halves of nanoseconds. */

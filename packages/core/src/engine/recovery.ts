@@ -197,8 +197,7 @@ function describe(
 ): RecoveredLog {
   const { end, endHash, head, headHash, promised, connected, faulty } = record;
   const headers = recordHeaders(log, manifest, tail, end, head, pipelineMax);
-  const endHeaders = end === head ? headers : recordHeaders(log, manifest, tail, end, end, pipelineMax);
-  const ownHeaders = head === end ? headers : recordHeaders(log, manifest, tail, { ...record, head: end }, pipelineMax);
+  const ownHeaders = head === end ? headers : recordHeaders(log, manifest, tail, end, end, pipelineMax);
   const torn = log.end > end || log.stale.length > 0 || log.rest;
   if (log.end > end) notes.push(`frames ${end + 1}..${log.end} were never promised or are stale: cut`);
   else if (log.rest) notes.push(`an unfinished write above index ${isNone(end) ? 'none' : end} was cut`);

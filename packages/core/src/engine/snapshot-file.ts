@@ -67,11 +67,12 @@ export function encodeSnapshot(meta: SnapshotMeta, sections: readonly Uint8Array
 /** A snapshot, or in words why these bytes are none. Sections are views. */
 export function decodeSnapshot(bytes: Uint8Array, codec: FrameCodec): Snapshot | string {
   if (bytes.length < FIXED_BYTES + 8 || readU32(bytes, 0) !== MAGIC) return 'no snapshot header';
-  if (readU32(bytes, 4) !== VERSION) return `version ${readU32(bytes, 4)}, this program reads ${VERSION}`;
+  if (readU32(bytes, 4) !== VERSION) return `snapshot version ${readU32(bytes, 4)}, this program reads ${VERSION}`;
   const count = readU64(bytes, 80);
   if (!(count <= SECTIONS_MAX)) return 'section count out of range';
   const head = FIXED_BYTES + count * SECTION_BYTES + 8;
   if (head > bytes.length || readU32(bytes, head - 8) !== codec.crc32c(bytes, 0, head - 8)) return 'header checksum';
+  if (readU32(bytes, head - 4) !== 0) return 'the padding is not zero';
   const sections: Uint8Array[] = [];
   const digest = new Uint8Array(HASH_BYTES);
   let at = head;
@@ -84,10 +85,14 @@ export function decodeSnapshot(bytes: Uint8Array, codec: FrameCodec): Snapshot |
     sections.push(bytes.subarray(at, at + size));
     at += size;
   }
+  if (bytes.length % BLOCK_BYTES !== 0) return 'the file is not whole blocks';
+  for (let i = at; i < bytes.length; i++) if (bytes[i] !== 0) return 'the padding is not zero';
+  const [index, view] = [readU64(bytes, 24), readU64(bytes, 32)];
+  if (Number.isNaN(index + view)) return 'an index or view out of range';
   return {
     clusterId: bytes.slice(8, 24),
-    index: readU64(bytes, 24),
-    view: readU64(bytes, 32),
+    index,
+    view,
     chainHash: bytes.slice(40, 56),
     timeLow: readU32(bytes, 56),
     timeHigh: readU32(bytes, 60),
@@ -161,9 +166,12 @@ export class SnapshotStore {
       done(problem);
     };
     const tmp = `${snapshotPath(index)}.tmp`;
+    const name = tmp.slice(SNAPSHOT_DIRECTORY.length + 1, -'.tmp'.length);
     let file: DiskFile;
     try {
       disk.mkdirSync(SNAPSHOT_DIRECTORY);
+      // What an earlier attempt left may be longer than this one.
+      if (disk.list(SNAPSHOT_DIRECTORY).includes(`${name}.tmp`)) disk.unlinkSync(tmp);
       file = disk.open(tmp, { create: true });
     } catch (error) {
       end(error instanceof Error ? error.message : String(error));
@@ -182,7 +190,14 @@ export class SnapshotStore {
         end(null);
         return;
       }
-      step((error) => (error === null ? run(i + 1) : end(error.message)));
+      step((error) => {
+        if (error === null) {
+          run(i + 1);
+          return;
+        }
+        file.close();
+        end(error.message);
+      });
     };
     run(0);
   }

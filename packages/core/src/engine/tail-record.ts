@@ -93,8 +93,8 @@ export function slotOffset(sequence: number): number {
   return (sequence % 2) * TAIL_SLOT_BYTES;
 }
 
-/** What the file says. `bytes` is the whole file; a short or absent one has lost T. */
-export function decodeTail(bytes: Uint8Array, clusterId: Uint8Array): TailDecoded {
+/** What the file says. `bytes` is the whole file; a short or absent one has lost T. `clusterId` null: any. */
+export function decodeTail(bytes: Uint8Array, clusterId: Uint8Array | null): TailDecoded {
   if (bytes.length < TAIL_FILE_BYTES)
     return { kind: 'lost', reason: `the file has ${bytes.length} bytes of ${TAIL_FILE_BYTES}`, sequence: 0 };
   let newest: TailState | null = null;
@@ -111,7 +111,7 @@ export function decodeTail(bytes: Uint8Array, clusterId: Uint8Array): TailDecode
       const version = readU32(bytes, at + AT.version);
       if (version !== TAIL_VERSION) return { kind: 'version', version };
       const id = bytes.subarray(at + AT.clusterId, at + AT.clusterId + HASH_BYTES);
-      if (!sameHash(id, clusterId)) return { kind: 'cluster', clusterId: id.slice() };
+      if (clusterId !== null && !sameHash(id, clusterId)) return { kind: 'cluster', clusterId: id.slice() };
       const tail = decodeCopy(bytes, at);
       if (tail === null || tail.sequence % 2 !== slot) {
         damagedCopies++;

@@ -1,0 +1,330 @@
+/** Recovery, damage by damage: the rows of the design's storage fault table that the engine answers for, and what the Rust implementation got wrong. */
+import { expect, test } from 'vitest';
+import { createWasmCodec } from './codec/wasm.ts';
+import { at, NONE } from './commit-index.ts';
+import { FrameBatch } from './frame-batch.ts';
+import { toHex } from './hash.ts';
+import { HeaderSuffix } from './header-suffix.ts';
+import { encodeManifest } from './manifest.ts';
+import { encodeSegmentHeader, segmentPath } from './segment.ts';
+import { TAIL_PATH } from './tail-record.ts';
+import { batch, Bench, Chain, formatted, manifest, openLog, suffix } from './testing/log-harness.ts';
+import { MemoryDisk } from './testing/memory-disk.ts';
+
+const codec = await createWasmCodec();
+const OVER = { codec, segmentBytes: 16 * 1024 };
+const FIRST = segmentPath(0);
+
+/** A log of batches with these body sizes, closed. */
+function logOf(bodies: readonly (readonly number[])[], state = manifest()): { disk: MemoryDisk; chain: Chain } {
+  const disk = formatted(new MemoryDisk(), state);
+  const bench = new Bench(disk, OVER);
+  const chain = new Chain();
+  for (const sizes of bodies) bench.append(chain.next(sizes));
+  bench.settle();
+  bench.store.close();
+  return { disk, chain };
+}
+
+/** Offset of a frame in a log whose frames all lie in the first segment. */
+function offsetOf(chain: Chain, index: number): number {
+  let offset = 64;
+  for (const part of chain.batches) {
+    if (part.contains(index)) return offset + part.offsetOf(index);
+    offset += part.bytes.length;
+  }
+  throw new Error(`no frame ${index}`);
+}
+
+function refusal(disk: MemoryDisk, over: Parameters<typeof openLog>[1] = {}): string {
+  const opened = openLog(disk, { ...OVER, ...over });
+  return 'refusal' in opened ? opened.refusal.code : 'opened';
+}
+
+const loseTail = (disk: MemoryDisk): void => {
+  disk.flip(TAIL_PATH, 30);
+  disk.flip(TAIL_PATH, 4096 + 30);
+};
+
+test('bit rot below the tail record is faulty, whatever part of a frame it strikes, and is repaired in place', () => {
+  for (const [index, within] of [
+    [0, 3],
+    [0, 100],
+    [2, 9],
+    [2, 40],
+    [2, 200],
+    [3, 5],
+    [4, 6],
+    [4, 101],
+  ] as const) {
+    const { disk, chain } = logOf([[300], [100, 200], [400], [10]]);
+    disk.flip(FIRST, offsetOf(chain, index) + within);
+    const bench = new Bench(disk, OVER);
+    expect(bench.recovered).toMatchObject({
+      outcome: 'faulty',
+      end: 4,
+      head: 4,
+      promised: 4,
+      faulty: [{ from: index, to: index }],
+    });
+    expect(toHex(bench.recovered.endHash)).toBe(toHex(chain.hash));
+    expect(toHex(bench.recovered.headers.hash(index)!)).toBe(toHex(chain.hashOf(index)));
+    let answer = '';
+    bench.store.read(index, 1000, (outcome) => (answer = outcome.kind));
+    bench.settle();
+    expect(answer).toBe('faulty');
+    const part = chain.batches.find((b) => b.contains(index))!;
+    bench.store.repair(part.slice(index, index), () => (answer = 'repaired'));
+    bench.append(chain.next([50]));
+    bench.settle();
+    expect([answer, bench.readAll().length, bench.store.faulty]).toEqual(['repaired', 6, []]);
+    expect(new Bench(disk.restart(), OVER).recovered).toMatchObject({ outcome: 'clean', end: 5 });
+  }
+});
+
+test('several damaged places leave every anchored run usable', () => {
+  const { disk, chain } = logOf(
+    Array.from({ length: 30 }, () => [100]),
+    manifest(),
+  );
+  disk.flip(FIRST, offsetOf(chain, 5) + 4);
+  disk.flip(FIRST, offsetOf(chain, 6) + 90);
+  const { recovered } = new Bench(disk.clone(), OVER);
+  expect(recovered.faulty).toEqual([{ from: 5, to: 6 }]);
+  disk.flip(FIRST, offsetOf(chain, 20) + 4);
+  // Nothing anchors the run between two holes: it counts as damaged with them.
+  const bench = new Bench(disk, OVER);
+  expect(bench.recovered.faulty).toEqual([{ from: 5, to: 20 }]);
+  for (let index = 20; index >= 5; index--) bench.store.repair(chain.batches[index]!, () => {});
+  bench.settle();
+  expect(bench.store.faulty).toEqual([]);
+  expect(bench.readAll().length).toBe(30);
+});
+
+test('a payload that holds frames does not mislead the search behind a damaged header', () => {
+  const inner = batch(3, new Uint8Array(16), [20, 30, 40]);
+  const disk = formatted(new MemoryDisk());
+  const bench = new Bench(disk, OVER);
+  const chain = new Chain();
+  bench.append(chain.next([10, 10]));
+  const carrier = chain.next([inner.bytes.length + 8]);
+  carrier.bytes.set(inner.bytes, 80 + 32 + 8);
+  const hash = carrier.prevHash.slice();
+  codec.seal(carrier.bytes, 0, carrier.bytes.length, hash);
+  const sealed = new FrameBatch(carrier.bytes, 1, hash);
+  chain.hash = sealed.lastHash;
+  bench.append(sealed);
+  for (let i = 0; i < 3; i++) bench.append(chain.next([15]));
+  bench.settle();
+  disk.flip(FIRST, 64 + 2 * 128 + 6);
+  const { recovered } = new Bench(disk, OVER);
+  expect(recovered.faulty).toEqual([{ from: 2, to: 2 }]);
+  expect(recovered.end).toBe(5);
+});
+
+test('the whole tail block lost: everything through the tail record is faulty, nothing is shorter', () => {
+  const { disk } = logOf([[300], [100, 200], [400], [10]]);
+  disk.content(FIRST).fill(0);
+  const { recovered } = new Bench(disk, OVER);
+  expect(recovered).toMatchObject({ outcome: 'faulty', end: 4, promised: 4, faulty: [{ from: 0, to: 4 }] });
+});
+
+test('a missing segment is damage, in the middle and at the end, and is made anew by repair', () => {
+  for (const which of [0, 5, 10, 15]) {
+    const { disk, chain } = logOf(Array.from({ length: 17 }, () => [3000]));
+    const names = disk.list('log').filter((name) => name.endsWith('.seg'));
+    expect(names.map((name) => Number(name.slice(0, 20)))).toEqual([0, 5, 10, 15]);
+    disk.remove(segmentPath(which));
+    const bench = new Bench(disk, OVER);
+    const to = Math.min(which + 4, 16);
+    expect(bench.recovered).toMatchObject({ outcome: 'faulty', end: 16, faulty: [{ from: which, to }] });
+    for (let index = which; index <= to; index++) bench.store.repair(chain.batches[index]!, () => {});
+    bench.append(chain.next([100]));
+    bench.settle();
+    expect(bench.fatal).toEqual([]);
+    expect(bench.readAll().length).toBe(18);
+    expect(new Bench(disk.restart(), OVER).recovered).toMatchObject({ outcome: 'clean', end: 17 });
+  }
+});
+
+test('a lost tail record stays lost over restarts until an install settles the head', () => {
+  const { disk, chain } = logOf([[10], [20], [30]]);
+  loseTail(disk);
+  for (let i = 0; i < 3; i++) {
+    const { recovered } = new Bench(disk, OVER);
+    expect(recovered).toMatchObject({ recoveringHead: true, end: 2, head: 2 });
+  }
+  const bench = new Bench(disk, OVER);
+  expect(() => bench.append(chain.next([1]))).toThrow('nothing is appended before an install');
+  chain.batches.pop();
+  const headers = suffix(...chain.batches);
+  bench.store.install(manifest({ view: 2, logView: 2, headers }), at(2), () => {});
+  bench.settle();
+  expect(new Bench(disk.restart(), OVER).recovered).toMatchObject({ recoveringHead: false, outcome: 'clean', end: 2 });
+});
+
+test('one damaged copy of a tail slot is harmless', () => {
+  for (const copy of [0, 1, 2, 3]) {
+    const { disk } = logOf([[10], [20], [30]]);
+    disk.flip(TAIL_PATH, copy * 4096 + 50);
+    expect(new Bench(disk, OVER).recovered).toMatchObject({ recoveringHead: false, end: 2, promised: 2 });
+    expect(new Bench(disk, OVER).recovered.notes).toEqual([]);
+  }
+});
+
+test('an install cut off between manifest and tail record: the stored headers are the head, stale frames do not count', () => {
+  const { disk, chain } = logOf(Array.from({ length: 8 }, () => [100]));
+  const fresh = new Chain();
+  fresh.first = 5;
+  fresh.hash = chain.hashOf(4);
+  const next = [fresh.next([100], 2, 1), fresh.next([100], 2, 1)];
+  const headers = suffix(...chain.batches.slice(2, 5), ...next);
+  writeManifest(disk, manifest({ view: 2, logView: 2, headers }));
+  const bench = new Bench(disk.clone(), OVER);
+  expect(bench.recovered).toMatchObject({ end: 4, head: 6, connected: true, promised: 6, faulty: [] });
+  expect(new Bench(bench.disk.restart(), OVER).recovered).toMatchObject({ end: 4, head: 6, promised: 4 });
+  // A slot that cannot be read may be the very frame that the new view keeps: it stays promised over restarts.
+  disk.flip(FIRST, offsetOf(chain, 5) + 8);
+  const damaged = new Bench(disk, OVER);
+  expect(damaged.recovered).toMatchObject({ end: 4, head: 6, connected: true });
+  expect(damaged.recovered.promised).toBeGreaterThanOrEqual(5);
+  expect(new Bench(disk.restart(), OVER).recovered.promised).toBeGreaterThanOrEqual(5);
+});
+
+test('frames that no stored header leads to are not connected, and stay so until an install', () => {
+  const { disk } = logOf(Array.from({ length: 8 }, () => [100]));
+  const other = new Chain();
+  other.first = 20;
+  other.hash = new Uint8Array(16).fill(3);
+  const headers = suffix(other.next([1], 2), other.next([1], 2));
+  writeManifest(disk, manifest({ view: 2, logView: 2, headers }));
+  for (let i = 0; i < 2; i++) {
+    expect(new Bench(disk, OVER).recovered).toMatchObject({
+      connected: false,
+      end: 7,
+      head: 21,
+      recoveringHead: false,
+    });
+  }
+  const bench = new Bench(disk, OVER);
+  bench.store.install(bench.recovered.manifest, NONE, () => {});
+  bench.settle();
+  expect(new Bench(disk.restart(), OVER).recovered).toMatchObject({ connected: true, end: NONE, head: 21 });
+});
+
+test('while view > log view nothing above the stored headers counts', () => {
+  const disk = formatted(new MemoryDisk());
+  const bench = new Bench(disk, OVER).settle();
+  const chain = new Chain();
+  bench.append(chain.next([10]));
+  bench.settle();
+  const headers = suffix(...chain.batches);
+  // Frames that reached the disk without a tail record.
+  bench.append(chain.next([10]));
+  disk.pump(1);
+  const crashed = disk.crash({ names: 9, sector: () => true });
+  expect(new Bench(crashed.clone(), OVER).recovered).toMatchObject({ end: 1, outcome: 'clean' });
+  const tailBefore = disk.crash({ names: 9, sector: (w) => disk.unsynced()[w]!.path !== TAIL_PATH });
+  writeManifest(tailBefore, manifest({ view: 2, logView: 1, headers }));
+  expect(new Bench(tailBefore, OVER).recovered).toMatchObject({ end: 0, head: 0, outcome: 'torn' });
+});
+
+test('directories that must not be opened say why, and are not changed', () => {
+  const other = new Uint8Array(16).fill(1);
+  const cases: [string, (disk: MemoryDisk) => void, Parameters<typeof openLog>[1]?][] = [
+    ['E_MANIFEST', (d) => ['manifest.a', 'manifest.b'].forEach((path) => d.flip(path, 60))],
+    ['E_MANIFEST_MISSING', (d) => ['manifest.a', 'manifest.b'].forEach((path) => d.remove(path))],
+    ['E_NOT_FORMATTED', (d) => d.paths().forEach((path) => d.remove(path))],
+    ['E_CLUSTER_ID', () => {}, { expect: { clusterId: other, replicaId: 1 } }],
+    ['E_REPLICA_ID', () => {}, { expect: { clusterId: null, replicaId: 2 } }],
+    ['E_CLUSTER_ID', (d) => encodeSegmentHeader(d.content(FIRST), 0, new Uint8Array(16), other, 1)],
+    ['E_VERSION', (d) => withVersion(d, 'manifest.b', 3)],
+    // A manifest of an older log view than the tail record, or than a frame.
+    ['E_MANIFEST', (d) => writeManifest(d, manifest({ view: 1, logView: 0 }))],
+    ['E_MANIFEST', (d) => writeManifest(d, manifest({ view: 0, logView: 0 }))],
+    // A vote that does not hold what was promised.
+    ['E_MANIFEST', (d) => writeManifest(d, manifest({ view: 5, logView: 1, headers: HeaderSuffix.EMPTY }))],
+  ];
+  for (const [code, damage, over] of cases) {
+    const { disk } = logOf([[10], [20]]);
+    damage(disk);
+    const before = disk.paths().map((path) => [path, toHex(disk.content(path))]);
+    expect(refusal(disk, over)).toBe(code);
+    expect(disk.paths().map((path) => [path, toHex(disk.content(path))])).toEqual(before);
+  }
+});
+
+test('a cluster of one starts after a torn write and refuses real damage with every file as it was', () => {
+  const alone = manifest({ members: [1], incarnations: [0] });
+  for (const damage of [
+    (disk: MemoryDisk, chain: Chain) => disk.flip(FIRST, offsetOf(chain, 1) + 90),
+    (disk: MemoryDisk) => loseTail(disk),
+  ]) {
+    const { disk, chain } = logOf([[10], [20], [30]], alone);
+    expect(new Bench(disk.clone(), OVER).recovered.outcome).toBe('clean');
+    damage(disk, chain);
+    const before = disk.paths().map((path) => [path, toHex(disk.content(path))]);
+    expect(refusal(disk)).toBe('E_LOG_CORRUPT');
+    expect(disk.paths().map((path) => [path, toHex(disk.content(path))])).toEqual(before);
+  }
+});
+
+test('an I/O error while reading or writing at open is a refusal', () => {
+  const { disk } = logOf([[10], [20]]);
+  disk.onStep = () => {
+    disk.onStep = null;
+    disk.capacityBytes = 0;
+  };
+  disk.content('manifest.b').fill(0);
+  disk.remove('manifest.b');
+  expect(refusal(disk)).toBe('E_IO_WRITE');
+});
+
+test('rust-12: a batch of thousands of frames, empty bodies among them, is one append', () => {
+  const disk = formatted(new MemoryDisk());
+  const over = { codec, segmentBytes: 1024 * 1024 };
+  const bench = new Bench(disk, over).settle();
+  const part = batch(
+    0,
+    new Uint8Array(16),
+    Array.from({ length: 5000 }, (_, i) => i % 3),
+    1,
+    0,
+    codec,
+  );
+  bench.append(part);
+  bench.settle();
+  expect(bench.promised).toBe(4999);
+  const again = new Bench(disk.restart(), over);
+  expect(again.recovered).toMatchObject({ outcome: 'clean', end: 4999 });
+  expect(again.readAll().length).toBe(5000);
+});
+
+test('rust-13: a bit flip truncates nothing, and a torn batch is no reason to refuse', () => {
+  const { disk, chain } = logOf([[100], [200], [300]]);
+  const flipped = disk.clone();
+  flipped.flip(FIRST, offsetOf(chain, 1) + 100);
+  expect(new Bench(flipped, OVER).recovered).toMatchObject({ end: 2, outcome: 'faulty' });
+  const bench = new Bench(disk, OVER).settle();
+  bench.append(chain.next([2000, 2000, 2000]));
+  const torn = disk.crash({ names: 0, sector: (_, sector) => sector % 3 === 1 });
+  expect(new Bench(torn, OVER).recovered).toMatchObject({ end: 2, outcome: 'torn', faulty: [] });
+});
+
+/** Writes both copies of a manifest, as an update does, with a higher sequence. */
+function writeManifest(disk: MemoryDisk, state: ReturnType<typeof manifest>): void {
+  for (const path of ['manifest.a', 'manifest.b']) {
+    const file = disk.open(path, { create: true });
+    file.writeSync(0, encodeManifest(state, 50, codec));
+    file.barrierSync();
+  }
+}
+
+/** A valid copy of another format version. */
+function withVersion(disk: MemoryDisk, path: string, version: number): void {
+  const bytes = encodeManifest(manifest(), 60, codec);
+  bytes[4] = version;
+  const length = new DataView(bytes.buffer).getUint32(16, true);
+  codec.hash(bytes, 0, length - 16, bytes, length - 16);
+  disk.content(path).set(bytes);
+}
