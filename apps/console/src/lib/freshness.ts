@@ -14,18 +14,21 @@ const OFFLINE_MS = 10_000;
 
 export function freshness(input: {
   hasFrame: boolean;
+  /** A frame of the stream has arrived, not only the one that came with the page. */
+  streamed: boolean;
   sinceFrameMs: number;
   link: 'connecting' | 'open' | 'down';
   paused: boolean;
   heldEvents: number;
 }): Freshness {
-  const { hasFrame, sinceFrameMs: age, link, paused, heldEvents } = input;
+  const { hasFrame, streamed, sinceFrameMs: age, link, paused, heldEvents } = input;
   if (paused)
     return { state: 'paused', label: `PAUSED by you (+${heldEvents.toLocaleString('en-US')} events)`, safe: false };
   if (!hasFrame) {
     if (link === 'down') return { state: 'offline', label: 'OFFLINE', safe: false };
     return { state: 'connecting', label: 'CONNECTING', safe: false };
   }
+  if (!streamed && age < STALE_MS) return { state: 'connecting', label: 'CONNECTING', safe: false };
   if (age >= OFFLINE_MS) return { state: 'offline', label: `OFFLINE ${clock(age)}`, safe: false };
   if (age >= STALE_MS) return { state: 'stale', label: `STALE ${clock(age)}`, safe: false };
   if (age >= LAGGING_MS) return { state: 'lagging', label: `LAGGING ${(age / 1000).toFixed(1)} s`, safe: true };

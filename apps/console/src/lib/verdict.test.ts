@@ -103,7 +103,7 @@ test('what a partition does', () => {
 });
 
 test('freshness: two missed pings are stale, ten seconds offline, and a pause says what it holds back', () => {
-  const base = { hasFrame: true, link: 'open' as const, paused: false, heldEvents: 0 };
+  const base = { hasFrame: true, streamed: true, link: 'open' as const, paused: false, heldEvents: 0 };
   const state = (sinceFrameMs: number) => freshness({ ...base, sinceFrameMs }).state;
   expect([200, 1_200, 2_600, 11_000].map(state)).toEqual(['live', 'lagging', 'stale', 'offline']);
   expect(freshness({ ...base, sinceFrameMs: 7_000 }).label).toBe('STALE 00:07');
@@ -111,4 +111,6 @@ test('freshness: two missed pings are stale, ten seconds offline, and a pause sa
     'PAUSED by you (+1,204 events)',
   );
   expect(freshness({ ...base, sinceFrameMs: 0, hasFrame: false }).safe).toBe(false);
+  expect(freshness({ ...base, sinceFrameMs: 0, streamed: false })).toMatchObject({ state: 'connecting', safe: false });
+  expect(freshness({ ...base, sinceFrameMs: 3_000, streamed: false }).state).toBe('stale');
 });

@@ -59,9 +59,13 @@ export function useNow(ms: number): number {
 export function useFreshness(): Freshness & { readonly sinceFrameMs: number } {
   const { frame, receivedAt, link, paused, heldEvents } = useLive();
   const now = useNow(250);
-  const sinceFrameMs = now === 0 || receivedAt === 0 ? 0 : Math.max(0, now - receivedAt);
+  // For the frame that came with the page this is the time since the page began to load.
+  const sinceFrameMs = now === 0 ? 0 : Math.max(0, now - receivedAt);
   return useMemo(
-    () => ({ ...freshness({ hasFrame: frame !== null, sinceFrameMs, link, paused, heldEvents }), sinceFrameMs }),
-    [frame, sinceFrameMs, link, paused, heldEvents],
+    () => ({
+      ...freshness({ hasFrame: frame !== null, streamed: receivedAt > 0, sinceFrameMs, link, paused, heldEvents }),
+      sinceFrameMs,
+    }),
+    [frame, receivedAt, sinceFrameMs, link, paused, heldEvents],
   );
 }

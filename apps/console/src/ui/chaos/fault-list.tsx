@@ -64,7 +64,7 @@ export function FaultList(props: {
                 <span className="min-w-0 flex-1">
                   <span className="font-medium">{faultName(fault)}</span>
                   <span className="block truncate text-xs text-muted">
-                    <span className="font-mono">{Math.ceil(left / 1000)} s</span> left, stated by{' '}
+                    <span className="font-mono">{Math.ceil(left / 1000)}</span> s left, stated by{' '}
                     {fault.statedBy.join(', ')}
                     {fault.reason && ` · ${fault.reason}`}
                   </span>

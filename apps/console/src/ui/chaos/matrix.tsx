@@ -166,7 +166,9 @@ function Cell({ link, drafted, sinceFrameMs, disabled, tabIndex, onFocus, onKeyD
       )}
     >
       {drafted ? (
-        <span className="tone-warn font-semibold">{drafted === 'cut' ? 'will cut' : 'will heal'}</span>
+        <span className="tone-warn rounded bg-surface px-1.5 font-semibold">
+          {drafted === 'cut' ? 'will cut' : 'will heal'}
+        </span>
       ) : link.state === 'cut' ? (
         <span className="inline-flex items-center gap-1 font-semibold">
           <Ban size={12} aria-hidden /> cut
@@ -180,7 +182,9 @@ function Cell({ link, drafted, sinceFrameMs, disabled, tabIndex, onFocus, onKeyD
       ) : (
         <span className="tone-ok font-medium">up</span>
       )}
-      <span className="font-mono text-2xs text-muted">{link.state === 'cut' ? `${left} s` : (rtt ?? ' ')}</span>
+      <span className={clsx('font-mono text-2xs text-muted', drafted && 'rounded bg-surface px-1')}>
+        {link.state === 'cut' ? `${left} s` : (rtt ?? ' ')}
+      </span>
     </button>
   );
 }

@@ -128,9 +128,16 @@ function drawCells(
     const fill = colours.views[Number(entry.view) % 6]!;
     const alpha = ctx.globalAlpha;
     if (index > lane.commit) {
-      // Prepared only: outlined, so that it is told from committed without its colour.
+      // Prepared only: outlined, so that it is told from committed without its colour; narrow cells share one outline.
       ctx.strokeStyle = fill;
-      ctx.strokeRect(x(index) + 0.5, top + 0.5, Math.max(1, cell - gap - 1), BAR - 1);
+      ctx.fillStyle = fill;
+      if (cell >= 4) ctx.strokeRect(x(index) + 0.5, top + 0.5, Math.max(1, cell - gap - 1), BAR - 1);
+      else {
+        ctx.fillRect(x(index), top, cell, 1);
+        ctx.fillRect(x(index), top + BAR - 1, cell, 1);
+        ctx.globalAlpha = alpha * 0.15;
+        ctx.fillRect(x(index), top, cell, BAR);
+      }
     } else {
       ctx.globalAlpha = alpha * (index > lane.applied ? 0.35 : 0.65);
       ctx.fillStyle = fill;
