@@ -52,6 +52,7 @@ export class ClientRoute {
   private nowMs = 0;
   /** End of the current phase's patience, or time of the next step. */
   private untilMs = 0;
+  private probeSentMs = 0;
   private backoffMs: number;
   private hops = 0;
   private readonly suspectUntilMs = new Map<number, number>();
@@ -74,6 +75,12 @@ export class ClientRoute {
   /** One request may be sent to learn who is primary. */
   get mayProbe(): boolean {
     return this.phase === 'probe' && this.nowMs >= this.untilMs;
+  }
+
+  /** The probe is out and nothing came back: whatever became of its call, this replica is of no use. */
+  private get probeUnanswered(): boolean {
+    const out = this.phase === 'probe' && this.untilMs === Number.POSITIVE_INFINITY;
+    return out && this.nowMs - this.probeSentMs >= this.times.silenceMs;
   }
 
   get connected(): boolean {
@@ -128,6 +135,7 @@ export class ClientRoute {
 
   onProbeSent(): void {
     this.untilMs = Number.POSITIVE_INFINITY;
+    this.probeSentMs = this.nowMs;
   }
 
   /** The replica talked to is of no use any more (silent, or it answers nonsense). */
@@ -154,6 +162,8 @@ export class ClientRoute {
       this.phase = 'probe';
       this.untilMs = nowMs;
       return true;
+    } else if (this.probeUnanswered) {
+      this.leave();
     }
     return this.mayProbe;
   }

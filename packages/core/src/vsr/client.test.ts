@@ -250,6 +250,21 @@ describe('failover', () => {
     expect(bench.dialled).not.toBeNull();
   });
 
+  it('leaves a replica that does not answer the probe, though the probing call timed out meanwhile', () => {
+    const bench = new Bench();
+    bench.submit('a', 600);
+    bench.open(1);
+    bench.take();
+    bench.lose();
+    bench.advance(100);
+    const silent = bench.accept();
+    bench.hello(1, 1);
+    bench.advance(50);
+    expect(bench.take()).toMatchObject([{ replica: silent, request: 1 }]);
+    bench.advance(1500);
+    expect(bench.up).toBeNull();
+  });
+
   it('does not touch a connection that has nothing in flight', () => {
     const bench = new Bench();
     bench.submit('a');
