@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { run, stopOnSignals, stopWithNpm } from './lib/child.mjs';
 import { ROOT } from './lib/inputs.mjs';
 import { Progress } from './lib/progress.mjs';
-import { fromExitCode, fromPlaywright, fromSimulator, fromVitest } from './lib/reports.mjs';
+import { fromExitCode, fromPlaywright, fromSimulator, fromTests, fromVitest } from './lib/reports.mjs';
 import { bin, findBrowser, runScript, setUp, SetUpError } from './setup.mjs';
 
 const REPORTS = join(ROOT, '.reports');
@@ -57,6 +57,11 @@ const SUITES = [
           '--json',
         ]),
       ),
+  },
+  {
+    name: 'compose',
+    needs: [],
+    run: async () => fromTests(await command(process.execPath, ['scripts/compose-test.mjs', '--json']), 'compose-test'),
   },
   { name: 'e2e', needs: ['native', 'build', 'console'], run: () => vitest('e2e') },
   { name: 'playwright', needs: ['native', 'build', 'console', 'browser'], run: playwright },

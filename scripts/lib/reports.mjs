@@ -98,6 +98,20 @@ export function fromSimulator(result) {
   return ended(outcome, result, 'the simulator');
 }
 
+/** A suite of our own: `{tests: [{name, status, reason}]}` as its last line; status is passed, failed or skipped. */
+export function fromTests(result, who) {
+  const report = lastObject(result.stdout);
+  if (report === null) return broken(`${who} printed no JSON`, result);
+  const of = (status) => report.tests.filter((test) => test.status === status);
+  const outcome = {
+    passed: of('passed').length,
+    failed: of('failed').length,
+    skips: of('skipped').map(({ name, reason }) => ({ name, reason: reason || NO_REASON })),
+    failures: of('failed').map(({ name, reason }) => `${name}\n${reason}`),
+  };
+  return ended(outcome, result, who);
+}
+
 function lastObject(text) {
   const whole = text.trim();
   for (const candidate of [whole, ...whole.split('\n').reverse()]) {

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { fromExitCode, fromPlaywright, fromSimulator, fromVitest } from './reports.mjs';
+import { fromExitCode, fromPlaywright, fromSimulator, fromTests, fromVitest } from './reports.mjs';
 
 const OK = { code: 0, output: '', stdout: '' };
 const BAD = { code: 1, output: 'it broke', stdout: '' };
@@ -95,4 +95,27 @@ test('the simulator: each seed is a test', () => {
 test('a check is one test', () => {
   expect(counts(fromExitCode(OK))).toEqual([1, 0, 0]);
   expect(counts(fromExitCode(BAD))).toEqual([0, 1, 0]);
+});
+
+describe('a suite of our own', () => {
+  const printed = (code: number, ...tests: unknown[]) => ({
+    code,
+    output: '',
+    stdout: `${JSON.stringify({ tests })}\n`,
+  });
+  const test1 = { name: 'valid', status: 'passed', reason: '' };
+
+  test('counts by status, with the reasons', () => {
+    const skipped = { name: 'at work', status: 'skipped', reason: 'no engine' };
+    const outcome = fromTests(printed(1, test1, skipped, { name: 'up', status: 'failed', reason: 'why' }), 'compose');
+    expect(counts(outcome)).toEqual([1, 1, 1]);
+    expect(outcome.skips).toEqual([{ name: 'at work', reason: 'no engine' }]);
+    expect(outcome.failures).toEqual(['up\nwhy']);
+  });
+
+  test('no JSON, no test or a bad exit code is a failure', () => {
+    expect(counts(fromTests(BAD, 'compose'))).toEqual([0, 1, 0]);
+    expect(counts(fromTests(printed(0), 'compose'))).toEqual([0, 1, 0]);
+    expect(counts(fromTests(printed(1, test1), 'compose'))).toEqual([1, 1, 0]);
+  });
 });
