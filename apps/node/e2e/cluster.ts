@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url';
 import type { ClusterStatus } from '../src/api/schema.ts';
 
 export const CLI = fileURLToPath(new URL('../bin/chronon.mjs', import.meta.url));
-const PATIENCE_MS = 40_000;
+/** Only a broken cluster needs it; a busy machine may. */
+const PATIENCE_MS = 60_000;
 
 export interface Ran {
   readonly code: number | null;
@@ -36,7 +37,7 @@ export function chrononLater(...args: string[]): Promise<Ran> {
 }
 
 export async function until<T>(
-  what: string,
+  what: string | (() => string),
   probe: () => T | Promise<T>,
   patienceMs = PATIENCE_MS,
 ): Promise<NonNullable<T>> {
@@ -44,7 +45,8 @@ export async function until<T>(
   for (;;) {
     const value = await probe();
     if (value) return value;
-    if (performance.now() > end) throw new Error(`${what}: not within ${patienceMs} ms`);
+    if (performance.now() > end)
+      throw new Error(`${typeof what === 'string' ? what : what()}: not within ${patienceMs} ms`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
@@ -154,10 +156,13 @@ export class Cluster {
 
   /** All replicas (or those named) normal, with one digest at one index. */
   async agreed(ids?: readonly number[]): Promise<ClusterStatus> {
-    return await until(`replicas that agree (${this.data}):\n${this.output}`, () => {
+    let last: ClusterStatus | null = null;
+    const seen = (): string => `replicas that agree (${this.data}):\n${this.output}${JSON.stringify(last, null, 1)}`;
+    return await until(seen, () => {
       if (this.child.exitCode !== null) throw new Error(`start ended with ${this.child.exitCode}:\n${this.output}`);
       const status = this.status();
-      if (status?.primary == null) return null;
+      last = status;
+      if (status === null || status.primary === null) return null;
       const asked = status.replicas.filter(({ id }) => ids?.includes(id) ?? true);
       const [first] = asked;
       const same = asked.every(
@@ -169,7 +174,7 @@ export class Cluster {
 
   pidOf(id: number): number {
     const pid = this.status()?.replicas.find((replica) => replica.id === id)?.pid;
-    if (pid == null) throw new Error(`r${id} does not run`);
+    if (pid === undefined || pid === null) throw new Error(`r${id} does not run`);
     return pid;
   }
 

@@ -35,7 +35,7 @@ async function newView(cluster: Cluster, view: string): Promise<number> {
   const began = performance.now();
   await until('a new view', () => {
     const status = cluster.status();
-    return status?.primary != null && status.view !== null && BigInt(status.view) > BigInt(view);
+    return status !== null && status.primary !== null && BigInt(status.view ?? 0) > BigInt(view);
   });
   return performance.now() - began;
 }
@@ -81,7 +81,7 @@ describe('failover under load', () => {
       });
     await until('another primary', () => {
       const now = cluster.status()?.primary;
-      return now != null && now !== primary;
+      return typeof now === 'number' && now !== primary;
     });
     expect(cluster.run('submit', 'deposit', '{"account":"bob","cents":1}')).toMatchObject({ code: 0 });
     expect(cluster.run('chaos', 'heal')).toMatchObject({ code: 0 });

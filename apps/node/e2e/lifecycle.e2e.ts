@@ -74,7 +74,7 @@ describe('replica processes', () => {
     process.kill(pid, 'SIGKILL');
     await until('r2 started again', () => {
       const now = cluster.status()?.replicas[1]?.pid;
-      return now != null && now !== pid;
+      return typeof now === 'number' && now !== pid;
     });
     expect(cluster.output).toMatch(/r2: ended by SIGKILL; starts again in 1 s/);
     await cluster.agreed();
