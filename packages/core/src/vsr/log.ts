@@ -50,7 +50,7 @@ export function junction(n: NodeState, head: CommitIndex, headers: HeaderSuffix)
     if (own !== null && other !== null && sameHash(own, other)) return at(index);
   }
   if (headers.count === 0) return null;
-  if (headers.first === 0) return NONE;
+  if (headers.first === 0) return n.ring.hash(0) === null ? null : NONE;
   const before = headers.first - 1;
   const own = before <= n.end ? n.ring.hash(before) : null;
   const header = headers.header(headers.first);

@@ -20,6 +20,7 @@ const EMPTY = new Uint8Array(0);
 export function flush(n: NodeState): void {
   const primary = n.primary;
   if (primary === null || !n.isPrimary) return;
+  openView(n, primary);
   while (n.requests.waiting > 0 && primary.inFlight.length < n.config.batchesInFlightMax) {
     const room = n.config.pipelineMax - (n.end - n.commit);
     if (room <= 0) return;
@@ -35,8 +36,12 @@ export function internalPayload(kind: EntryKind, body: Uint8Array): Uint8Array {
   return payload;
 }
 
-/** Proposes the no-op that opens a view, at once and alone. Its index is primary.noopIndex. */
-export function proposeNoop(n: NodeState, primary: PrimaryState): void {
+/**
+ * Proposes the no-op that opens a view, alone, at primary.noopIndex. A full pipeline that was adopted must move first: every vote, restart and install
+ * takes head - P for committed.
+ */
+export function openView(n: NodeState, primary: PrimaryState): void {
+  if (n.end >= primary.noopIndex || n.end - n.commit >= n.config.pipelineMax) return;
   assert(n.end + 1 === primary.noopIndex, 'the no-op stands right behind the adopted log');
   seal(n, primary, [internalPayload(KIND.noop, EMPTY)], 0);
 }

@@ -11,7 +11,7 @@ import { sameHash, ZERO_HASH } from '../engine/hash.ts';
 import { complete, installSuffix, moveCommit, recordHeaders } from './log.ts';
 import type { DoViewChange, RequestStartView, StartView, StartViewChange } from './messages.ts';
 import { askStartView, drainStash, restartPromises } from './normal.ts';
-import { proposeNoop } from './propose.ts';
+import { openView } from './propose.ts';
 import { QuorumTracker } from './quorum-tracker.ts';
 import { sendHeartbeat } from './reads.ts';
 import { catchUp, needsFrames } from './state-transfer.ts';
@@ -244,7 +244,7 @@ export function settle(n: NodeState): void {
   n.setStatus('normal');
   n.event({ kind: 'view', view: n.view, primary: n.id });
   n.broadcast(startView(n, 0));
-  proposeNoop(n, n.primary);
+  openView(n, n.primary);
   restartPromises(n, n.commit);
   sendHeartbeat(n, n.primary);
 }

@@ -125,12 +125,17 @@ export class Lab {
 
   /** A command with this text, as a fresh register would be: no session order. */
   submit(id: number, text: string): void {
+    this.offer(id, text);
+    this.step(id, { type: 'flush' });
+  }
+
+  /** The same, left in the queue: the next flush puts it into a batch with the others. */
+  offer(id: number, text: string): void {
     const body = new TextEncoder().encode(text);
     const payload = new Uint8Array(32 + body.length);
     writeEnvelope(payload, 0, KIND.register, 1, 0, ++this.nonces, 0);
     payload.set(body, 32);
     this.step(id, { type: 'request', origin: 1, payload, full: false });
-    this.step(id, { type: 'flush' });
   }
 
   /** Time passes and everything that is not dropped or stalled is delivered, until nothing is left to do. */
