@@ -33,8 +33,8 @@ function checked(ran: Ran, replicas: number): Report {
 /** Waits for a view above `view` with a primary. */
 async function newView(cluster: Cluster, view: string): Promise<number> {
   const began = performance.now();
-  await until('a new view', () => {
-    const status = cluster.status();
+  await until('a new view', async () => {
+    const status = await cluster.status();
     return status !== null && status.primary !== null && BigInt(status.view ?? 0) > BigInt(view);
   });
   return performance.now() - began;
@@ -43,10 +43,10 @@ async function newView(cluster: Cluster, view: string): Promise<number> {
 describe('failover under load', () => {
   it('kill -9 of the primary: a new view, nothing acknowledged is lost or doubled, the killed one catches up', async () => {
     const cluster = await start(3);
-    const before = cluster.status()!;
+    const before = (await cluster.status())!;
     const workload = cluster.runLater('workload', 'bank', '--clients', '4', '--seconds', '8', '--json');
     await new Promise((resolve) => setTimeout(resolve, 2500));
-    const pid = cluster.pidOf(before.primary!);
+    const pid = await cluster.pidOf(before.primary!);
     process.kill(pid, 'SIGKILL');
     const tookMs = await newView(cluster, before.view!);
     // The aim is 3 s; a busy machine gets patience.
@@ -58,7 +58,7 @@ describe('failover under load', () => {
 
   it('two of five, the primary among them', async () => {
     const cluster = await start(5);
-    const before = cluster.status()!;
+    const before = (await cluster.status())!;
     const workload = cluster.runLater('workload', 'bank', '--clients', '4', '--seconds', '8', '--json');
     await new Promise((resolve) => setTimeout(resolve, 2500));
     const other = before.replicas.find(({ id }) => id !== before.primary)!;
@@ -71,7 +71,7 @@ describe('failover under load', () => {
 
   it('a cut link of the primary is healed and all agree again', async () => {
     const cluster = await start(3);
-    const { primary } = cluster.status()!;
+    const { primary } = (await cluster.status())!;
     const others = [1, 2, 3].filter((id) => id !== primary);
     const workload = cluster.runLater('workload', 'bank', '--clients', '2', '--seconds', '6', '--json');
     await new Promise((resolve) => setTimeout(resolve, 1500));
@@ -79,8 +79,8 @@ describe('failover under load', () => {
       expect(cluster.run('chaos', 'cut', String(primary), String(id), '--both', '--ttl', '60s')).toMatchObject({
         code: 0,
       });
-    await until('another primary', () => {
-      const now = cluster.status()?.primary;
+    await until('another primary', async () => {
+      const now = (await cluster.status())?.primary;
       return typeof now === 'number' && now !== primary;
     });
     expect(cluster.run('submit', 'deposit', '{"account":"bob","cents":1}')).toMatchObject({ code: 0 });
@@ -96,7 +96,7 @@ describe('no quorum', () => {
     const deposit = (cents: number): Ran =>
       cluster.run('submit', 'deposit', JSON.stringify({ account: 'alice', cents }), '--timeout', '4s', '--json');
     expect(deposit(100)).toMatchObject({ code: 0 });
-    const { primary } = cluster.status()!;
+    const { primary } = (await cluster.status())!;
     for (const id of [1, 2, 3])
       if (id !== primary) expect(cluster.run('replica', 'stop', String(id))).toMatchObject({ code: 0 });
     const ran = deposit(10);
@@ -106,7 +106,7 @@ describe('no quorum', () => {
     expect(cluster.run('query', 'balance', '"alice"', '--timeout', '1s')).toMatchObject({ code: 1 });
     const stale = cluster.run('query', 'balance', '"alice"', '--stale', '--json');
     expect(JSON.parse(stale.stdout)).toMatchObject({ outcome: 'ok', result: 100 });
-    expect(cluster.status()).not.toBeNull();
+    expect(await cluster.status()).not.toBeNull();
     for (const id of [1, 2, 3]) cluster.run('replica', 'start', String(id));
     await cluster.agreed();
     expect(deposit(1)).toMatchObject({ code: 0 });

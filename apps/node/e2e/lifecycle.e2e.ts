@@ -28,7 +28,10 @@ function balance(cluster: Cluster): unknown {
 describe('start and stop', () => {
   it('starts, serves, ends once on TERM twice, and goes on where it stopped', async () => {
     const cluster = await start();
-    const status = cluster.status()!;
+    const status = (await cluster.status())!;
+    const printed = cluster.run('status', '--json');
+    expect(printed.code).toBe(0);
+    expect(Object.keys(JSON.parse(printed.stdout) as object)).toEqual(['clusterId', 'view', 'primary', 'replicas']);
     expect(status.clusterId).toMatch(/^[0-9a-f]{32}$/);
     expect(status.replicas.map(({ id, role, status: s }) => [id, role === 'primary', s])).toEqual(
       [1, 2, 3].map((id) => [id, id === status.primary, 'normal']),
@@ -70,10 +73,10 @@ describe('start and stop', () => {
 describe('replica processes', () => {
   it('one that dies is started again with a visible reason; one killed by command stays down until started', async () => {
     const cluster = await start();
-    const pid = cluster.pidOf(2);
+    const pid = await cluster.pidOf(2);
     process.kill(pid, 'SIGKILL');
-    await until('r2 started again', () => {
-      const now = cluster.status()?.replicas[1]?.pid;
+    await until('r2 started again', async () => {
+      const now = (await cluster.status())?.replicas[1]?.pid;
       return typeof now === 'number' && now !== pid;
     });
     expect(cluster.output).toMatch(/r2: ended by SIGKILL; starts again in 1 s/);
@@ -81,7 +84,12 @@ describe('replica processes', () => {
 
     expect(cluster.run('replica', 'kill', '2')).toMatchObject({ code: 0 });
     await new Promise((resolve) => setTimeout(resolve, 2500));
-    expect(cluster.status()?.replicas[1]).toMatchObject({ id: 2, pid: null, status: 'unreachable', role: 'none' });
+    expect((await cluster.status())?.replicas[1]).toMatchObject({
+      id: 2,
+      pid: null,
+      status: 'unreachable',
+      role: 'none',
+    });
     deposit(cluster, 10);
     expect(cluster.run('replica', 'start', 'r2')).toMatchObject({ code: 0 });
     await cluster.agreed();
@@ -90,11 +98,11 @@ describe('replica processes', () => {
 
   it('a pause is a lease: it ends by itself, or is healed', async () => {
     const cluster = await start();
-    const { primary } = cluster.status()!;
+    const { primary } = (await cluster.status())!;
     const backup = primary === 1 ? 2 : 1;
     const stateOf = (pid: number): string =>
       /^State:\s*(\S)/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '';
-    const pid = cluster.pidOf(backup);
+    const pid = await cluster.pidOf(backup);
     expect(cluster.run('replica', 'pause', String(backup), '--for', '1s')).toMatchObject({ code: 0 });
     await until('paused', () => stateOf(pid) === 'T');
     await until('continued', () => stateOf(pid) !== 'T');

@@ -120,8 +120,8 @@ describe('bad input to a running cluster', () => {
     expect(JSON.parse(ran.stdout)).toMatchObject({ outcome: 'rejected', code: 'NoSuchAccount' });
   });
 
-  it('a request to a backup reaches the primary', () => {
-    const status = cluster.status()!;
+  it('a request to a backup reaches the primary', async () => {
+    const status = (await cluster.status())!;
     const backup = status.replicas.find(({ id }) => id !== status.primary)!;
     const endpoint = JSON.parse(fs.readFileSync(join(cluster.data, 'endpoint.json'), 'utf8')) as { token: string };
     const ran = chronon(
@@ -141,7 +141,7 @@ describe('bad input to a running cluster', () => {
   });
 
   it('garbage on a peer port and on a client port changes nothing', async () => {
-    const before = cluster.status()!.replicas.map(({ pid }) => pid);
+    const before = (await cluster.status())!.replicas.map(({ pid }) => pid);
     for (const port of [cluster.base + 12, cluster.base + 11, cluster.base + 10]) {
       await new Promise<void>((resolve) => {
         const socket = connect(port, '127.0.0.1', () => socket.end(Buffer.alloc(100_000, 0xa5)));
@@ -151,6 +151,6 @@ describe('bad input to a running cluster', () => {
       });
     }
     await cluster.agreed();
-    expect(cluster.status()!.replicas.map(({ pid }) => pid)).toEqual(before);
+    expect((await cluster.status())!.replicas.map(({ pid }) => pid)).toEqual(before);
   });
 });
