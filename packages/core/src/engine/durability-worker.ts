@@ -128,6 +128,17 @@ export class DurabilityWorker {
     this.awaitingSegment = false;
   }
 
+  /** Forgets the queued frames, none of which is written: an install cuts them off. */
+  dropQueued(): void {
+    assert(this.blocked, 'only frames that wait for a segment are dropped');
+    this.queue = [];
+    this.queueHead = 0;
+    this.position = 0;
+    this.promised = [];
+    this.promisedHead = 0;
+    this.awaitingSegment = false;
+  }
+
   stop(): void {
     this.stopped = true;
   }

@@ -120,6 +120,13 @@ export class LogSegments {
     this.startRotation();
   }
 
+  /** Forgets a rotation that waits for space; false when it is under way. */
+  cancelRotation(): boolean {
+    if (this.rotation?.started === true) return false;
+    this.rotation = null;
+    return true;
+  }
+
   private startRotation(): void {
     const { rotation } = this;
     if (rotation === null || rotation.started || this.closed) return;

@@ -200,3 +200,49 @@ test('a batch of one frame that fills a segment fits, a larger one is a programm
   expect(bench.promised).toBe(2);
   expect(() => bench.append(batch(3, chain.hash, [most + 1]))).toThrow('fits an empty segment');
 });
+
+test('on a full disk an install drops the frames it cuts and the log goes on with others', () => {
+  const disk = formatted(new MemoryDisk());
+  const bench = new Bench(disk).settle();
+  const chain = new Chain();
+  disk.capacityBytes = disk.usedBytes() + 8192;
+  for (let i = 0; i < 6; i++) bench.append(chain.next([4000]));
+  bench.settle();
+  const written = bench.promised;
+  const kept = chain.batches.slice(0, written + 1);
+  const fresh = new Chain();
+  fresh.first = written + 1;
+  fresh.hash = chain.hashOf(written);
+  let installed = false;
+  bench.store.install(manifest({ view: 2, logView: 2, headers: suffix(...kept) }), written, () => (installed = true));
+  bench.settle();
+  expect([installed, bench.store.full, bench.store.end]).toEqual([true, true, written]);
+  bench.append(fresh.next([2000]), 2);
+  bench.append(fresh.next([2000]), 2);
+  disk.capacityBytes = Number.POSITIVE_INFINITY;
+  bench.store.tick();
+  bench.settle();
+  expect([bench.promised, bench.fatal.length]).toEqual([written + 2, 0]);
+  const again = new Bench(disk.restart());
+  expect(again.recovered).toMatchObject({ outcome: 'clean', end: written + 2 });
+  expect(toHex(again.recovered.endHash)).toBe(toHex(fresh.hash));
+});
+
+test('an install that cuts nothing keeps the empty segment behind the end (simulator seed 47)', () => {
+  const disk = formatted(new MemoryDisk());
+  const bench = new Bench(disk).settle();
+  const chain = new Chain();
+  for (let i = 0; i < 4; i++) bench.append(chain.next([3700]));
+  bench.settle();
+  bench.append(chain.next([3700]));
+  while (!disk.list('log').some((name) => name.endsWith('004.seg'))) disk.complete(0);
+  const again = new Bench(disk.crash({ names: 9, sector: () => false }));
+  chain.batches.pop();
+  expect(again.recovered.end).toBe(3);
+  expect(again.store.report().segments).toBe(2);
+  again.store.install(manifest({ view: 2, logView: 2, headers: suffix(...chain.batches) }), at(3), () => {});
+  again.append(batch(4, chain.batches[3]!.lastHash, [100], 2), 2);
+  again.settle();
+  expect(again.promised).toBe(4);
+  expect(new Bench(again.disk.restart()).recovered).toMatchObject({ outcome: 'clean', end: 4 });
+});

@@ -5,7 +5,7 @@
  * Invariants:
  *  - an operation that runs alone starts only when every earlier append is durable with its tail record, and later appends wait for it;
  *  - the first disk error poisons the log: nothing is tried again, nothing succeeds afterwards, `onFatal` is called once;
- *  - a full disk is a state, not an error: queued frames wait, and manifest updates overtake them so that view changes live on.
+ *  - a full disk is a state, not an error: queued frames wait, and manifest updates and installs overtake them so that view changes live on.
  */
 import { assert } from '../assert.ts';
 import { type Policy, SOUND } from '../policy.ts';
@@ -317,12 +317,20 @@ export class LogStore implements LogPort {
         this.worker.enqueue(next.batch, next.view);
         continue;
       }
-      const overtakes = next.kind === 'manifest' && this.full && this.worker.blocked;
-      if (!this.worker.idle && !overtakes) return;
+      if (!this.worker.idle && !this.overtakes(next)) return;
       this.operations.shift();
       this.running = true;
       this.start(next);
     }
+  }
+
+  /** On a full disk view changes live on: a manifest update overtakes the frames that wait for space, an install drops those that it cuts. */
+  private overtakes(next: Exclude<Operation, { kind: 'append' }>): boolean {
+    if (!this.full || !this.worker.blocked) return false;
+    if (next.kind === 'manifest') return true;
+    if (next.kind !== 'install' || next.keep > this.worker.written || !this.segments.cancelRotation()) return false;
+    this.worker.dropQueued();
+    return true;
   }
 
   private start(operation: Exclude<Operation, { kind: 'append' }>): void {

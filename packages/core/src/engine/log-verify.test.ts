@@ -8,7 +8,6 @@ import { bytesOf } from './log-reader.ts';
 import { type LogFiles, type ShownEntry, verifyLogDirectory, verifyLogFile } from './log-verify.ts';
 import { Bench, Chain, formatted, manifest, suffix } from './testing/log-harness.ts';
 import { MemoryDisk } from './testing/memory-disk.ts';
-import { verifyRange } from './verify-range.ts';
 
 const VECTORS = fileURLToPath(new URL('../../../../../shared/vectors/rust-log-v1/', import.meta.url));
 const present = existsSync(VECTORS);
@@ -147,26 +146,4 @@ test('damage in a directory is named: frame, segment, tail record', () => {
     damage(disk);
     expect(verifyLogDirectory(filesOf(disk), { codec: nobleCodec })).toMatchObject({ ok: false, fault });
   }
-});
-
-test('a range handed over by somebody is covered up to its first fault', () => {
-  const chain = new Chain();
-  const part = chain.next([10, 20, 30, 40]);
-  const tail = part.slice(2, 3);
-  expect(verifyRange(nobleCodec, part.bytes, 0, null)).toEqual({
-    covered: { from: 0, to: 3, bytes: part.bytes.length, hash: toHex(part.lastHash), anchored: true },
-    fault: null,
-  });
-  expect(verifyRange(nobleCodec, tail.bytes, 2, null).covered).toMatchObject({ from: 2, to: 3, anchored: false });
-  expect(verifyRange(nobleCodec, tail.bytes, 2, part.hashOf(1)).covered.anchored).toBe(true);
-  expect(verifyRange(nobleCodec, tail.bytes, 2, part.hashOf(0)).fault).toEqual({ kind: 'chain', index: 2, offset: 0 });
-  expect(verifyRange(nobleCodec, tail.bytes, 3, null).fault).toEqual({ kind: 'index-gap', index: 3, offset: 0 });
-  expect(verifyRange(nobleCodec, part.bytes.subarray(0, part.offsets[3]! + 9), 0, null)).toMatchObject({
-    covered: { from: 0, to: 2 },
-    fault: { kind: 'incomplete', index: 3 },
-  });
-  expect(verifyRange(nobleCodec, new Uint8Array(0), 5, null)).toMatchObject({
-    covered: { from: null, hash: '' },
-    fault: null,
-  });
 });

@@ -157,6 +157,7 @@ function firstPrevHash(codec: FrameCodec, head: Uint8Array, base: number): Uint8
 class LogScan {
   private readonly context: ScanContext;
   private readonly log: PhysicalLog;
+  private buffer = new Uint8Array(0);
 
   constructor(context: ScanContext, notes: string[]) {
     const { tail, manifest, pipelineMax } = context;
@@ -278,8 +279,11 @@ class LogScan {
     this.log.endHash = segment.prevHash;
   }
 
+  /** The whole segment, in a buffer that the next one takes over. */
   private read(segment: FoundSegment): Uint8Array {
-    const bytes = new Uint8Array(segment.size);
+    const length = Math.max(segment.size, SEGMENT_HEADER_BYTES);
+    if (this.buffer.length < length) this.buffer = new Uint8Array(length);
+    const bytes = this.buffer.subarray(0, length);
     const got = segment.file === null ? 0 : segment.file.readSync(0, bytes);
     return bytes.subarray(0, Math.max(got, SEGMENT_HEADER_BYTES));
   }

@@ -132,9 +132,20 @@ export class MemoryDisk implements VirtualDisk {
     return after;
   }
 
-  /** The disk as a killed process leaves it: completed writes stay readable (in the cache), un-barriered ones stay unsynced. */
-  restart(): MemoryDisk {
+  /**
+   * The disk as a killed process leaves it: completed writes stay readable (in the cache), un-barriered ones stay unsynced; of a write in flight the
+   * sectors of which `landed` says so were made, in no order.
+   */
+  restart(landed: (sector: number) => boolean = () => false): MemoryDisk {
     this.calls = [];
+    for (const inode of new Set([...this.names.values(), ...this.durableNames.values()])) {
+      for (const write of inode.unsynced) {
+        if (!write.inFlight) continue;
+        write.inFlight = false;
+        for (let i = 0; i < write.live.length; i++) if (!landed(i)) write.live[i] = 0;
+        inode.cache = applySectors(inode.cache, write, () => true);
+      }
+    }
     const after = new MemoryDisk();
     after.names = this.names;
     after.durableNames = this.durableNames;
