@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import type { ClusterStatus } from '@chronon/node/api';
 
 const CLI = fileURLToPath(new URL('../apps/node/bin/chronon.mjs', import.meta.url));
-const START_MS = 60_000;
+const START_MS = 120_000;
 const STOP_MS = 20_000;
 
 /** First of a block of free ports: `chronon start` takes N, N+1 and three for each replica. */

@@ -10,7 +10,7 @@ export const test = base.extend<{ signedIn: Page }, { cluster: Cluster }>({
       await use(cluster);
       await cluster.stop();
     },
-    { scope: 'worker', timeout: 120_000 },
+    { scope: 'worker', timeout: 200_000 },
   ],
   signedIn: async ({ page, cluster }, use) => {
     await signIn(page, cluster);

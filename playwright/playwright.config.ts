@@ -9,7 +9,7 @@ export default defineConfig({
   // Each cluster is five processes: on a small machine two at once only slow each other down.
   workers: 1,
   fullyParallel: false,
-  timeout: 120_000,
+  timeout: 240_000,
   expect: { timeout: 15_000 },
   reporter: 'list',
   use: {

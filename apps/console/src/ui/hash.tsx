@@ -21,7 +21,7 @@ export function Hash({ value, full = false }: { value: string; full?: boolean })
       type="button"
       onClick={copy}
       title={`${value}\nclick to copy`}
-      aria-label={`hash ${value}, copy`}
+      aria-label={`${full ? value : shortHash(value)}, copy the whole hash`}
       className="group inline-flex min-h-6 items-center gap-1 rounded font-mono text-xs text-muted hover:text-text"
     >
       <span className={full ? 'text-left break-all' : ''}>{full ? value : shortHash(value)}</span>

@@ -182,8 +182,15 @@ function Cell({ link, drafted, sinceFrameMs, disabled, tabIndex, onFocus, onKeyD
       ) : (
         <span className="tone-ok font-medium">up</span>
       )}
-      <span className={clsx('font-mono text-2xs text-muted', drafted && 'rounded bg-surface px-1')}>
-        {link.state === 'cut' ? `${left} s` : (rtt ?? ' ')}
+      <span
+        // The round trip is drawn by CSS: it is no part of the button's name, and its title says it.
+        data-rtt={link.state === 'cut' ? undefined : (rtt ?? undefined)}
+        className={clsx(
+          'font-mono text-2xs text-muted after:content-[attr(data-rtt)]',
+          drafted && 'rounded bg-surface px-1',
+        )}
+      >
+        {link.state === 'cut' ? `${left} s` : ''}
       </span>
     </button>
   );

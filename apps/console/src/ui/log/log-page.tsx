@@ -91,7 +91,7 @@ export function LogPage() {
             <Button size="sm" onClick={() => go(start + PAGE)} disabled={from === null || start + PAGE > head}>
               Newer <ChevronRight size={14} aria-hidden />
             </Button>
-            <Button size="sm" onClick={() => setFrom(null)} aria-pressed={from === null} aria-label="Follow the head">
+            <Button size="sm" onClick={() => setFrom(null)} aria-pressed={from === null}>
               <ChevronLast size={14} aria-hidden /> {from === null ? 'Following the head' : 'Follow the head'}
             </Button>
           </footer>

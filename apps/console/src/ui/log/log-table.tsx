@@ -39,7 +39,7 @@ export function LogTable({
                   type="button"
                   onClick={() => onOpen(entry)}
                   className="min-h-6 rounded font-mono font-medium text-accent hover:underline"
-                  aria-label={`Entry ${entry.index}`}
+                  aria-label={`Entry ${count(entry.index)}`}
                 >
                   {count(entry.index)}
                 </button>
