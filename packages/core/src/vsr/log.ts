@@ -71,10 +71,13 @@ export function installSuffix(
   headers: HeaderSuffix,
 ): void {
   assert(view >= n.view && view >= n.logView, 'views never go back');
+  const certain = certainlyCommitted(n);
   const found = junction(n, head, headers);
-  const keep = found === null ? certainlyCommitted(n) : found;
+  const keep = found === null ? certain : found;
   assert(keep >= min(n.commit, n.end), `installing view ${view} would cut committed index ${n.commit} to ${keep}`);
   if (keep < n.end) n.event({ kind: 'truncate', from: keep + 1, to: n.end });
+  // What P told of the longer log is remembered: the ring reaches down to it, and a second install from far behind keeps as much.
+  n.commitHeard = max(n.commitHeard, min(certain, keep));
   n.view = view;
   n.logView = view;
   n.endHash = isNone(keep) ? ZERO_HASH : keep === n.end ? n.endHash : hashAt(n, keep);
@@ -96,7 +99,7 @@ export function installSuffix(
 /** The own log through here is committed: what was heard, or what must be, as no index above commit + P is ever assigned. */
 function certainlyCommitted(n: NodeState): CommitIndex {
   const floor = n.end - n.config.pipelineMax;
-  return min(n.end, floor > n.commit ? at(floor) : n.commit);
+  return min(n.end, floor > n.commitHeard ? at(floor) : n.commitHeard);
 }
 
 /** Chain hash of an index of the own log that must be known. */
