@@ -11,6 +11,8 @@ import type { World } from './world.ts';
 
 /** A flapping link holds each state at least so long, microseconds. */
 const STABLE_US = 150_000;
+/** How often a churning nemesis looks for a new primary, microseconds. */
+const CHURN_POLL_US = 10_000;
 
 export class Nemesis {
   private readonly world: World;
@@ -84,6 +86,11 @@ export class Nemesis {
         return this.partition(target, event.durationUs, prng, false);
       case 'flapping-partition':
         return this.partition(target, event.durationUs, prng, true);
+      case 'blink':
+        world.statistics.partitions++;
+        return this.cut(partitionLinks('isolate', world.machines.length, target.id, prng), event.durationUs);
+      case 'primary-churn':
+        return this.churn(world.queue.now + event.durationUs, -1, prng, []);
       case 'clock-step':
         world.statistics.clockSteps++;
         return target.clock.step(prng.pick([-60_000, -1000, -50, 50, 1000, 60_000]));
@@ -170,6 +177,35 @@ export class Nemesis {
     const holdUs = STABLE_US + prng.below(STABLE_US * 4);
     if (down) this.cut(links, holdUs);
     this.world.queue.after(holdUs, () => this.flap(links, untilUs, prng, !down));
+  }
+
+  /**
+   * Strikes each new primary soon after it began to serve: kills it, or cuts it off while the one before comes back with what it alone had written.
+   * `cut` are the links of the last one.
+   */
+  private churn(untilUs: number, struckView: number, prng: Prng, cut: readonly DirectedLink[]): void {
+    const { network, queue, machines, statistics } = this.world;
+    if (this.stopped) return;
+    const over = queue.now >= untilUs;
+    const primary = machines.find((machine) => {
+      const state = machine.replica?.node.state;
+      return state?.serving === true && state.view > struckView;
+    });
+    if (over || primary !== undefined) for (const [from, to] of cut) network.heal(from, to);
+    if (over) return;
+    if (primary === undefined) {
+      queue.after(CHURN_POLL_US, () => this.churn(untilUs, struckView, prng, cut));
+      return;
+    }
+    const { view } = primary.replica!.node.state;
+    let links: DirectedLink[] = [];
+    if (prng.chance(0.3)) this.kill(primary, prng.range(50, 800) * 1000, null);
+    else {
+      links = partitionLinks('isolate', machines.length, primary.id, prng);
+      statistics.partitions++;
+      for (const [from, to] of links) network.cut(from, to);
+    }
+    queue.after(prng.range(0, 15) * CHURN_POLL_US, () => this.churn(untilUs, view, prng, links));
   }
 
   private cut(links: readonly DirectedLink[], durationUs: number): void {

@@ -37,6 +37,12 @@ export function drawSchedule(prng: Prng, profile: Profile): FaultEvent[] {
     });
     at += Math.floor(-Math.log(1 - prng.float()) * meanGapUs) + 1;
   }
+  // Some seeds are healed in the very moment of a fault.
+  if (weights.blink > 0 && prng.chance(0.5)) {
+    const durationUs = prng.range(20, 120) * MS;
+    const atUs = profile.safetyUs - Math.floor(durationUs * prng.float());
+    events.push({ id: events.length, atUs, kind: 'blink', atPrimary: true, durationUs, seed: prng.u32() });
+  }
   return events;
 }
 
@@ -57,6 +63,11 @@ function drawDuration(prng: Prng, kind: FaultKind): number {
     case 'partition':
     case 'flapping-partition':
       return prng.range(300, 5000) * MS;
+    case 'blink':
+      // Shorter than anybody's patience: no view change, only losses.
+      return prng.range(20, 180) * MS;
+    case 'primary-churn':
+      return prng.range(1000, 6000) * MS;
     case 'disk-stall':
       return prng.range(20, 3000) * MS;
     case 'clock-freeze':
