@@ -69,10 +69,6 @@ export class SimClients {
     return this.clients.reduce((sum, client) => sum + client.underWay, 0);
   }
 
-  get submitted(): number {
-    return this.clients.reduce((sum, client) => sum + client.submitted, 0);
-  }
-
   /** A process is gone: its connections break, at once (`silent` false) or only when the client gives up. */
   processDied(machine: SimMachine, silent: boolean): void {
     for (const connection of this.connections.values()) {
@@ -196,7 +192,6 @@ export class SimClient {
   connection: Connection | null = null;
   calling = true;
   underWay = 0;
-  submitted = 0;
   private readonly clients: SimClients;
   private readonly world: World;
   private readonly prng: Prng;
@@ -252,7 +247,6 @@ export class SimClient {
       else this.read(BANK_QUERY.balance, account());
       return;
     }
-    this.submitted++;
     const cents = this.prng.range(1, CENTS_MAX);
     const kind = this.prng.pick(['deposit', 'deposit', 'withdraw', 'transfer', 'transfer', 'transfer'] as const);
     const input = kind === 'transfer' ? { from: account(), to: account(), cents } : { account: account(), cents };

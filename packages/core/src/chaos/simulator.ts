@@ -22,7 +22,7 @@ import { SimMachine } from './sim-machine.ts';
 import { SimNetwork } from './sim-network.ts';
 import { SimSink } from './sim-sink.ts';
 import { SimStorage } from './sim-storage.ts';
-import { emptyStatistics, Sometimes, type Statistics } from './sometimes.ts';
+import { COMMANDS_ACKNOWLEDGED_MIN, emptyStatistics, Sometimes, type Statistics } from './sometimes.ts';
 import { Trace } from './trace.ts';
 import { type InvariantFamily, Violation } from './violation.ts';
 import type { World } from './world.ts';
@@ -33,8 +33,8 @@ export const LIVENESS_US = 40_000_000;
 const REST_EVERY_US = 50_000;
 /** It must last so long. */
 const REST_US = 300_000;
-/** The workload goes on into the liveness phase until so many commands were submitted. */
-const COMMANDS_MIN = 160;
+/** The workload goes on into the liveness phase until so many commands were acknowledged. */
+const COMMANDS_MIN = COMMANDS_ACKNOWLEDGED_MIN + 10;
 /** Gap between two looks at what a power cut would leave, microseconds. */
 const SURVIVAL_LOW_US = 200_000;
 const SURVIVAL_HIGH_US = 3_000_000;
@@ -204,8 +204,9 @@ export class Simulator implements World {
     let restedSinceUs: number | null = null;
     for (;;) {
       this.runUntil(this.queue.now + REST_EVERY_US);
-      if (this.clients.submitted >= COMMANDS_MIN) this.clients.stopCalling();
-      const rested = this.clients.underWay === 0 && this.clients.submitted >= COMMANDS_MIN && atRest(this);
+      const enough = this.statistics.commandsAcknowledged >= COMMANDS_MIN;
+      if (enough) this.clients.stopCalling();
+      const rested = enough && this.clients.underWay === 0 && atRest(this);
       if (!rested) restedSinceUs = null;
       else restedSinceUs ??= this.queue.now;
       if (restedSinceUs !== null && this.queue.now - restedSinceUs >= REST_US) return;
