@@ -7,6 +7,7 @@
 import { randomInt } from 'node:crypto';
 import { toHex } from '@chronon/core/engine/hash';
 import { DiskFailure, type VirtualDisk } from '@chronon/core/engine/virtual-disk';
+import { installGuard } from '@chronon/core/kernel/guard';
 import { LedgerSink } from '@chronon/core/kernel/ledger-sink';
 import type { ApplicationModule } from '@chronon/core/kernel/types';
 import { SOUND } from '@chronon/core/policy';
@@ -39,6 +40,8 @@ export async function runReplica(options: RunOptions): Promise<RunningReplica> {
   const ground = await prepare(options);
   const { events, leases } = ground;
   const outlets: Outlets = { peers: null, gateway: null };
+  // From here on clocks, randomness and I/O in `apply` throw DeterminismError.
+  installGuard(globalThis);
   const replica = openedReplica(ground, outlets);
   const { clusterId, environment, members } = replica.store.manifest;
   if (members.length !== file.members.length) {

@@ -1,0 +1,137 @@
+/** Durability of the real processes, seen from outside: by the kernel's view of their files, and by the order of their system calls. */
+import { spawn, spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { Cluster, until } from './cluster.ts';
+
+const O_DSYNC = 0o10000;
+const O_DIRECT = 0o40000;
+const clusters: Cluster[] = [];
+
+afterEach(async () => {
+  for (const cluster of clusters.splice(0)) await cluster.destroy();
+});
+
+async function started(...args: string[]): Promise<Cluster> {
+  const cluster = await Cluster.start({ args: ['--no-console', ...args] });
+  clusters.push(cluster);
+  return cluster;
+}
+
+/** Open files of a process: descriptor to path. */
+function openFiles(pid: number): Map<number, string> {
+  const files = new Map<number, string>();
+  for (const fd of fs.readdirSync(`/proc/${pid}/fd`)) {
+    try {
+      files.set(Number(fd), fs.readlinkSync(`/proc/${pid}/fd/${fd}`));
+    } catch {
+      // Closed meanwhile.
+    }
+  }
+  return files;
+}
+
+function flagsOf(pid: number, fd: number): number {
+  const text = fs.readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8');
+  return Number.parseInt(/^flags:\s*(\d+)/m.exec(text)![1]!, 8);
+}
+
+/** System calls of a trace, in the order in which they ended (writes to files) or began (writes to sockets). */
+interface Traced {
+  readonly kind: 'log' | 'tail' | 'prepareOk';
+  /** Last promised index of a PrepareOk. */
+  readonly last: number;
+}
+
+function readTrace(text: string, files: ReadonlyMap<number, string>): Traced[] {
+  const events: Traced[] = [];
+  const unfinished = new Map<string, number>();
+  for (const line of text.split('\n')) {
+    const call = /^(?:\[pid\s+)?(\d+)?\]?\s*(?:\d+\s+)?(pwrite64|pwritev|write|writev|sendmsg)\((\d+)/.exec(line);
+    const resumed = /^(?:\[pid\s+)?(\d+)?\]?\s*<\.\.\. (pwrite64|pwritev) resumed>.*= (-?\d+)/.exec(line);
+    if (resumed !== null) fileWrite(unfinished.get(resumed[1] ?? ''), Number(resumed[3]), files, events);
+    if (call === null) continue;
+    const fd = Number(call[3]);
+    if (!call[2]!.startsWith('pwrite')) socketWrite(line, events);
+    else if (line.includes('<unfinished')) unfinished.set(call[1] ?? '', fd);
+    else fileWrite(fd, Number(/= (-?\d+)\s*$/.exec(line)?.[1] ?? -1), files, events);
+  }
+  return events;
+}
+
+function fileWrite(fd: number | undefined, result: number, files: ReadonlyMap<number, string>, events: Traced[]): void {
+  const path = fd === undefined ? '' : (files.get(fd) ?? '');
+  if (result <= 0) return;
+  if (path.endsWith('.seg')) events.push({ kind: 'log', last: -1 });
+  if (path.endsWith('log/tail')) events.push({ kind: 'tail', last: -1 });
+}
+
+/** Peer frames in what is sent: length, checksum, kind (6: a message), then type 2 is PrepareOk: view, first, last. */
+function socketWrite(line: string, events: Traced[]): void {
+  const hex = [...line.matchAll(/"((?:\\x[0-9a-f]{2})+)"/g)].map((m) => m[1]!.replaceAll('\\x', '')).join('');
+  const bytes = Buffer.from(hex, 'hex');
+  for (let at = 0; at + 52 <= bytes.length; at += 8 + bytes.readUInt32LE(at)) {
+    if (bytes.readUInt32LE(at + 8) !== 6 || bytes[at + 12] !== 2 || bytes[at + 13] !== 1) continue;
+    events.push({ kind: 'prepareOk', last: Number(bytes.readBigUInt64LE(at + 12 + 24)) });
+  }
+}
+
+describe('durability of real processes', () => {
+  it('the open segment is written with O_DSYNC or O_DIRECT, and barriers are counted', async () => {
+    const cluster = await started();
+    const { replicas } = await cluster.agreed();
+    for (const { id, pid } of replicas) {
+      const segments = [...openFiles(pid!)].filter(
+        ([, path]) => path.includes(`/r${id}/log/`) && path.endsWith('.seg'),
+      );
+      expect(segments.length).toBeGreaterThan(0);
+      for (const [fd] of segments) expect(flagsOf(pid!, fd) & (O_DSYNC | O_DIRECT)).not.toBe(0);
+    }
+    expect(replicas.map((r) => r.durable)).not.toContain(null);
+  });
+
+  it.skipIf(spawnSync('strace', ['-V']).status !== 0)(
+    'no PrepareOk is sent before its frames and then its tail record are written synchronously (strace)',
+    async () => {
+      const cluster = await started('--disk', 'sync');
+      expect(cluster.run('submit', 'deposit', '{"account":"a","cents":1}').code).toBe(0);
+      const { replicas, primary } = await cluster.agreed();
+      const pid = replicas.find((r) => r.id !== primary)!.pid!;
+      const files = openFiles(pid);
+      for (const [fd, path] of files) {
+        if (path.endsWith('.seg') || path.endsWith('log/tail')) expect(flagsOf(pid, fd) & O_DSYNC).not.toBe(0);
+      }
+      const output = join(cluster.data, 'strace.txt');
+      const calls = 'trace=pwrite64,pwritev,write,writev,sendmsg';
+      const strace = spawn('strace', ['-f', '-xx', '-s', '4096', '-e', calls, '-o', output, '-p', String(pid)]);
+      let attached = '';
+      strace.stderr.on('data', (chunk: Buffer) => (attached += chunk.toString()));
+      await until('strace attaches', () => attached.includes('attached'));
+      for (let n = 0; n < 5; n++) {
+        expect(cluster.run('submit', 'deposit', '{"account":"a","cents":1}').code).toBe(0);
+      }
+      await until('five promises', () => promises(readTrace(fs.readFileSync(output, 'utf8'), files)).length >= 5);
+      strace.kill('SIGINT');
+      await new Promise((resolve) => strace.once('close', resolve));
+      const events = readTrace(fs.readFileSync(output, 'utf8'), files);
+      let last = -1;
+      let made = 0;
+      events.forEach((event, i) => {
+        if (event.kind !== 'prepareOk' || event.last <= last) return;
+        last = event.last;
+        made++;
+        const before = events.slice(0, i);
+        expect(before.filter((e) => e.kind === 'log').length).toBeGreaterThanOrEqual(made);
+        expect(before.filter((e) => e.kind === 'tail').length).toBeGreaterThanOrEqual(made);
+        const tail = before.findLastIndex((e) => e.kind === 'tail');
+        expect(before.slice(0, tail).some((e) => e.kind === 'log')).toBe(true);
+      });
+      expect(made).toBeGreaterThanOrEqual(5);
+    },
+  );
+});
+
+function promises(events: readonly Traced[]): Traced[] {
+  return events.filter((e) => e.kind === 'prepareOk');
+}
