@@ -118,7 +118,7 @@ function vote(n: NodeState): DoViewChange {
     logView: n.logView,
     head: n.head,
     headHash: n.headHash,
-    commit: max(n.commit, floor >= 0 ? at(floor) : NONE),
+    commit: max(n.commitHeard, floor >= 0 ? at(floor) : NONE),
     present: min(n.durable, n.end),
     promised: n.promised,
     faulty: n.faulty,
@@ -165,6 +165,7 @@ function choose(n: NodeState): void {
   for (const v of votes) commit = max(commit, v.commit);
   const head = settledHead(n, votes, best, commit);
   if (head === null) return;
+  if (commit > head && n.votes.size < n.members.length) return;
   const hash = isNone(head) ? ZERO_HASH : head === best.head ? best.headHash : best.headers.hash(head);
   if (hash === null || commit > head) {
     n.halt('E_DATA_LOSS', `view ${n.view}: the votes' log ends at ${head}, below commit ${commit}`);
@@ -270,6 +271,7 @@ export function onStartView(n: NodeState, from: number, m: StartView): void {
   if (m.headHash.length !== HASH_BYTES) return;
   leavePrimary(n);
   const entering = m.view > n.view || n.status !== 'normal';
+  const promisesLost = n.status === 'recovering-head';
   n.votes.clear();
   n.chosen = null;
   n.transfer = null;
@@ -279,6 +281,8 @@ export function onStartView(n: NodeState, from: number, m: StartView): void {
   n.attempts = 0;
   if (m.view > n.view) n.viewChanges++;
   installSuffix(n, m.view, m.head, m.headHash, m.headers);
+  // What the lost tail record promised is not known: nothing of the settled log may be nacked for its absence.
+  if (promisesLost) n.promised = max(n.promised, m.head);
   n.setStatus('normal');
   if (entering) n.event({ kind: 'view', view: m.view, primary: from });
   n.commitHeard = max(n.commitHeard, m.commit);
