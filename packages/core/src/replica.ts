@@ -263,7 +263,7 @@ export class Replica implements ReplicaHandle {
         this.store.install(output.manifest, output.keepThrough, () => this.onStored(output.token));
         break;
       case 'repair':
-        this.store.repair(output.batch, () => this.guarded(() => this.drain()));
+        this.repair(output);
         break;
       case 'readState':
         this.readState(output);
@@ -286,6 +286,13 @@ export class Replica implements ReplicaHandle {
         this.halt(output.code, output.message);
         break;
     }
+  }
+
+  private repair(output: Output & { readonly type: 'repair' }): void {
+    const { batch, epoch } = output;
+    this.store.repair(batch, () => {
+      this.guarded(() => this.step({ type: 'repaired', from: batch.first, to: batch.last, epoch }));
+    });
   }
 
   private onStored(token: number): void {

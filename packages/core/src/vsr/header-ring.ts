@@ -50,6 +50,13 @@ export class HeaderRing {
     this.first = Math.max(this.first, this.lastIndex - this.capacity + 1);
   }
 
+  /** Notes the frames of a batch that lie inside the run: damaged ones that are known again. */
+  fill(batch: FrameBatch): void {
+    for (let index = Math.max(batch.first, this.first); index <= Math.min(batch.last, this.lastIndex); index++) {
+      writeHeaderRecord(batch, index, this.bytes, (index % this.capacity) * HEADER_RECORD_BYTES);
+    }
+  }
+
   /** Replaces everything by these records. */
   load(suffix: HeaderSuffix): void {
     const kept = suffix.slice(suffix.last - this.capacity + 1, suffix.last);

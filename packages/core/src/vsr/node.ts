@@ -18,7 +18,7 @@ import type { Message } from './messages.ts';
 import { drainStash, onCommit, onDurable, onPrepare, onPrepareOk, restartPromises, tickPrimary } from './normal.ts';
 import { flush, internalPayload } from './propose.ts';
 import { answerReads, confirmedDigest, onCommitOk, quorumContactMs } from './reads.ts';
-import { catchUp, needsFrames, noteDamage, onGetState, onNewState, onStateRead } from './state-transfer.ts';
+import { catchUp, needsFrames, noteDamage, onGetState, onNewState, onRepaired, onStateRead } from './state-transfer.ts';
 import { NodeState, type Output, type SessionPort, type VsrConfig } from './state.ts';
 import {
   leavePrimary,
@@ -59,6 +59,8 @@ export type Input =
   | { readonly type: 'propose'; readonly kind: EntryKind; readonly body: Uint8Array }
   /** The medium did not give this frame: it is to be repaired from a peer. */
   | { readonly type: 'damaged'; readonly index: number }
+  /** A repair output is durable. */
+  | { readonly type: 'repaired'; readonly from: number; readonly to: number; readonly epoch: number }
   /** A snapshot at this index is durable. */
   | { readonly type: 'checkpoint'; readonly checkpoint: ManifestState['checkpoint'] }
   /** End of a burst of input: make batches. */
@@ -192,6 +194,10 @@ export class VsrNode {
         break;
       case 'damaged':
         noteDamage(n, input.index);
+        break;
+      case 'repaired':
+        onRepaired(n, input.from, input.to, input.epoch);
+        this.onGrown(n.end);
         break;
       case 'checkpoint':
         n.manifest = { ...n.manifest, checkpoint: input.checkpoint };

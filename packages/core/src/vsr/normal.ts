@@ -157,6 +157,13 @@ export function promise(n: NodeState): void {
   for (const range of intactRanges(n, first, last)) acknowledge(n, n.primary, n.id, range.first, range.last);
 }
 
+/** Makes good the promise that `promise` left out for a damaged slot. */
+export function promiseRepaired(n: NodeState, first: number, last: number): void {
+  if (last < first) return;
+  if (n.primary === null) sendPrepareOk(n, first, last);
+  else for (const range of intactRanges(n, first, last)) acknowledge(n, n.primary, n.id, range.first, range.last);
+}
+
 /** A view begins here: what is uncommitted needs fresh promises. */
 export function restartPromises(n: NodeState, commit: CommitIndex): void {
   n.ackedThrough = isNone(commit) ? commit : commit < n.end ? commit : n.end;

@@ -1,6 +1,9 @@
 /** Schedules a hostile review of the protocol found: each failed before its fix. */
 import { describe, expect, it } from 'vitest';
+import { TO_CLIENT } from './client-protocol.ts';
 import { Lab, LAB_CONFIG } from './testing/lab.ts';
+
+const oks = (lab: Lab): number => lab.replies.filter((r) => r.message.type === TO_CLIENT.reply).length;
 
 function elected(n: number): Lab {
   const lab = new Lab(n);
@@ -60,6 +63,48 @@ describe('hostile review', () => {
     for (const replica of lab.replicas) {
       expect(replica.halts).toEqual([]);
       expect(replica.bodies).toEqual(['won']);
+    }
+  });
+
+  it('a PrepareOk is sent only if every frame is durable: a repair that is still being written promises nothing', () => {
+    const lab = elected(3);
+    const primary = primaryId(lab);
+    const [r, z] = lab.replicas.filter((replica) => replica.id !== primary).map((replica) => replica.id);
+    lab.drop = (from, to, m) => m.type === 'prepareOk' || from === z || to === z;
+    lab.submit(primary, 'x');
+    lab.settle();
+    const at = lab.r(primary).node.state.end;
+    lab.restart(r!, { faulty: { from: at, to: at } });
+    lab.drop = (from, to) => from === z || to === z;
+    lab.stalled.add(r!);
+    lab.run(30);
+    expect(oks(lab)).toBe(0);
+    lab.stalled.clear();
+    lab.run(10);
+    expect(oks(lab)).toBe(1);
+  });
+
+  it('a replica that lost its tail record never nacks what it may have promised', () => {
+    const lab = elected(3);
+    const primary = primaryId(lab);
+    const [r, z] = lab.replicas.filter((replica) => replica.id !== primary).map((replica) => replica.id);
+    lab.drop = (from, to) => from === z || to === z;
+    lab.submit(primary, 'kept');
+    lab.settle();
+    expect(oks(lab)).toBe(1);
+    const at = lab.r(primary).node.state.end;
+    lab.restart(r!, { lostFrom: at });
+    lab.drop = (from, to, m) => from === z || to === z || m.type === 'newState' || m.type === 'prepare';
+    lab.run(8);
+    expect(lab.r(r!).node.state.status).toBe('normal');
+    lab.crash(primary);
+    lab.drop = () => false;
+    lab.run(300);
+    lab.restart(primary);
+    lab.run(200);
+    for (const replica of lab.replicas) {
+      expect(replica.halts).toEqual([]);
+      expect(replica.bodies).toEqual(['kept']);
     }
   });
 });

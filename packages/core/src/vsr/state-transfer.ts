@@ -10,6 +10,7 @@ import type { FrameBatch } from '../engine/frame-batch.ts';
 import { frame } from '../engine/frame.ts';
 import { sameHash } from '../engine/hash.ts';
 import { appendBatch, complete, moveCommit } from './log.ts';
+import { promiseRepaired } from './normal.ts';
 import type { GetState, NewState } from './messages.ts';
 import type { NodeState } from './state.ts';
 
@@ -80,7 +81,7 @@ function newState(n: NodeState, nonce: number, batch: FrameBatch | null): NewSta
   return { type: 'newState', view: n.view, nonce, canonical, commit: n.commit, head: n.end, batch };
 }
 
-/** Frames that were asked for. Returns true when the log grew or was repaired. */
+/** Frames that were asked for. Returns true when the log grew or is being repaired. */
 export function onNewState(n: NodeState, from: number, m: NewState): boolean {
   const transfer = n.transfer;
   if (transfer === null || transfer.nonce !== m.nonce || transfer.source !== from || m.view !== n.view) return false;
@@ -88,7 +89,7 @@ export function onNewState(n: NodeState, from: number, m: NewState): boolean {
   if (m.batch === null) return false;
   const hole = n.faulty[0];
   if (hole !== undefined && m.batch.contains(hole.from))
-    return repair(n, m.batch.slice(hole.from, Math.min(hole.to, m.batch.last)));
+    return repair(n, m, m.batch.slice(hole.from, Math.min(hole.to, m.batch.last)));
   const trusted = n.status === 'normal' ? m.canonical && from === n.primaryOf(n.view) : n.chosen !== null;
   if (!trusted || !m.batch.contains(n.end + 1)) return false;
   let last = m.batch.last;
@@ -112,22 +113,45 @@ function lastOfRecord(n: NodeState, batch: FrameBatch, last: number): number {
   return last;
 }
 
-/** Rewrites damaged slots whose frames are proved by the frames on either side. */
-function repair(n: NodeState, batch: FrameBatch): boolean {
-  const hole = n.faulty[0]!;
-  const before = batch.first === 0 ? null : n.ring.hash(batch.first - 1);
-  if (before !== null && !sameHash(before, batch.prevHash)) return false;
-  const after = n.ring.has(batch.last + 1) ? n.ring.header(batch.last + 1) : null;
-  const own = n.ring.hash(batch.last);
-  if (after !== null && !sameHash(frame.prevHash(after, 0), batch.lastHash)) return false;
-  if (own !== null && !sameHash(own, batch.lastHash)) return false;
-  if (batch.last < hole.to) n.faulty[0] = { from: batch.last + 1, to: hole.to };
-  else n.faulty.shift();
-  n.event({ kind: 'repair', from: batch.first, to: batch.last });
-  n.out.push({ type: 'repair', batch });
+/** Rewrites damaged slots, as far as something proves their frames. */
+function repair(n: NodeState, m: NewState, whole: FrameBatch): boolean {
+  const before = whole.first === 0 ? null : n.ring.hash(whole.first - 1);
+  if (before !== null && !sameHash(before, whole.prevHash)) return false;
+  const last = provedThrough(n, m, whole);
+  if (last < whole.first) return false;
+  const batch = whole.slice(whole.first, last);
+  n.ring.fill(batch);
+  n.transferTick = n.tickCount;
+  n.out.push({ type: 'repair', batch, epoch: n.epoch });
+  return true;
+}
+
+/**
+ * Last frame of the batch that is certainly the one lost here: its hash is stated here, or the sender knows it as canonical or committed. (A frame that only
+ * continues the frame below may be of a view that was given up.)
+ */
+function provedThrough(n: NodeState, m: NewState, batch: FrameBatch): number {
+  for (let index = batch.last; index >= batch.first; index--) {
+    const after = n.ring.has(index + 1) ? n.ring.header(index + 1) : null;
+    const canonical = n.canonical.contains(index) ? n.canonical.hash(index) : null;
+    const stated = n.ring.hash(index) ?? (after === null ? canonical : frame.prevHash(after, 0));
+    if (stated !== null) return sameHash(stated, batch.hashOf(index)) ? index : batch.first - 1;
+    if (m.canonical || index <= m.commit) return index;
+  }
+  return batch.first - 1;
+}
+
+/** A repair is durable: only now are the slots intact, and promised where this view has passed over them. */
+export function onRepaired(n: NodeState, from: number, to: number, epoch: number): void {
+  if (epoch !== n.epoch) return;
+  n.faulty = n.faulty.flatMap((r) => [
+    ...(r.from < from ? [{ from: r.from, to: Math.min(r.to, from - 1) }] : []),
+    ...(r.to > to ? [{ from: Math.max(r.from, to + 1), to: r.to }] : []),
+  ]);
+  n.event({ kind: 'repair', from, to });
   n.transferTick = -1_000_000;
   moveCommit(n, n.commitHeard);
-  return true;
+  if (n.status === 'normal' && n.stored && !n.abdicated) promiseRepaired(n, from, Math.min(to, n.ackedThrough));
 }
 
 /** Adds a damaged slot of the own log. */

@@ -64,7 +64,8 @@ export type Output =
       readonly keepThrough: CommitIndex;
       readonly token: number;
     }
-  | { readonly type: 'repair'; readonly batch: FrameBatch }
+  /** Rewrite damaged slots; answer with input 'repaired' once durable. */
+  | { readonly type: 'repair'; readonly batch: FrameBatch; readonly epoch: number }
   /** Read durable frames for a peer; answer with input 'stateRead'. */
   | {
       readonly type: 'readState';

@@ -7,9 +7,10 @@ import { at, type CommitIndex, NONE } from '../../engine/commit-index.ts';
 import { nobleCodec } from '../../engine/codec/noble.ts';
 import type { FrameBatch } from '../../engine/frame-batch.ts';
 import { envelope, frame, KIND, writeEnvelope } from '../../engine/frame.ts';
+import { FRAME_HEADER_BYTES } from '../../engine/constants.ts';
 import { ZERO_HASH } from '../../engine/hash.ts';
-import { HeaderSuffix } from '../../engine/header-suffix.ts';
-import type { ManifestState, RecoveredLog } from '../../engine/log-contract.ts';
+import { HEADER_RECORD_BYTES, HeaderSuffix } from '../../engine/header-suffix.ts';
+import type { IndexRange, ManifestState, RecoveredLog } from '../../engine/log-contract.ts';
 import { type Policy, SOUND } from '../../policy.ts';
 import { EMPTY_BODY, REPLY } from '../../reply.ts';
 import type { ClientMessage } from '../client-protocol.ts';
@@ -45,6 +46,9 @@ export class LabReplica {
   pending: (() => void)[] = [];
   applied: { readonly index: number; readonly body: string }[] = [];
   readonly halts: string[] = [];
+  /** Slots that the medium does not give any more. */
+  faulty: IndexRange[] = [];
+  lostTail = false;
   up = true;
 
   constructor(id: number, manifest: ManifestState) {
@@ -101,10 +105,13 @@ export class Lab {
     this.drain(replica);
   }
 
-  /** Power off and on again: unfinished writes are gone. */
-  restart(id: number): void {
+  /** Power off and on again: unfinished writes are gone. `lostFrom`: the tail record is lost, and the frames from this index on with it. */
+  restart(id: number, damage: { readonly faulty?: IndexRange; readonly lostFrom?: number } = {}): void {
     const replica = this.r(id);
     replica.pending = [];
+    if (damage.faulty !== undefined) replica.faulty.push(damage.faulty);
+    replica.lostTail = damage.lostFrom !== undefined;
+    if (damage.lostFrom !== undefined) cut(replica, (damage.lostFrom - 1) as CommitIndex);
     const durable = replica.durable;
     replica.frames = replica.frames.filter((b) => b.last <= durable);
     replica.up = true;
@@ -210,6 +217,12 @@ export class Lab {
         replica.up = false;
         break;
       case 'repair':
+        replica.pending.push(() => {
+          const { first, last } = output.batch;
+          replica.faulty = replica.faulty.filter((r) => r.from < first || r.to > last);
+          this.step(id, { type: 'repaired', from: first, to: last, epoch: output.epoch });
+        });
+        break;
       case 'answer':
       case 'event':
         break;
@@ -259,6 +272,7 @@ function firstManifest(replicaId: number, members: readonly number[]): ManifestS
 function recovered(replica: LabReplica): RecoveredLog {
   const ring = new HeaderRing(LAB_CONFIG.pipelineMax);
   for (const batch of replica.frames) ring.append(batch);
+  ring.load(damaged(ring.all(), replica.faulty));
   const last = replica.frames[replica.frames.length - 1];
   const end = last === undefined ? NONE : at(last.last);
   const stored = replica.manifest.headers;
@@ -268,16 +282,28 @@ function recovered(replica: LabReplica): RecoveredLog {
     manifest: replica.manifest,
     end,
     endHash: last?.lastHash ?? ZERO_HASH,
-    faulty: [],
+    faulty: replica.faulty,
     head: above ? at(stored.last) : end,
     headHash: above ? stored.hash(stored.last)! : (last?.lastHash ?? ZERO_HASH),
     promised: end,
     connected: true,
-    recoveringHead: false,
+    recoveringHead: replica.lostTail,
     headers: above ? stored : ring.all(),
     ownHeaders: ring.all(),
     timeLow: 0,
     timeHigh: 0,
     notes: [],
   };
+}
+
+/** Of a damaged slot only the hash of the last one of its range is known: the frame above, or the tail record, states it. */
+function damaged(headers: HeaderSuffix, faulty: readonly IndexRange[]): HeaderSuffix {
+  const bytes = headers.bytes.slice();
+  for (const { from, to } of faulty) {
+    for (let index = Math.max(from, headers.first); index <= Math.min(to, headers.last); index++) {
+      const offset = (index - headers.first) * HEADER_RECORD_BYTES;
+      bytes.fill(0, offset, offset + (index === to ? FRAME_HEADER_BYTES : HEADER_RECORD_BYTES));
+    }
+  }
+  return new HeaderSuffix(headers.first, bytes);
 }
