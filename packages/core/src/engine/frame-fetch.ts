@@ -63,8 +63,11 @@ export class FrameFetch {
     walk(mark.index, mark.offset);
   }
 
-  /** Verified frames from `from` on, at least one, about `maxBytes`. */
-  read(segment: Segment, from: number, maxBytes: number, callback: (fetched: Fetched) => void): void {
+  /**
+   * Verified frames from `from` on, at least one, about `maxBytes`, none above `last`: where a write is in flight, or was cut off, the medium may hold
+   * older frames that chain just as well.
+   */
+  read(segment: Segment, from: number, last: number, maxBytes: number, callback: (fetched: Fetched) => void): void {
     this.locate(segment, from, maxBytes, (located) => {
       if (located.kind === 'damaged') {
         callback(located);
@@ -73,23 +76,24 @@ export class FrameFetch {
       const { offset, chunk, at } = located;
       const want = Math.min(Math.max(maxBytes, frame.size(chunk, at)), segment.end - offset);
       if (at + want <= chunk.length) {
-        callback(this.verified(chunk.subarray(at, at + want), from, offset));
+        callback(this.verified(chunk.subarray(at, at + want), from, last, offset));
         return;
       }
       segment.file.read(offset, want, (error, bytes) => {
         if (error !== null || bytes === null) {
           callback({ kind: 'damaged', index: from, offset, fault: error?.message ?? 'nothing was read' });
-        } else callback(this.verified(bytes, from, offset));
+        } else callback(this.verified(bytes, from, last, offset));
       });
     });
   }
 
-  private verified(bytes: Uint8Array, from: number, offset: number): Fetched {
+  private verified(bytes: Uint8Array, from: number, last: number, offset: number): Fetched {
     if (bytes.length < FRAME_HEADER_BYTES) return { kind: 'damaged', index: from, offset, fault: 'incomplete' };
     const chain = frame.prevHash(bytes, 0).slice();
     const result = this.codec.verify(bytes, 0, bytes.length, from, chain);
     if (result.count === 0) return { kind: 'damaged', index: from, offset, fault: result.fault ?? 'empty' };
-    return { kind: 'frames', batch: new FrameBatch(bytes.slice(0, result.end), result.count, chain) };
+    const batch = new FrameBatch(bytes.slice(0, result.end), result.count, chain);
+    return { kind: 'frames', batch: batch.last <= last ? batch : batch.slice(from, last) };
   }
 
   private headerFault(chunk: Uint8Array, at: number, index: number): string | null {

@@ -246,3 +246,26 @@ test('an install that cuts nothing keeps the empty segment behind the end (simul
   expect(again.promised).toBe(4);
   expect(new Bench(again.disk.restart()).recovered).toMatchObject({ outcome: 'clean', end: 4 });
 });
+
+test('a read never returns what an install cut off, even while it is being overwritten (simulator seed 1017)', () => {
+  const disk = formatted(new MemoryDisk());
+  const bench = new Bench(disk).settle();
+  const chain = new Chain();
+  for (let i = 0; i < 6; i++) bench.append(chain.next([100]));
+  bench.settle();
+  const fresh = new Chain();
+  fresh.first = 3;
+  fresh.hash = chain.hashOf(2);
+  bench.store.install(
+    manifest({ view: 2, logView: 2, headers: suffix(...chain.batches.slice(0, 3)) }),
+    at(2),
+    () => {},
+  );
+  bench.settle();
+  bench.append(fresh.next([100, 100, 100], 2, 1), 2);
+  // The read completes before the write that replaces the frames behind it.
+  let last = -1;
+  bench.store.read(1, 10_000, (outcome) => (last = outcome.kind === 'frames' ? outcome.batch.last : -1));
+  disk.complete(disk.pending - 1);
+  expect(last).toBe(2);
+});

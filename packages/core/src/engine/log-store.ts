@@ -231,7 +231,7 @@ export class LogStore implements LogPort {
       return;
     }
     const { installs } = this;
-    this.fetch.read(segment, from, maxBytes, (fetched) => {
+    this.fetch.read(segment, from, this.worker.written, maxBytes, (fetched) => {
       if (this.stopped) return;
       if (installs !== this.installs) this.read(from, maxBytes, callback);
       else if (fetched.kind === 'frames') callback(fetched);
