@@ -28,6 +28,16 @@ export function chronon(...args: string[]): Ran {
   return { code: status, stdout, stderr };
 }
 
+/** As chronon(), with something on standard input. */
+export function chrononReading(input: string, ...args: string[]): Ran {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [CLI, ...args], {
+    encoding: 'utf8',
+    input,
+    timeout: 120_000,
+  });
+  return { code: status, stdout, stderr };
+}
+
 /** As chronon(), while the test goes on. */
 export function chrononLater(...args: string[]): Promise<Ran> {
   const child = spawn(process.execPath, [CLI, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });

@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { chronon, Cluster, freeBase, temporaryDirectory } from './cluster.ts';
+import { chronon, chrononReading, Cluster, freeBase, temporaryDirectory } from './cluster.ts';
 
 let cluster: Cluster;
 const directories: string[] = [];
@@ -152,5 +152,18 @@ describe('bad input to a running cluster', () => {
     }
     await cluster.agreed();
     expect((await cluster.status())!.replicas.map(({ pid }) => pid)).toEqual(before);
+  });
+
+  it('an oversized payload is refused with the limit, before it is sent', async () => {
+    const kv = await Cluster.start({ replicas: 1, args: ['--no-console', '--app', 'kv'] });
+    try {
+      const put = (bytes: number): string => JSON.stringify({ key: 'k', value: 'x'.repeat(bytes) });
+      const ran = chrononReading(put(2 << 20), 'submit', 'put', '-', '--data', kv.data);
+      expect(ran.code).toBe(2);
+      expect(ran.stderr).toMatch(/bytes/);
+      expect(chrononReading(put(10_000), 'submit', 'put', '-', '--data', kv.data)).toMatchObject({ code: 0 });
+    } finally {
+      await kv.destroy();
+    }
   });
 });

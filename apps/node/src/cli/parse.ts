@@ -1,4 +1,5 @@
 /** Arguments of commands as values; a wrong one is wrong use (exit 2). */
+import { readFileSync } from 'node:fs';
 import { InvalidArgumentError } from 'commander';
 import { usage } from '../supervisor/failure.ts';
 
@@ -23,10 +24,10 @@ export function duration(text: string): number {
   return Math.round(Number(match[1]) * unit);
 }
 
-/** Input of a command or query. */
+/** Input of a command or query; `-` reads it from standard input (an argument is limited to 128 KiB). */
 export function jsonArgument(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return JSON.parse(text === '-' ? readFileSync(0, 'utf8') : text);
   } catch (error) {
     throw usage(`the input is not JSON: ${(error as Error).message} (strings need quotes: '"bob"')`);
   }

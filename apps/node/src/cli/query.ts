@@ -28,7 +28,7 @@ interface QueryFlags extends TargetFlags {
 export const queryCommand = withTarget(new Command('query'))
   .description('ask the application')
   .argument('<name>', 'query, e.g. balance')
-  .argument('[json]', 'its input as JSON', 'null')
+  .argument('[json]', 'its input as JSON; - reads it from standard input', 'null')
   .option('--stale', 'whatever a replica has: no quorum is asked')
   .option('--timeout <duration>', 'how long to wait for the answer', duration, 10_000)
   .addHelpText('after', '\nExit codes: 0 answered, 1 no answer, 2 wrong use or input, 3 rejected by the application.')

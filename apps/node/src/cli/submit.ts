@@ -26,7 +26,7 @@ interface SubmitFlags extends TargetFlags {
 export const submitCommand = withTarget(new Command('submit'))
   .description('submit a command to the application')
   .argument('<name>', 'command, e.g. transfer')
-  .argument('[json]', 'its input as JSON', '{}')
+  .argument('[json]', 'its input as JSON; - reads it from standard input', '{}')
   .option('--timeout <duration>', 'how long to wait for the outcome', duration, 10_000)
   .addHelpText(
     'after',

@@ -79,7 +79,13 @@ export function prepareCall(
     throw new InputError('E_UNKNOWN_CALL', `there is no '${name}'; known: ${Object.keys(specs).sort().join(', ')}`);
   }
   const parsed = spec.input.safeParse(input);
-  if (parsed.success) return { spec, body: spec.encode(parsed.data) };
+  if (parsed.success) {
+    try {
+      return { spec, body: spec.encode(parsed.data) };
+    } catch (error) {
+      throw new InputError('E_INPUT', `${name}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
   const issues = parsed.error.issues.map((issue) => ({
     path: issue.path.map(String).join('.'),
     message: issue.message,
