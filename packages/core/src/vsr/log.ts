@@ -73,8 +73,12 @@ export function installSuffix(
   assert(view >= n.view && view >= n.logView, 'views never go back');
   const certain = certainlyCommitted(n);
   const found = junction(n, head, headers);
-  const keep = found === null ? certain : found;
-  assert(keep >= min(n.commit, n.end), `installing view ${view} would cut committed index ${n.commit} to ${keep}`);
+  const committed = min(n.commit, n.end);
+  assert(
+    committed <= head && !differs(n, committed, headers),
+    `installing view ${view} would cut committed index ${n.commit} to ${found}`,
+  );
+  const keep = found === null ? certain : max(found, committed);
   if (keep < n.end) n.event({ kind: 'truncate', from: keep + 1, to: n.end });
   // What P told of the longer log is remembered: the ring reaches down to it, and a second install from far behind keeps as much.
   n.commitHeard = max(n.commitHeard, min(certain, keep));
@@ -94,6 +98,13 @@ export function installSuffix(
   n.stored = false;
   n.manifest = { ...n.manifest, view, logView: view, headers };
   n.out.push({ type: 'install', manifest: n.manifest, keepThrough: keep, token: ++n.saveToken });
+}
+
+/** True when the headers state another hash for `index` than the own log. */
+function differs(n: NodeState, index: number, headers: HeaderSuffix): boolean {
+  const own = n.ring.hash(index);
+  const other = headers.contains(index) ? headers.hash(index) : null;
+  return own !== null && other !== null && !sameHash(own, other);
 }
 
 /** The own log through here is committed: what was heard, or what must be, as no index above commit + P is ever assigned. */

@@ -1,5 +1,7 @@
 /** Schedules a hostile review of the protocol found: each failed before its fix. */
 import { describe, expect, it } from 'vitest';
+import { at } from '../engine/commit-index.ts';
+import { HEADER_RECORD_BYTES } from '../engine/header-suffix.ts';
 import { TO_CLIENT } from './client-protocol.ts';
 import { Lab, LAB_CONFIG } from './testing/lab.ts';
 
@@ -47,7 +49,8 @@ describe('hostile review', () => {
     const x = primaryId(lab);
     const { view } = lab.r(x).node.state;
     lab.drop = (from, to, m) =>
-      (from === x && (m.type === 'prepare' || m.type === 'commit' || m.type === 'newState' || m.type === 'startView')) ||
+      (from === x &&
+        (m.type === 'prepare' || m.type === 'commit' || m.type === 'newState' || m.type === 'startView')) ||
       (to !== x && m.type === 'doViewChange');
     fill(lab, x);
     for (let i = 0; i < 600 && !(lab.r(x).node.state.isPrimary && lab.r(x).node.state.view > view); i++) lab.run(1);
@@ -106,5 +109,93 @@ describe('hostile review', () => {
       expect(replica.halts).toEqual([]);
       expect(replica.bodies).toEqual(['kept']);
     }
+  });
+
+  it('block time strictly grows, also when the frame below the no-op had to be repaired', () => {
+    const lab = elected(3);
+    while (primaryId(lab) !== 1) lab.crashAndReturn(primaryId(lab));
+    lab.submit(1, 'a');
+    lab.run(10);
+    const { end } = lab.r(1).node.state;
+    lab.crash(1);
+    lab.restart(2, { faulty: { from: end, to: end } });
+    lab.drop = (_from, to, m) => to === 2 && m.type === 'newState' && lab.r(2).node.state.status === 'normal';
+    for (let i = 0; i < 200 && !lab.r(2).node.state.isPrimary; i++) lab.run(1);
+    lab.run(30);
+    lab.drop = () => false;
+    lab.run(100);
+    lab.submit(primaryId(lab), 'b');
+    lab.run(10);
+    const times = lab.times(3);
+    for (let i = 1; i < times.length; i++) expect(times[i]! > times[i - 1]!).toBe(true);
+    expect(lab.r(3).bodies).toEqual(['a', 'b']);
+  });
+
+  it('the chooser fills gaps from another vote of the same log view: damage in one vote is no data loss', () => {
+    const lab = elected(3);
+    const p = primaryId(lab);
+    const [r, z] = lab.replicas.filter((replica) => replica.id !== p).map((replica) => replica.id);
+    lab.drop = (from, to) => from === z || to === z;
+    lab.submit(p, 'kept');
+    lab.settle();
+    expect(oks(lab)).toBe(1);
+    lab.stalled.add(p);
+    lab.drop = (from, to, m) => from === z || to === z || m.type === 'prepareOk';
+    lab.submit(p, 'never promised by two');
+    lab.settle();
+    const { end } = lab.r(p).node.state;
+    lab.restart(p);
+    lab.stalled.clear();
+    lab.restart(r!, { faulty: { from: end - 1, to: end } });
+    lab.drop = () => false;
+    lab.run(300);
+    for (const replica of lab.replicas) {
+      expect(replica.halts).toEqual([]);
+      expect(replica.bodies[0]).toBe('kept');
+    }
+  });
+
+  it('a deposed primary answers its pending clients, also those it still held for its no-op', () => {
+    const lab = elected(3);
+    const old = primaryId(lab);
+    lab.crash(old);
+    lab.drop = (_from, _to, m) => m.type === 'prepareOk';
+    for (let i = 0; i < 200 && !lab.replicas.some((r) => r.up && r.node.state.isPrimary); i++) lab.run(1);
+    const held = lab.replicas.find((r) => r.up && r.node.state.isPrimary)!;
+    lab.submit(held.id, 'held');
+    expect(lab.replies.length).toBe(0);
+    lab.drop = (from, to) => from === held.id || to === held.id;
+    lab.run(100);
+    expect(held.node.state.isPrimary).toBe(false);
+    expect(lab.replies.map((r) => r.message.type)).toEqual([TO_CLIENT.refusal]);
+  });
+
+  it('nothing at or below the commit is cut because damage at the new primary hides a header', () => {
+    const lab = elected(3);
+    const primary = primaryId(lab);
+    const backup = lab.replicas.find((r) => r.id !== primary)!;
+    for (const text of ['a', 'b', 'c']) {
+      lab.submit(primary, text);
+      lab.run(5);
+    }
+    const { end, view, ring } = lab.r(primary).node.state;
+    lab.drop = (_from, to) => to === backup.id;
+    lab.submit(primary, 'd');
+    lab.settle();
+    const headers = ring.all();
+    headers.bytes.fill(0, (end - 1) * HEADER_RECORD_BYTES, (end + 1) * HEADER_RECORD_BYTES);
+    const { endHash: headHash } = lab.r(primary).node.state;
+    const message = {
+      type: 'startView',
+      view: view + 3,
+      head: at(end + 1),
+      headHash,
+      commit: end,
+      headers,
+      nonce: 0,
+    } as const;
+    lab.step(backup.id, { type: 'message', from: primary, message });
+    expect(backup.node.state.end).toBe(end);
+    expect(backup.node.state.view).toBe(view + 3);
   });
 });

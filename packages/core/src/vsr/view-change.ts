@@ -7,7 +7,9 @@
 import { assert } from '../assert.ts';
 import { at, below, type CommitIndex, isNone, max, min, NONE } from '../engine/commit-index.ts';
 import { HASH_BYTES } from '../engine/constants.ts';
+import { envelope } from '../engine/frame.ts';
 import { sameHash, ZERO_HASH } from '../engine/hash.ts';
+import { HEADER_RECORD_BYTES, type HeaderSuffix } from '../engine/header-suffix.ts';
 import { complete, installSuffix, moveCommit, recordHeaders } from './log.ts';
 import type { DoViewChange, RequestStartView, StartView, StartViewChange } from './messages.ts';
 import { askStartView, drainStash, restartPromises } from './normal.ts';
@@ -94,6 +96,11 @@ export function leavePrimary(n: NodeState): void {
     });
   });
   if (primary === null) return;
+  for (const { origin, payload } of primary.heldRequests) {
+    const session = envelope.client(payload, 0);
+    const message = refusal(TO_CLIENT.refusal, REFUSAL.notPrimary, session, envelope.request(payload, 0), where);
+    n.out.push({ type: 'reply', origin, message });
+  }
   for (const read of [...primary.reads, ...primary.heldReads]) {
     const message = refusal(TO_CLIENT.queryRefusal, REFUSAL.notPrimary, 0, read.nonce, where);
     n.out.push({ type: 'reply', origin: read.origin, message });
@@ -163,23 +170,51 @@ function choose(n: NodeState): void {
   if (own.logView === best.logView && own.head === best.head) best = own;
   let commit: CommitIndex = NONE;
   for (const v of votes) commit = max(commit, v.commit);
-  const head = settledHead(n, votes, best, commit);
+  const headers = withoutGaps(best, votes);
+  const head = settledHead(n, votes, best, headers, commit);
   if (head === null) return;
-  if (commit > head && n.votes.size < n.members.length) return;
-  const hash = isNone(head) ? ZERO_HASH : head === best.head ? best.headHash : best.headers.hash(head);
+  const hash = isNone(head) ? ZERO_HASH : head === best.head ? best.headHash : hashIn(headers, head);
+  if ((hash === null || commit > head) && n.votes.size < n.members.length) return;
   if (hash === null || commit > head) {
     n.halt('E_DATA_LOSS', `view ${n.view}: the votes' log ends at ${head}, below commit ${commit}`);
     return;
   }
   n.chosen = { head, headHash: hash };
-  installSuffix(n, n.view, head, hash, best.headers.slice(0, head));
+  installSuffix(n, n.view, head, hash, headers.slice(0, head));
   n.commitHeard = max(n.commitHeard, commit);
 }
 
+/** The headers of `best`; what damage hid there is taken from the votes of the same log view: all of them are of one log. */
+function withoutGaps(best: DoViewChange, votes: readonly DoViewChange[]): HeaderSuffix {
+  const headers = best.headers.slice(0, best.head);
+  for (let index = headers.first; index <= headers.last; index++) {
+    if (headers.header(index) !== null) continue;
+    const vote = votes.find((v) => v.logView === best.logView && index <= v.head && knows(v.headers, index));
+    const from = vote === undefined ? 0 : (index - vote.headers.first) * HEADER_RECORD_BYTES;
+    const record = vote?.headers.bytes.subarray(from, from + HEADER_RECORD_BYTES);
+    if (record !== undefined) headers.bytes.set(record, (index - headers.first) * HEADER_RECORD_BYTES);
+  }
+  return headers;
+}
+
+function knows(headers: HeaderSuffix, index: number): boolean {
+  return headers.contains(index) && headers.header(index) !== null;
+}
+
+function hashIn(headers: HeaderSuffix, index: number): Uint8Array | null {
+  return headers.contains(index) ? headers.hash(index) : null;
+}
+
 /** Head of the suffix after nacks; null while an index is neither present anywhere nor nacked enough. */
-function settledHead(n: NodeState, votes: DoViewChange[], best: DoViewChange, commit: CommitIndex): CommitIndex | null {
+function settledHead(
+  n: NodeState,
+  votes: DoViewChange[],
+  best: DoViewChange,
+  headers: HeaderSuffix,
+  commit: CommitIndex,
+): CommitIndex | null {
   for (let index = commit + 1; index <= best.head; index++) {
-    const hash = index === best.head ? best.headHash : best.headers.contains(index) ? best.headers.hash(index) : null;
+    const hash = index === best.head ? best.headHash : hashIn(headers, index);
     let present = false;
     let nacks = 0;
     for (const v of votes) {
@@ -205,7 +240,7 @@ function standing(
   const faulty = v.faulty.some((r) => index >= r.from && index <= r.to);
   if (v.logView !== best.logView) {
     if (index > v.head) return index > v.promised ? 'nack' : 'unknown';
-    const theirs = index === v.head ? v.headHash : v.headers.contains(index) ? v.headers.hash(index) : null;
+    const theirs = index === v.head ? v.headHash : hashIn(v.headers, index);
     if (theirs === null || hash === null) return 'unknown';
     if (!sameHash(theirs, hash)) return 'nack';
   }
@@ -217,7 +252,9 @@ function standing(
 /** Goes normal as soon as the adopted log is complete, durable and stored here. */
 export function settle(n: NodeState): void {
   if (n.status !== 'view-change' || n.logView !== n.view || !n.stored || n.primaryOf(n.view) !== n.id) return;
-  if (!complete(n) || n.faulty.some((r) => r.to > n.commitHeard)) {
+  // The newest P + 1 headers go into the StartView, and the last one says what time it was.
+  const needed = min(n.commitHeard, (n.end - n.config.pipelineMax - 1) as CommitIndex);
+  if (!complete(n) || n.faulty.some((r) => r.to > needed)) {
     catchUp(n);
     return;
   }

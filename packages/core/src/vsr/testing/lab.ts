@@ -123,6 +123,24 @@ export class Lab {
     this.r(id).pending = [];
   }
 
+  /** Makes the next replica primary: this one goes away for a while. */
+  crashAndReturn(id: number): void {
+    this.crash(id);
+    this.run(150);
+    this.restart(id);
+    this.run(100);
+  }
+
+  /** Block times of the frames in the log of `id`. */
+  times(id: number): bigint[] {
+    return this.r(id).frames.flatMap((b) =>
+      Array.from({ length: b.count }, (_, i) => {
+        const offset = b.offsets[i]!;
+        return (BigInt(frame.timeHigh(b.bytes, offset)) << 32n) | BigInt(frame.timeLow(b.bytes, offset));
+      }),
+    );
+  }
+
   step(id: number, input: Input): void {
     const replica = this.r(id);
     if (!replica.up) return;
@@ -184,7 +202,12 @@ export class Lab {
         replica.frames.push(output.batch);
         replica.pending.push(() => {
           replica.durable = at(output.batch.last);
-          this.step(id, { type: 'durable', index: output.batch.last, hash: output.batch.lastHash, epoch: output.epoch });
+          this.step(id, {
+            type: 'durable',
+            index: output.batch.last,
+            hash: output.batch.lastHash,
+            epoch: output.epoch,
+          });
         });
         break;
       case 'save':
