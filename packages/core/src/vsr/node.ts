@@ -15,7 +15,16 @@ import type { Reply } from '../reply.ts';
 import { onQuery, onReply, onRequest, releaseHeld } from './clients.ts';
 import { moveCommit } from './log.ts';
 import type { Message } from './messages.ts';
-import { drainStash, onCommit, onDurable, onPrepare, onPrepareOk, restartPromises, tickPrimary } from './normal.ts';
+import {
+  drainStash,
+  onCommit,
+  onDurable,
+  onPrepare,
+  onPrepareOk,
+  promiseRepaired,
+  restartPromises,
+  tickPrimary,
+} from './normal.ts';
 import { flush, internalPayload } from './propose.ts';
 import { answerReads, confirmedDigest, onCommitOk, quorumContactMs } from './reads.ts';
 import { catchUp, needsFrames, noteDamage, onGetState, onNewState, onRepaired, onStateRead } from './state-transfer.ts';
@@ -196,7 +205,7 @@ export class VsrNode {
         noteDamage(n, input.index);
         break;
       case 'repaired':
-        onRepaired(n, input.from, input.to, input.epoch);
+        if (onRepaired(n, input.from, input.to, input.epoch)) promiseRepaired(n, input.from, input.to);
         this.onGrown(n.end);
         break;
       case 'checkpoint':

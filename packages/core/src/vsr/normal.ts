@@ -157,9 +157,10 @@ export function promise(n: NodeState): void {
   for (const range of intactRanges(n, first, last)) acknowledge(n, n.primary, n.id, range.first, range.last);
 }
 
-/** Makes good the promise that `promise` left out for a damaged slot. */
-export function promiseRepaired(n: NodeState, first: number, last: number): void {
-  if (last < first) return;
+/** Makes good the promise that `promise` left out for damaged slots, repaired now. */
+export function promiseRepaired(n: NodeState, first: number, through: number): void {
+  const last = Math.min(through, n.ackedThrough);
+  if (n.status !== 'normal' || !n.stored || n.abdicated || last < first) return;
   if (n.primary === null) sendPrepareOk(n, first, last);
   else for (const range of intactRanges(n, first, last)) acknowledge(n, n.primary, n.id, range.first, range.last);
 }

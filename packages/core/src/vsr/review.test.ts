@@ -198,4 +198,40 @@ describe('hostile review', () => {
     expect(backup.node.state.end).toBe(end);
     expect(backup.node.state.view).toBe(view + 3);
   });
+
+  it('a replica that holds an entry gives it to the new primary, whatever is damaged below', () => {
+    const lab = elected(3);
+    while (primaryId(lab) !== 1) lab.crashAndReturn(primaryId(lab));
+    for (const text of ['a', 'b', 'c']) {
+      lab.submit(1, text);
+      lab.run(5);
+    }
+    lab.drop = (from, to) => from === 2 || to === 2;
+    lab.submit(1, 'd');
+    lab.settle();
+    const { end } = lab.r(1).node.state;
+    lab.drop = (_from, _to, m) => m.type === 'newState';
+    lab.restart(3, { faulty: { from: end - 2, to: end - 2 } });
+    lab.crash(1);
+    const { view } = lab.r(2).node.state;
+    for (let i = 0; i < 200 && lab.r(2).node.state.view !== view + 1; i++) lab.run(1);
+    lab.drop = (from, to, m) => m.type === 'startViewChange';
+    lab.run(100);
+    expect(lab.r(2).node.state.view).toBe(view + 1);
+    expect(lab.r(2).node.state.isPrimary).toBe(true);
+    expect(lab.r(2).bodies).toEqual(['a', 'b', 'c', 'd']);
+  });
+
+  it('a repaired slot that the new primary left out of its own promise is promised afterwards', () => {
+    const lab = elected(3);
+    const primary = primaryId(lab);
+    const third = lab.replicas.find((r) => r.id !== primary)!.id;
+    lab.drop = (from, to) => from === third || to === third;
+    lab.submit(primary, 'before');
+    lab.settle();
+    lab.step(primary, { type: 'damaged', index: lab.r(primary).node.state.end });
+    lab.submit(primary, 'behind');
+    lab.run(30);
+    expect(oks(lab)).toBe(2);
+  });
 });

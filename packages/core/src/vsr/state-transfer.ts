@@ -5,12 +5,11 @@
  * and only if they chain to the own log; frames for a faulty slot are taken from anybody, because their hash is known.
  * One request is under way at a time; each answer is bounded, so catching up cannot flood the normal path.
  */
-import { min, type CommitIndex } from '../engine/commit-index.ts';
+import { NONE } from '../engine/commit-index.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
 import { frame } from '../engine/frame.ts';
 import { sameHash } from '../engine/hash.ts';
-import { appendBatch, complete, moveCommit } from './log.ts';
-import { promiseRepaired } from './normal.ts';
+import { appendBatch, complete, intactRanges, moveCommit } from './log.ts';
 import type { GetState, NewState } from './messages.ts';
 import type { NodeState } from './state.ts';
 
@@ -57,7 +56,7 @@ function chooseSource(n: NodeState, from: number, failed: number | null, byHash:
 /** A peer asks for frames: from memory at once, from the disk by an output. */
 export function onGetState(n: NodeState, from: number, m: GetState): void {
   if (m.view !== n.view || n.status === 'recovering' || n.status === 'recovering-head') return;
-  const through = min(m.to as CommitIndex, n.intact);
+  const through = intactFrom(n, m.from, m.to);
   if (m.from > through) {
     n.send(from, newState(n, m.nonce, null));
     return;
@@ -69,11 +68,14 @@ export function onGetState(n: NodeState, from: number, m: GetState): void {
 
 /** The disk gave (or did not give) what a peer had asked for. */
 export function onStateRead(n: NodeState, to: number, nonce: number, through: number, batch: FrameBatch | null): void {
-  const usable = batch === null || batch.first > Math.min(through, n.intact) ? null : batch;
-  n.send(
-    to,
-    newState(n, nonce, usable === null ? null : usable.slice(usable.first, Math.min(usable.last, through, n.intact))),
-  );
+  const last = batch === null ? NONE : intactFrom(n, batch.first, Math.min(batch.last, through));
+  n.send(to, newState(n, nonce, batch === null || last < batch.first ? null : batch.slice(batch.first, last)));
+}
+
+/** Last index of the intact run that begins at `from`, at most `to`; below `from` when that slot is not intact. */
+function intactFrom(n: NodeState, from: number, to: number): number {
+  const [range] = intactRanges(n, from, Math.min(to, n.end));
+  return range !== undefined && range.first === from ? range.last : from - 1;
 }
 
 function newState(n: NodeState, nonce: number, batch: FrameBatch | null): NewState {
@@ -141,9 +143,9 @@ function provedThrough(n: NodeState, m: NewState, batch: FrameBatch): number {
   return batch.first - 1;
 }
 
-/** A repair is durable: only now are the slots intact, and promised where this view has passed over them. */
-export function onRepaired(n: NodeState, from: number, to: number, epoch: number): void {
-  if (epoch !== n.epoch) return;
+/** A repair is durable: only now are the slots intact. False when an install came between: they are asked for again. */
+export function onRepaired(n: NodeState, from: number, to: number, epoch: number): boolean {
+  if (epoch !== n.epoch) return false;
   n.faulty = n.faulty.flatMap((r) => [
     ...(r.from < from ? [{ from: r.from, to: Math.min(r.to, from - 1) }] : []),
     ...(r.to > to ? [{ from: Math.max(r.from, to + 1), to: r.to }] : []),
@@ -151,7 +153,7 @@ export function onRepaired(n: NodeState, from: number, to: number, epoch: number
   n.event({ kind: 'repair', from, to });
   n.transferTick = -1_000_000;
   moveCommit(n, n.commitHeard);
-  if (n.status === 'normal' && n.stored && !n.abdicated) promiseRepaired(n, from, Math.min(to, n.ackedThrough));
+  return true;
 }
 
 /** Adds a damaged slot of the own log. */
