@@ -10,12 +10,23 @@ export interface Agreement {
 
 export function agreement(frame: ClusterFrame, detail: ReplicaDetail): Agreement {
   const others = frame.replicas.length - 1;
+  if (frame.replicas.find((r) => r.id === detail.id)?.reach !== 'live') {
+    return {
+      tone: 'mute',
+      word: 'last said',
+      detail: `its digest at index ${count(detail.applied)}, before it fell silent`,
+    };
+  }
   if (detail.diverged !== null) return { tone: 'bad', word: 'diverged', detail: detail.diverged };
   if (frame.mismatch?.replicas.some(({ id }) => id === detail.id)) {
     return { tone: 'bad', word: 'differs', detail: `digests differ at index ${count(frame.mismatch.index)}` };
   }
   const same = frame.replicas.filter(
-    (r) => r.id !== detail.id && r.detail?.applied === detail.applied && r.detail?.digest === detail.digest,
+    (r) =>
+      r.id !== detail.id &&
+      r.reach === 'live' &&
+      r.detail?.applied === detail.applied &&
+      r.detail?.digest === detail.digest,
   );
   if (detail.applied !== null && same.length > 0) {
     const whom = same.length === others ? 'all' : same.map(({ id }) => `r${id}`).join(', ');

@@ -132,10 +132,14 @@ function divergence(frame: ClusterFrame, live: readonly ReplicaDetail[]): string
 function silent(replicas: readonly ReplicaView[]): string[] {
   return replicas
     .filter((r) => r.reach !== 'live')
-    .map(
-      (r) =>
-        `r${r.id} ${r.reach === 'never' ? 'has not answered' : 'does not answer'}${r.error ? ` (${r.error})` : ''}`,
-    );
+    .map(({ id, reach, error, process }) => {
+      const stopped =
+        process && process.state !== 'running'
+          ? `process ${process.state}: ${process.reason || 'no reason given'}`
+          : null;
+      const why = [error, stopped].filter((text) => text !== null).join('; ');
+      return `r${id} ${reach === 'never' ? 'has not answered' : 'does not answer'}${why ? ` (${why})` : ''}`;
+    });
 }
 
 function troubles(live: readonly ReplicaDetail[], leader: ReplicaDetail | null): string[] {

@@ -80,7 +80,7 @@ export function ChaosPage() {
       </div>
       <Outcome mutations={[apply, stop, heal, healAll]} />
       {!frame ? (
-        <div className="skeleton h-72" aria-busy="true" aria-label="waiting for the first answer" />
+        <div className="skeleton h-72" role="status" aria-busy="true" aria-label="waiting for the first answer" />
       ) : (
         <div className="grid items-start gap-4 lg:grid-cols-[minmax(0,1.5fr)_minmax(0,1fr)]">
           <div className="flex min-w-0 flex-col gap-4">

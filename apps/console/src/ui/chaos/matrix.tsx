@@ -52,7 +52,7 @@ export function Matrix(props: Props) {
       ref={grid}
       role="grid"
       aria-label="Links between replicas"
-      className="w-full table-fixed border-separate border-spacing-1"
+      className="w-full table-fixed self-start border-separate border-spacing-1"
     >
       <thead>
         <tr role="row">

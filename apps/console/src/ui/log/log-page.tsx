@@ -68,7 +68,7 @@ export function LogPage() {
           </Empty>
         )}
         {head >= 0 && page.isPending && !page.isError && (
-          <div className="flex flex-col gap-2 p-4" aria-busy="true" aria-label="loading entries">
+          <div className="flex flex-col gap-2 p-4" role="status" aria-busy="true" aria-label="loading entries">
             {Array.from({ length: 12 }, (_, row) => (
               <div key={row} className="skeleton h-5" />
             ))}

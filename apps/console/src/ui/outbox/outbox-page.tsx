@@ -114,7 +114,7 @@ export function OutboxPage() {
 
 function Rows() {
   return (
-    <div className="flex flex-col gap-2 p-4" aria-busy="true" aria-label="loading entries">
+    <div className="flex flex-col gap-2 p-4" role="status" aria-busy="true" aria-label="loading entries">
       {[0, 1, 2, 3, 4].map((row) => (
         <div key={row} className="skeleton h-6" />
       ))}
@@ -132,7 +132,7 @@ function Table({ entries }: { entries: readonly Item[] }) {
             <th>State</th>
             <th>Channel</th>
             <th>Key</th>
-            <th className="text-right">Attempts</th>
+            <th className="text-right">Failed</th>
             <th>Payload</th>
           </tr>
         </thead>

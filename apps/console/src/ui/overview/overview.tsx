@@ -27,7 +27,7 @@ export function Overview() {
 
 function OverviewSkeleton() {
   return (
-    <div aria-busy="true" aria-label="waiting for the first answer" className="flex flex-col gap-4">
+    <div role="status" aria-busy="true" aria-label="waiting for the first answer" className="flex flex-col gap-4">
       <div className="rounded-lg border border-line bg-surface p-5">
         <div className="skeleton h-7 w-3/4" />
         <div className="skeleton mt-4 h-4 w-1/2" />

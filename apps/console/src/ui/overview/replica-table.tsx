@@ -80,8 +80,8 @@ function ReplicaRow({ replica, frame, scale }: RowProps) {
       <Cell className="col-span-3 sm:col-span-2 xl:col-span-1">
         {detail ? <Watermarks detail={detail} scale={scale} dim={gone} /> : <span className="text-faint">–</span>}
       </Cell>
-      <Cell className={gone ? 'opacity-60' : ''}>{detail && <Digest frame={frame} detail={detail} />}</Cell>
-      <Cell className={gone ? 'opacity-60' : ''}>{detail && <Disk detail={detail} />}</Cell>
+      <Cell>{detail && <Digest frame={frame} detail={detail} />}</Cell>
+      <Cell className={gone ? 'text-faint' : ''}>{detail && <Disk detail={detail} />}</Cell>
       <Cell className="text-xs">
         {replica.reach === 'live' && !gone ? (
           <span className="text-muted" title={`answered in ${replica.answeredInMs?.toFixed(0)} ms`}>
@@ -90,6 +90,9 @@ function ReplicaRow({ replica, frame, scale }: RowProps) {
         ) : (
           <span className="tone-bad font-medium" title={replica.error ?? undefined}>
             {ageMs === null ? 'never answered' : `last seen ${duration(ageMs)} ago`}
+            {replica.process && replica.process.state !== 'running' && (
+              <span className="block font-normal text-muted">process {replica.process.state}</span>
+            )}
           </span>
         )}
       </Cell>
@@ -155,7 +158,8 @@ function Digest({ frame, detail }: { frame: ClusterFrame; detail: ReplicaDetail 
   return (
     <span className="flex items-center gap-x-1.5 whitespace-nowrap" title={why}>
       <span className={`tone-${tone} text-xs font-medium`}>
-        {tone === 'ok' ? '=' : tone === 'bad' ? '≠' : '?'} {word}
+        {tone === 'ok' ? '= ' : tone === 'bad' ? '≠ ' : ''}
+        {word}
       </span>
       <Hash value={detail.digest} />
     </span>

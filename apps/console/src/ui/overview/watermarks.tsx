@@ -53,7 +53,7 @@ export function Watermarks({ detail, scale, dim }: { detail: ReplicaDetail; scal
         <path d={`M${x(last)} 3 l5 5 l-5 5`} fill="none" stroke="var(--text)" strokeWidth="1.5" />
       </svg>
       <span className="w-14 shrink-0 text-right font-mono text-xs text-muted">
-        {behind > 0 ? `−${count(behind)}` : 'at head'}
+        {dim ? '' : behind > 0 ? `−${count(behind)}` : 'at head'}
       </span>
     </span>
   );

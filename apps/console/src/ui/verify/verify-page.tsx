@@ -57,7 +57,7 @@ export function VerifyPage() {
             ))}
           </ul>
         ) : (
-          <div className="flex flex-col gap-3 p-4" aria-busy="true" aria-label="waiting for the replicas">
+          <div className="flex flex-col gap-3 p-4" role="status" aria-busy="true" aria-label="waiting for the replicas">
             {[0, 1, 2].map((row) => (
               <div key={row} className="skeleton h-9" />
             ))}
