@@ -6,7 +6,7 @@
  */
 import { at, NONE } from '../engine/commit-index.ts';
 import { envelope, KIND } from '../engine/frame.ts';
-import { EMPTY_BODY, type Reply } from '../reply.ts';
+import { EMPTY_BODY, REPLY, type Reply } from '../reply.ts';
 import {
   type ClientMessage,
   encodeRedirect,
@@ -103,6 +103,21 @@ export function onQuery(n: NodeState, read: Read): void {
       message: refusal(TO_CLIENT.queryRefusal, REFUSAL.busy, 0, read.nonce, EMPTY_BODY),
     });
   }
+}
+
+/** A session was evicted with copies parked behind a gap: its clients hear that it is gone. */
+export function sweepParked(n: NodeState): void {
+  n.requests.sweep(
+    (session) => n.sessions.nextRequest(session) !== null,
+    (origin, session, request) => {
+      const body = EMPTY_BODY;
+      n.out.push({
+        type: 'reply',
+        origin,
+        message: replyMessage({ status: REPLY.evicted, session, request, index: NONE, body }),
+      });
+    },
+  );
 }
 
 /** The own no-op is applied: what waited for it goes on. */

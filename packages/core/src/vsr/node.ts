@@ -12,7 +12,7 @@ import type { EntryKind } from '../engine/frame.ts';
 import type { ManifestState, RecoveredLog } from '../engine/log-contract.ts';
 import type { Policy } from '../policy.ts';
 import type { Reply } from '../reply.ts';
-import { onQuery, onReply, onRequest, releaseHeld } from './clients.ts';
+import { onQuery, onReply, onRequest, releaseHeld, sweepParked } from './clients.ts';
 import { moveCommit } from './log.ts';
 import type { Message } from './messages.ts';
 import {
@@ -40,6 +40,9 @@ import {
   suspect,
   tickWaiting,
 } from './view-change.ts';
+
+/** How often parked requests of evicted sessions are looked for. */
+const SWEEP_TICKS = 100;
 
 export type Input =
   | { readonly type: 'message'; readonly from: number; readonly message: Message }
@@ -277,6 +280,7 @@ export class VsrNode {
     const why = tickPrimary(n, stalledTicks);
     if (why !== null) this.abdicate(why);
     else flush(n);
+    if (n.serving && n.tickCount % SWEEP_TICKS === 0) sweepParked(n);
   }
 
   /** Steps down: no heartbeat, no Prepare, no client until the next view. */

@@ -23,6 +23,13 @@ export class Requests {
   private head = 0;
   private readonly sessions = new Map<number, Tracked>();
   private readonly registers = new Map<number, number>();
+  private readonly parkedMax: number;
+  private parkedCount = 0;
+
+  /** Parks at most `parkedMax` copies, all sessions together. */
+  constructor(parkedMax: number) {
+    this.parkedMax = parkedMax;
+  }
 
   /** Requests waiting for the pipeline. */
   get waiting(): number {
@@ -67,7 +74,12 @@ export class Requests {
       tracked = { next: tableNext, underWay: 0, origins: [], parked: new Map() };
       this.sessions.set(session, tracked);
     }
-    if (number >= tracked.next + SESSION_WINDOW) return false;
+    const parks = number > tracked.next && !tracked.parked.has(number);
+    if (number >= tracked.next + SESSION_WINDOW || (parks && this.parkedCount >= this.parkedMax)) {
+      this.forgetIdle(session, tracked);
+      return false;
+    }
+    if (parks) this.parkedCount++;
     tracked.origins[number % SESSION_WINDOW] = origin;
     if (number > tracked.next) {
       tracked.parked.set(number, payload);
@@ -90,6 +102,7 @@ export class Requests {
   private unpark(tracked: Tracked): void {
     for (let payload = tracked.parked.get(tracked.next); payload !== undefined; ) {
       tracked.parked.delete(tracked.next);
+      this.parkedCount--;
       this.push(tracked, payload);
       payload = tracked.parked.get(tracked.next);
     }
@@ -106,8 +119,24 @@ export class Requests {
     const tracked = this.sessions.get(session);
     if (tracked === undefined) return null;
     const origin = tracked.origins[request % SESSION_WINDOW];
-    if (--tracked.underWay <= 0 && tracked.parked.size === 0) this.sessions.delete(session);
+    tracked.underWay--;
+    this.forgetIdle(session, tracked);
     return origin ?? null;
+  }
+
+  private forgetIdle(session: number, tracked: Tracked): void {
+    if (tracked.underWay <= 0 && tracked.parked.size === 0) this.sessions.delete(session);
+  }
+
+  /** Gives up what is parked for sessions that are not alive any more: the number it waits for can never come. */
+  sweep(alive: (session: number) => boolean, abandon: Abandon): void {
+    for (const [session, tracked] of this.sessions) {
+      if (tracked.parked.size === 0 || alive(session)) continue;
+      for (const number of tracked.parked.keys()) abandon(tracked.origins[number % SESSION_WINDOW]!, session, number);
+      this.parkedCount -= tracked.parked.size;
+      tracked.parked.clear();
+      this.forgetIdle(session, tracked);
+    }
   }
 
   /** Forgets everything; `abandon` hears of each request that was under way or parked. */
@@ -126,6 +155,7 @@ export class Requests {
     for (const [nonce, origin] of this.registers) abandon(origin, 0, nonce);
     this.sessions.clear();
     this.registers.clear();
+    this.parkedCount = 0;
     this.queue = [];
     this.head = 0;
   }

@@ -1,8 +1,10 @@
 /** Schedules a hostile review of the protocol found: each failed before its fix. */
 import { describe, expect, it } from 'vitest';
 import { at } from '../engine/commit-index.ts';
+import { KIND, writeEnvelope } from '../engine/frame.ts';
 import { HEADER_RECORD_BYTES } from '../engine/header-suffix.ts';
 import { TO_CLIENT } from './client-protocol.ts';
+import { Requests } from './requests.ts';
 import { Lab, LAB_CONFIG } from './testing/lab.ts';
 
 const oks = (lab: Lab): number => lab.replies.filter((r) => r.message.type === TO_CLIENT.reply).length;
@@ -233,5 +235,35 @@ describe('hostile review', () => {
     lab.submit(primary, 'behind');
     lab.run(30);
     expect(oks(lab)).toBe(2);
+  });
+});
+
+describe('requests of a primary', () => {
+  function command(session: number, number: number): Uint8Array {
+    const payload = new Uint8Array(32);
+    writeEnvelope(payload, 0, KIND.command, 1, session, number, 1);
+    return payload;
+  }
+
+  it('parked copies are bounded over all sessions', () => {
+    const requests = new Requests(8);
+    const taken = Array.from({ length: 20 }, (_, i) => requests.accept(1, command(10 + i, 2), 1, false));
+    expect(taken.filter(Boolean).length).toBe(8);
+    expect(requests.accept(1, command(10, 1), 1, false)).toBe(true);
+    expect(requests.waiting).toBe(2);
+    expect(requests.accept(1, command(50, 2), 1, false)).toBe(true);
+  });
+
+  it('parked copies of a session that is gone are answered and forgotten', () => {
+    const requests = new Requests(8);
+    requests.accept(1, command(10, 2), 1, false);
+    requests.accept(2, command(11, 2), 1, false);
+    const abandoned: number[] = [];
+    requests.sweep(
+      (session) => session === 11,
+      (_origin, session) => abandoned.push(session),
+    );
+    expect(abandoned).toEqual([10]);
+    for (let i = 0; i < 7; i++) expect(requests.accept(1, command(20 + i, 2), 1, false)).toBe(true);
   });
 });

@@ -191,7 +191,7 @@ export class NodeState {
   applied: CommitIndex;
 
   primary: PrimaryState | null = null;
-  readonly requests = new Requests();
+  readonly requests: Requests;
   /** A primary that stepped down, or restarted in its own view: mute until the next view. */
   abdicated = false;
   round = 0;
@@ -232,6 +232,7 @@ export class NodeState {
     applied: CommitIndex,
   ) {
     this.config = config;
+    this.requests = new Requests(config.queueMax);
     this.codec = codec;
     this.sessions = sessions;
     this.policy = policy;
