@@ -5,7 +5,7 @@ import { FlaskConical, LayoutDashboard, PackageCheck, Rows3, ShieldCheck } from 
 import Link from 'next/link';
 import { usePathname } from 'next/navigation';
 import { useEffect, useMemo, type ReactNode } from 'react';
-import { useLive } from '../live/live.tsx';
+import { useFreshness, useLive } from '../live/live.tsx';
 import { count, rate } from '../lib/format.ts';
 import { verdict } from '../lib/verdict.ts';
 import { Banners } from './banners.tsx';
@@ -55,6 +55,8 @@ export function Shell({ children }: { children: ReactNode }) {
 function TopBar() {
   const { frame } = useLive();
   const now = useMemo(() => verdict(frame), [frame]);
+  const { state } = useFreshness();
+  const old = state === 'stale' || state === 'offline';
   const clusterId = frame?.replicas.find((r) => r.detail)?.detail?.clusterId;
   return (
     <header className="sticky top-0 z-30 flex h-12 items-center gap-3 border-b border-line bg-surface/95 px-3 backdrop-blur sm:px-4">
@@ -67,7 +69,8 @@ function TopBar() {
           {clusterId.slice(0, 8)}
         </span>
       )}
-      <VerdictChip level={now.level} title={now.title} />
+      {/* What was so when the news stopped is not said as if it were so now. */}
+      <VerdictChip level={old ? 'unknown' : now.level} title={old ? `Was: ${now.title}` : now.title} />
       <dl className="hidden items-center gap-4 text-xs md:flex">
         <Fact name="view" value={count(now.view)} extra={now.primary === null ? 'no primary' : `r${now.primary}`} />
         <Fact name="commit" value={count(now.commit)} extra={`${rate(frame?.commitsPerSecond ?? null)}/s`} />

@@ -70,7 +70,7 @@ function ReplicaRow({ replica, frame, scale }: RowProps) {
         <Who replica={replica} dim={gone} />
       </Cell>
       <Cell className="text-right sm:text-left">
-        <StatusTag replica={replica} />
+        <StatusTag replica={replica} gone={gone} />
       </Cell>
       <Num name="View" value={detail?.view} dim={gone} />
       <Num name="Commit" value={detail?.commit} dim={gone} />
@@ -80,7 +80,7 @@ function ReplicaRow({ replica, frame, scale }: RowProps) {
       <Cell className="col-span-3 sm:col-span-2 xl:col-span-1">
         {detail ? <Watermarks detail={detail} scale={scale} dim={gone} /> : <span className="text-faint">–</span>}
       </Cell>
-      <Cell>{detail && <Digest frame={frame} detail={detail} />}</Cell>
+      <Cell>{detail && <Digest frame={frame} detail={detail} gone={gone} />}</Cell>
       <Cell className={gone ? 'text-faint' : ''}>{detail && <Disk detail={detail} />}</Cell>
       <Cell className="text-xs">
         {replica.reach === 'live' && !gone ? (
@@ -138,9 +138,10 @@ function Who({ replica, dim }: { replica: ReplicaView; dim: boolean }) {
   );
 }
 
-function StatusTag({ replica }: { replica: ReplicaView }) {
+function StatusTag({ replica, gone }: { replica: ReplicaView; gone: boolean }) {
   const detail = replica.detail;
   if (replica.reach !== 'live' || !detail) return <Tag tone="bad">unreachable</Tag>;
+  if (gone) return <Tag tone="mute">was {detail.status}</Tag>;
   const tone: Tone = detail.diverged !== null ? 'bad' : detail.status === 'normal' ? 'ok' : 'warn';
   const word = detail.diverged !== null ? 'quarantined' : detail.status;
   const extra = detail.readOnly ? ', read-only' : detail.abdicated ? ', stepped down' : '';
@@ -153,11 +154,11 @@ function StatusTag({ replica }: { replica: ReplicaView }) {
   );
 }
 
-function Digest({ frame, detail }: { frame: ClusterFrame; detail: ReplicaDetail }) {
+function Digest({ frame, detail, gone }: { frame: ClusterFrame; detail: ReplicaDetail; gone: boolean }) {
   const { tone, word, detail: why } = agreement(frame, detail);
   return (
     <span className="flex items-center gap-x-1.5 whitespace-nowrap" title={why}>
-      <span className={`tone-${tone} text-xs font-medium`}>
+      <span className={`tone-${gone ? 'mute' : tone} text-xs font-medium`}>
         {tone === 'ok' ? '= ' : tone === 'bad' ? '≠ ' : ''}
         {word}
       </span>

@@ -13,15 +13,16 @@ const EMPTY = '–';
 export function VerdictBlock({ frame, verdict }: { frame: ClusterFrame; verdict: Verdict }) {
   const { state } = useFreshness();
   const old = state === 'stale' || state === 'offline';
+  const tone = old ? 'mute' : VERDICT_TONE[verdict.level];
   return (
     <section
       aria-label="Verdict"
       className={`relative overflow-hidden rounded-lg border border-line bg-surface ${old ? 'hatch' : ''}`}
     >
-      <div className={`tone-${VERDICT_TONE[verdict.level]} absolute inset-y-0 left-0 w-1 bg-current`} aria-hidden />
+      <div className={`tone-${tone} absolute inset-y-0 left-0 w-1 bg-current`} aria-hidden />
       <div className="px-5 pt-4 pb-4 sm:pl-6">
-        <p className={`tone-${VERDICT_TONE[verdict.level]} flex items-center gap-1.5 text-xs font-semibold`}>
-          <VerdictIcon level={verdict.level} size={15} /> {verdict.title}
+        <p className={`tone-${tone} flex items-center gap-1.5 text-xs font-semibold`}>
+          <VerdictIcon level={old ? 'unknown' : verdict.level} size={15} /> {verdict.title}
           {old && <span className="text-muted">as of the last picture</span>}
         </p>
         <h1
