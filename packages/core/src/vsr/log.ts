@@ -82,6 +82,7 @@ export function installSuffix(
   if (keep < n.end) n.event({ kind: 'truncate', from: keep + 1, to: n.end });
   // What P told of the longer log is remembered: the ring reaches down to it, and a second install from far behind keeps as much.
   n.commitHeard = max(n.commitHeard, min(certain, keep));
+  n.promised = stillPromised(n, keep, head);
   n.view = view;
   n.logView = view;
   n.endHash = isNone(keep) ? ZERO_HASH : keep === n.end ? n.endHash : hashAt(n, keep);
@@ -89,7 +90,6 @@ export function installSuffix(
   n.cache.truncate(keep);
   n.end = keep;
   n.durable = min(n.durable, keep);
-  n.promised = min(n.promised, keep);
   n.faulty = n.faulty.filter((r) => r.from <= keep).map((r) => ({ from: r.from, to: Math.min(r.to, keep) }));
   n.head = head;
   n.headHash = headHash.slice();
@@ -98,6 +98,14 @@ export function installSuffix(
   n.stored = false;
   n.manifest = { ...n.manifest, view, logView: view, headers };
   n.out.push({ type: 'install', manifest: n.manifest, keepThrough: keep, token: ++n.saveToken });
+}
+
+/** What stays promised when the log is cut to `keep`: a slot whose own hash nobody knows may have held the canonical frame, so it is not nacked. */
+function stillPromised(n: NodeState, keep: CommitIndex, head: CommitIndex): CommitIndex {
+  for (let index: number = min(n.promised, head); index > keep; index--) {
+    if (n.ring.hash(index) === null) return at(index);
+  }
+  return min(n.promised, keep);
 }
 
 /** True when the headers state another hash for `index` than the own log. */

@@ -201,6 +201,37 @@ describe('hostile review', () => {
     expect(backup.node.state.view).toBe(view + 3);
   });
 
+  it('a damaged slot that was promised is never nacked, not even when an install cuts it because nothing states its hash', () => {
+    const lab = elected(3);
+    const p = primaryId(lab);
+    const [r, z] = lab.replicas.filter((replica) => replica.id !== p).map((replica) => replica.id);
+    lab.drop = (from, to) => from === z || to === z;
+    lab.submit(p, 'kept');
+    lab.settle();
+    expect(oks(lab)).toBe(1);
+    lab.stalled.add(p);
+    lab.drop = (from, to, m) => from === z || to === z || m.type === 'prepareOk';
+    lab.submit(p, 'never promised by two');
+    lab.settle();
+    const { end, view } = lab.r(p).node.state;
+    lab.restart(p);
+    lab.stalled.clear();
+    lab.restart(r!, { faulty: { from: end - 1, to: end } });
+    lab.drop = (_from, _to, m) => m.type === 'newState';
+    const installed = (id: number): boolean => lab.r(id).node.state.logView > view && lab.r(id).node.state.stored;
+    for (let i = 0; i < 600 && !(lab.r(p).node.state.isPrimary && installed(r!) && installed(z!)); i++) lab.run(1);
+    expect(lab.r(p).node.state.isPrimary).toBe(true);
+    lab.crash(p);
+    lab.drop = () => false;
+    lab.run(300);
+    lab.restart(p);
+    lab.run(300);
+    for (const replica of lab.replicas) {
+      expect(replica.halts).toEqual([]);
+      expect(replica.bodies[0]).toBe('kept');
+    }
+  });
+
   it('a replica that holds an entry gives it to the new primary, whatever is damaged below', () => {
     const lab = elected(3);
     while (primaryId(lab) !== 1) lab.crashAndReturn(primaryId(lab));
