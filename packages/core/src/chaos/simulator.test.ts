@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest';
 import { createWasmCodec } from '../engine/codec/wasm.ts';
-import { MUTATIONS } from './mutations/index.ts';
+import { MUTATIONS, REQUIRED_MUTATIONS } from './mutations/index.ts';
 import { CAUGHT_BY } from './testing/mutation-seeds.ts';
 import { REGRESSION_SEEDS } from './testing/regression-seeds.ts';
+import { shrink } from './shrink.ts';
 import { simulate } from './simulator.ts';
 import { COMMANDS_ACKNOWLEDGED_MIN } from './sometimes.ts';
 
@@ -27,12 +28,27 @@ test('a seed runs twice in the same way', () => {
   expect(second!.statistics).toEqual(first!.statistics);
 });
 
-for (const { mutation, seeds } of CAUGHT_BY) {
-  test.each(seeds)(`${mutation} is caught by seed %i, which passes without it`, (seed) => {
-    const policy = MUTATIONS.get(mutation);
-    expect(policy).toBeDefined();
-    const result = simulate({ seed, replicas: null, codec, policy: policy!, forgiveHalts: true });
-    expect(result.violation).not.toBeNull();
-    expect(simulate({ seed, replicas: null, codec }).violation).toBeNull();
+test.each(CAUGHT_BY)('$mutation is caught from outside, by a seed that passes without it', ({ mutation, seeds }) => {
+  const policy = MUTATIONS.get(mutation);
+  expect(policy).toBeDefined();
+  const caught = seeds.find((seed) => {
+    const { violation } = simulate({ seed, replicas: null, codec, policy: policy!, forgiveHalts: true });
+    return violation !== null && violation.family !== 'replica';
   });
-}
+  expect(caught).toBeDefined();
+  expect(simulate({ seed: caught!, replicas: null, codec }).violation).toBeNull();
+});
+
+test('every mutation that must be caught today has its seeds', () => {
+  expect(CAUGHT_BY.map(({ mutation }) => mutation)).toEqual([...REQUIRED_MUTATIONS].sort());
+});
+
+test('a failing seed is shrunk to fewer faults that break the same invariant', () => {
+  const options = { seed: 10, replicas: null, codec, policy: MUTATIONS.get('no-log-view')!, forgiveHalts: true };
+  const failed = simulate(options);
+  expect(failed.violation).not.toBeNull();
+  const shrunk = shrink(options, failed, 12);
+  expect(shrunk.left).toBeLessThan(failed.schedule.length);
+  const again = simulate({ ...options, without: new Set(shrunk.without) });
+  expect(again.violation?.invariant).toBe(failed.violation?.invariant);
+});

@@ -1,9 +1,14 @@
-/** Seeds that once broke an invariant. Each stays mended for ever. */
+/** Seeds that once broke an invariant, with what was wrong. Each stays mended for ever. */
 export interface RegressionSeed {
   readonly seed: number;
   readonly replicas: number | null;
-  /** What was wrong. */
   readonly what: string;
 }
 
-export const REGRESSION_SEEDS: readonly RegressionSeed[] = [];
+export const REGRESSION_SEEDS: readonly RegressionSeed[] = [
+  { seed: 7, replicas: null, what: 'an install from far behind did not know the hash of the commit' },
+  { seed: 47, replicas: null, what: 'an install that cut nothing unlinked the empty segment being written' },
+  { seed: 65, replicas: null, what: 'a client never left a silent replica whose probe had timed out' },
+  { seed: 108, replicas: null, what: 'frames that an install had cut were read back and applied' },
+  { seed: 261, replicas: null, what: 'a second install from far behind forgot what the first knew to be committed' },
+];
