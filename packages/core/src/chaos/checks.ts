@@ -25,8 +25,8 @@ export class Checks {
     this.canonical = new CanonicalLog(codec, clusterId);
     const logs = storages.map(
       (storage) =>
-        new DurableLog(storage, codec, (found) => {
-          this.log.frameSeen(found.index, found.view, found.hash, `on the medium of r${storage.id}`);
+        new DurableLog(storage, codec, (index, view, hash) => {
+          this.log.frameSeen(index, view, hash, `on the medium of r${storage.id}`);
         }),
     );
     this.log = new LogInvariants(this.canonical, logs);

@@ -35,7 +35,7 @@ function segment(
 test('only frames on the medium under a durable name are found', () => {
   const storage = new SimStorage(1, new Prng(1));
   const seen: number[] = [];
-  const log = new DurableLog(storage, codec, (found) => seen.push(found.index));
+  const log = new DurableLog(storage, codec, (index) => seen.push(index));
   const image = segment(0, 5, 3);
   const inode = storage.create('log/00000000000000000000.seg');
   inode.write(0, image.bytes, false);

@@ -23,6 +23,8 @@ export interface DurableFrame {
   readonly bytes: Uint8Array;
 }
 
+export type FrameWatcher = (index: number, view: number, hash: Uint8Array) => void;
+
 interface Segment {
   readonly path: string;
   readonly inode: SimInode;
@@ -37,13 +39,13 @@ interface Segment {
 export class DurableLog {
   readonly storage: SimStorage;
   private readonly codec: FrameCodec;
-  private readonly onFrame: (found: DurableFrame) => void;
+  private readonly onFrame: FrameWatcher;
   private segments: Segment[] = [];
   private byInode = new Map<SimInode, Segment>();
   private namesVersion = -1;
 
   /** `onFrame` hears of every frame that became durable, once or more. */
-  constructor(storage: SimStorage, codec: FrameCodec, onFrame: (found: DurableFrame) => void) {
+  constructor(storage: SimStorage, codec: FrameCodec, onFrame: FrameWatcher) {
     this.storage = storage;
     this.codec = codec;
     this.onFrame = onFrame;
@@ -137,7 +139,7 @@ export class DurableLog {
       const last = i === result.count - 1;
       segment.ends.push(end);
       segment.hashes.push(last ? chain : frame.prevHash(bytes, end).slice());
-      this.onFrame(this.frameIn(segment, known + i));
+      this.onFrame(segment.base + known + i, frame.view(bytes, at), segment.hashes[known + i]!);
       at = end;
     }
   }

@@ -173,14 +173,14 @@ export class SimClients {
   private hello(machine: SimMachine, connection: Connection): void {
     const { replica } = machine;
     if (replica === null) return;
-    const status = replica.status();
-    const known = status.status === 'normal';
+    const { state } = replica.node;
+    const known = state.status === 'normal';
     this.reply(machine, connection.origin, {
       type: TO_CLIENT.hello,
       status: 0,
-      session: status.view,
+      session: state.view,
       request: machine.id,
-      index: known ? at(status.primary) : NONE,
+      index: known ? at(state.primaryOf(state.view)) : NONE,
       body: this.world.clusterId,
     });
   }

@@ -2,7 +2,6 @@
  * Log invariants: no two frames with equal (view, index) differ; what is committed was durable on a quorum and is never contradicted; commit only grows
  * within a process run; applied <= commit <= last.
  */
-import { FRAME_HEADER_BYTES } from '../../engine/constants.ts';
 import type { FrameBatch } from '../../engine/frame-batch.ts';
 import { sameHash, toHex } from '../../engine/hash.ts';
 import type { CanonicalLog } from '../canonical.ts';
@@ -93,17 +92,15 @@ export class LogInvariants {
 
   /** The entry that became committed: on the medium of a quorum, with one chain hash. */
   private durableOnQuorum(replica: Observed, index: number): DurableFrame {
+    for (const log of this.logs) {
+      for (const hash of log.hashesAt(index)) {
+        const count = this.logs.reduce((sum, other) => sum + (other.has(index, hash) ? 1 : 0), 0);
+        if (count >= this.quorum) return log.frameOf(index, hash)!;
+      }
+    }
     const counts = new Map<string, number>();
     for (const log of this.logs) {
       for (const hash of new Set(log.hashesAt(index).map(toHex))) counts.set(hash, (counts.get(hash) ?? 0) + 1);
-    }
-    for (const [hash, count] of counts) {
-      if (count < this.quorum) continue;
-      for (const log of this.logs) {
-        const own = log.hashesAt(index).find((candidate) => toHex(candidate) === hash);
-        const found = own === undefined ? null : log.frameOf(index, own);
-        if (found !== null && found.bytes.length >= FRAME_HEADER_BYTES) return found;
-      }
     }
     const copies = [...counts].map(([hash, count]) => `${count} of ${hash.slice(0, 8)}`).join(', ') || 'none';
     throw new Violation(
