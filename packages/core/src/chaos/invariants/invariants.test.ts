@@ -1,4 +1,5 @@
 /** Each check is shown the thing it is for: a checker that cannot fail proves nothing. */
+import { CancelSignal } from '../../kernel/effect-sink.ts';
 import { expect, test } from 'vitest';
 import { BANK_COMMAND, BANK_QUERY } from '../../apps/bank.ts';
 import { createWasmCodec } from '../../engine/codec/wasm.ts';
@@ -223,6 +224,7 @@ test('an effect of nothing committed, one without authority, and an older fence 
     channel: 'receipts',
     payload: new Uint8Array(0),
     attempt: 1,
+    signal: new CancelSignal(),
   };
   effects.starts(replica(2), call);
   expect(() => effects.step(replica(2), seen({ acting: true }))).toThrow('no committed transfer emitted it');
