@@ -287,14 +287,23 @@ async function killAndPauseFromPage() {
   must((await balance(1, 'carol')) === 30, 'the balance of carol is wrong after kill and pause');
 }
 
+/** One line of the ledger a receipt that was sent. */
+async function receipts(id) {
+  const lines = (await inside(`r${id}`, 'cat', '/data/effects/ledger.jsonl')).split('\n');
+  return lines.map((line) => JSON.parse(line)).filter(({ channel }) => channel === 'receipts');
+}
+
 async function containerKilled() {
   const { primary: gone } = await agreement(REPLICAS);
+  // The kill comes before, between or after the run and the ack of this transfer's receipt: one receipt in each case.
+  await chronon(gone, 'submit', 'transfer', JSON.stringify({ from: 'alice', to: 'bob', cents: 5 }));
   await compose(['kill', '-s', 'SIGKILL', `r${gone}`]);
   const { primary } = await agreement(others(gone));
   await deposit(primary, 10);
   await compose(['start', `r${gone}`]);
   await agreement(REPLICAS, UP_MS);
   must((await balance(gone, 'carol')) === 40, 'the balance of carol is wrong after the container came back');
+  await until('a receipt for each of two transfers', VIEW_MS, async () => (await receipts(gone)).length >= 2);
 }
 
 async function restartsItself() {
@@ -316,7 +325,9 @@ async function downAndUp() {
   await healthy(['r1', 'r2', 'r3', 'console']);
   const after = await agreement(REPLICAS, UP_MS);
   must(after.clusterId === before.clusterId, 'another cluster id');
-  must((await balance(1, 'bob')) === 401 && (await balance(3, 'carol')) === 40, 'balances changed');
+  must((await balance(1, 'bob')) === 406 && (await balance(3, 'carol')) === 40, 'balances changed');
+  const keys = (await receipts(2)).map(({ key }) => key);
+  must(keys.length === 2 && keys[0] !== keys[1], `two transfers, but ${keys.length} receipts`);
   await logIn();
 }
 
