@@ -5,7 +5,7 @@
  * Where things are: normal.ts (Prepare, PrepareOk, Commit), propose.ts (the primary's batches), reads.ts (ReadIndex), view-change.ts, state-transfer.ts
  * (catch-up, repair), clients.ts (sessions at the edge), log.ts (the own log), state.ts (the state and its invariants).
  */
-import { type CommitIndex, max, NONE } from '../engine/commit-index.ts';
+import { type CommitIndex, max, min, NONE } from '../engine/commit-index.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
 import type { FrameCodec } from '../engine/frame-codec.ts';
 import type { EntryKind } from '../engine/frame.ts';
@@ -148,10 +148,11 @@ export class VsrNode {
   /** Frames that do not chain up to the stored headers: redundant copies by the argument at installSuffix; the log is fetched anew above the commit. */
   private discardUnconnected(log: RecoveredLog): void {
     const n = this.state;
-    const keep = n.applied;
-    if (n.policy.unconnectedFramesCount || keep >= n.end) return;
+    if (n.policy.unconnectedFramesCount) return;
+    // Also when nothing is discarded: the log takes no frame before an install has settled where it ends.
+    const keep = min(n.applied, n.end);
     const checkpoint = log.manifest.checkpoint;
-    n.endHash = keep === NONE ? new Uint8Array(16) : checkpoint.hash.slice();
+    if (keep < n.end) n.endHash = keep === NONE ? new Uint8Array(16) : checkpoint.hash.slice();
     n.end = keep;
     n.durable = keep;
     n.faulty = [];
