@@ -98,6 +98,7 @@ export class Replica implements ReplicaHandle {
       policy: ports.policy,
       log: recovered,
       applied: this.executor.applied,
+      appliedHash: this.executor.appliedHash,
       payloadMax: Math.min(PAYLOAD_BYTES_MAX, Math.floor(config.segmentBytes / 4)),
     });
     this.snapshots = new SnapshotTaker(

@@ -68,6 +68,11 @@ export class Executor<State = unknown> implements StateMachine {
     return this.executionDigest.index;
   }
 
+  /** Chain hash of the last applied entry; zero before the first. A copy. */
+  get appliedHash(): Uint8Array {
+    return this.lastHash.slice();
+  }
+
   get digest(): Uint8Array {
     return this.executionDigest.value();
   }

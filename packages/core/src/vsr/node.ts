@@ -81,6 +81,7 @@ export type Input =
 export class VsrNode {
   readonly state: NodeState;
   private readonly payloadMax: number;
+  private readonly appliedHash: Uint8Array;
 
   /**
    * A replica that (re)starts from what recovery found. `applied`: index of the snapshot the executor was restored from.
@@ -93,6 +94,8 @@ export class VsrNode {
     readonly policy: Policy;
     readonly log: RecoveredLog;
     readonly applied: CommitIndex;
+    /** Chain hash of `applied`; zero for none. */
+    readonly appliedHash: Uint8Array;
     readonly payloadMax: number;
   }) {
     this.state = new NodeState(
@@ -104,6 +107,7 @@ export class VsrNode {
       options.applied,
     );
     this.payloadMax = options.payloadMax;
+    this.appliedHash = options.appliedHash;
   }
 
   /** What has been asked of the host since it last took them. */
@@ -118,7 +122,7 @@ export class VsrNode {
   /** First step: takes up the role that the recovered state allows. */
   start(log: RecoveredLog): void {
     const n = this.state;
-    if (!log.connected) this.discardUnconnected(log);
+    if (!log.connected) this.discardUnconnected();
     if (log.recoveringHead) {
       n.setStatus('recovering-head');
       return;
@@ -146,13 +150,12 @@ export class VsrNode {
   }
 
   /** Frames that do not chain up to the stored headers: redundant copies by the argument at installSuffix; the log is fetched anew above the commit. */
-  private discardUnconnected(log: RecoveredLog): void {
+  private discardUnconnected(): void {
     const n = this.state;
     if (n.policy.unconnectedFramesCount) return;
     // Also when nothing is discarded: the log takes no frame before an install has settled where it ends.
     const keep = min(n.applied, n.end);
-    const checkpoint = log.manifest.checkpoint;
-    if (keep < n.end) n.endHash = keep === NONE ? new Uint8Array(16) : checkpoint.hash.slice();
+    if (keep < n.end) n.endHash = this.appliedHash;
     n.end = keep;
     n.durable = keep;
     n.faulty = [];

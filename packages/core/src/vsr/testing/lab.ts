@@ -98,6 +98,7 @@ export class Lab {
       policy: this.policy,
       log,
       applied: NONE,
+      appliedHash: ZERO_HASH,
       payloadMax: 10_000,
     });
     replica.node.state.monotonicMs = this.now;
