@@ -48,7 +48,9 @@ test('one cell is one directed link, and its cut ends by itself', async ({ signe
 
 test('the matrix works by keyboard alone', async ({ signedIn: page, cluster }) => {
   await page.goto(`${cluster.origin}/chaos`);
-  await page.getByRole('button', { name: 'link r1 to r2, up' }).focus();
+  const first = page.getByRole('button', { name: 'link r1 to r2, up' });
+  await expect(first).toBeEnabled();
+  await first.focus();
   await page.keyboard.press('ArrowDown');
   // r2 has no link to itself: the focus goes on to the next row.
   await expect(page.getByRole('button', { name: /^link r3 to r2/ })).toBeFocused();

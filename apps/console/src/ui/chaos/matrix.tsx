@@ -154,13 +154,14 @@ function Cell({ link, drafted, sinceFrameMs, disabled, tabIndex, onFocus, onKeyD
       data-link={link.key}
       aria-label={name}
       title={about || undefined}
-      disabled={disabled}
+      // Not `disabled`: the focus must not be lost each time that the picture is a second old.
+      aria-disabled={disabled}
       tabIndex={tabIndex}
       onFocus={onFocus}
       onKeyDown={onKeyDown}
-      onClick={(event) => onClick(event.shiftKey)}
+      onClick={(event) => !disabled && onClick(event.shiftKey)}
       className={clsx(
-        'flex h-14 w-full flex-col items-center justify-center gap-0.5 rounded-md border text-xs leading-4 disabled:cursor-not-allowed',
+        'flex h-14 w-full flex-col items-center justify-center gap-0.5 rounded-md border text-xs leading-4 aria-disabled:cursor-not-allowed',
         LOOK[link.state],
         drafted && 'stripe-draft border-dashed border-warn!',
       )}
