@@ -62,10 +62,14 @@ export function replayCommand(request: SeedRequest): string {
   return parts.join(' ');
 }
 
+/** What cannot happen in a cluster of one. */
+const BETWEEN_REPLICAS: ReadonlySet<Statistic> = new Set<Statistic>(['messagesLost', 'truncations']);
+
 /** What many seeds came to. */
 export class Totals {
   seeds = 0;
   virtualMs = 0;
+  private severalReplicas = false;
   readonly sums = new Map<Statistic, number>();
   /** In how many seeds each statistic was above zero. */
   readonly seedsAbove = new Map<Statistic, number>();
@@ -76,6 +80,7 @@ export class Totals {
 
   add(report: SeedReport): void {
     this.seeds++;
+    if (report.replicas > 1) this.severalReplicas = true;
     this.virtualMs += report.virtualMs;
     for (const name of STATISTICS) {
       const value = report.statistics[name];
@@ -91,7 +96,8 @@ export class Totals {
   /** Statistics that were above zero in too few seeds of a large run. */
   get rare(): Statistic[] {
     if (this.seeds < SEEDS_FOR_STATISTICS) return [];
-    return REQUIRED_STATISTICS.filter((name) => (this.seedsAbove.get(name) ?? 0) * 2 < this.seeds);
+    const possible = REQUIRED_STATISTICS.filter((name) => this.severalReplicas || !BETWEEN_REPLICAS.has(name));
+    return possible.filter((name) => (this.seedsAbove.get(name) ?? 0) * 2 < this.seeds);
   }
 
   /** `mutated`: a run that is meant to fail is not judged by its statistics. */
