@@ -106,7 +106,7 @@ function problemsOf(cell: Cell): string[] {
     if (unaccounted < 0 || unaccounted > viewsPassed) problems.push(`${at}: ${moved}, ${viewsPassed} views passed`);
     else if (viewsPassed > 0)
       progress(
-        `note: ${at}: ${viewsPassed} views passed during a run (this machine paused a replica); ${unaccounted} no-ops`,
+        `note: ${at}: ${viewsPassed} views passed during a run (a replica did not answer in time: see docs/benchmarks.md, "Reading the numbers"); ${unaccounted} no-ops`,
       );
   }
   return problems;
