@@ -11,6 +11,7 @@ import type { ApplicationModule, OutboxCounts } from './kernel/types.ts';
 import type { Policy } from './policy.ts';
 import type { ClientMessage } from './vsr/client-protocol.ts';
 import type { Message } from './vsr/messages.ts';
+import type { VsrConfig } from './vsr/state.ts';
 
 export type { EffectSink, EffectRun as EffectCall };
 
@@ -36,33 +37,14 @@ export interface ReplicaPorts {
   readonly policy: Policy;
 }
 
-export interface ReplicaConfig {
+export interface ReplicaConfig extends VsrConfig {
   readonly replicaId: number;
   /** Null: take the cluster id of the manifest. */
   readonly clusterId: Uint8Array | null;
-  /** Seed of this process run's jitter. */
-  readonly seed: number;
   readonly tickMs: number;
-  readonly heartbeatTicks: number;
-  /** Silence of the primary after which a backup votes for the next view, in ticks; jitter up to as much again is added. */
-  readonly viewChangeTicks: number;
-  readonly prepareRetryTicks: number;
-  /** A primary without quorum contact for so long steps down, in ticks. */
-  readonly abdicateTicks: number;
-  /** Its own disk not finishing an operation for so long makes a primary step down, in ticks. */
-  readonly stallTicks: number;
-  readonly pipelineMax: number;
-  /** Batches a primary has uncommitted before it lets requests gather. */
-  readonly batchesInFlightMax: number;
-  readonly batchBytesMax: number;
-  readonly batchCountMax: number;
-  /** Requests waiting for the pipeline, all clients together. */
-  readonly queueMax: number;
   readonly segmentBytes: number;
   /** A snapshot at every multiple of this index; 0: none. */
   readonly snapshotEvery: number;
-  /** Bytes of frames kept in memory for peers that catch up. */
-  readonly cacheBytes: number;
   readonly authorityWindowMs: number;
   readonly effectConcurrency: number;
 }

@@ -22,18 +22,26 @@ import type { DoViewChange, Message, Prepare } from './messages.ts';
 import type { QuorumTracker } from './quorum-tracker.ts';
 import { Requests } from './requests.ts';
 
+/** What the protocol is told; the replica's configuration extends it. */
 export interface VsrConfig {
   readonly heartbeatTicks: number;
+  /** Silence of the primary after which a backup votes for the next view, in ticks; jitter up to as much again is added. */
   readonly viewChangeTicks: number;
   readonly prepareRetryTicks: number;
+  /** A primary without quorum contact for so long steps down, in ticks. */
   readonly abdicateTicks: number;
+  /** Its own disk not finishing an operation for so long makes a primary step down, in ticks. */
   readonly stallTicks: number;
   readonly pipelineMax: number;
+  /** Batches a primary has uncommitted before it lets requests gather. */
   readonly batchesInFlightMax: number;
   readonly batchBytesMax: number;
   readonly batchCountMax: number;
+  /** Requests waiting for the pipeline, all clients together. */
   readonly queueMax: number;
+  /** Bytes of frames kept in memory for peers that catch up. */
   readonly cacheBytes: number;
+  /** Seed of this process run's jitter. */
   readonly seed: number;
 }
 
