@@ -6,7 +6,7 @@
  */
 import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { SESSION_WINDOW } from '@chronon/core/vsr/client-protocol';
+import { SESSION_WINDOW } from '@chronon/core/reply';
 import { commitOptions, USAGE, type CommitOptions } from './commit/options.ts';
 import { REFERENCES } from './commit/references.ts';
 import { ratio, summary, table, type Cell, type RawLoop } from './commit/report.ts';

@@ -4,7 +4,7 @@
  */
 import { connect, type ChrononClient, type GatewayAddress, type Outcome } from '@chronon/node/client/connect';
 import { encodePut } from '@chronon/core/apps/kv-calls';
-import { SESSION_WINDOW } from '@chronon/core/vsr/client-protocol';
+import { SESSION_WINDOW } from '@chronon/core/reply';
 import { childArgument, tell } from '../lib/child.ts';
 import { ClosedLoop, type LoadOrder } from '../lib/closed-loop.ts';
 

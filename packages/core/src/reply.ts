@@ -20,6 +20,8 @@ export const REPLY = {
   sequence: 6,
   /** No such command, or a body the application cannot read. Nothing changed. */
   invalid: 7,
+  /** The idempotency key is bound to another payload. Nothing changed. */
+  conflict: 8,
 } as const;
 export type ReplyStatus = (typeof REPLY)[keyof typeof REPLY];
 
@@ -33,8 +35,16 @@ export interface Reply {
   readonly body: Uint8Array;
 }
 
+/** Requests a session may have between acknowledged-below and its newest number (W). */
+export const SESSION_WINDOW = 256;
+
 export const EMPTY_BODY: Uint8Array = new Uint8Array(0);
 
 export function replyName(status: number): string {
   return Object.entries(REPLY).find(([, code]) => code === status)?.[0] ?? `status-${status}`;
+}
+
+/** True for a number that some reply status has. */
+export function isReplyStatus(status: number): status is ReplyStatus {
+  return status >= REPLY.ok && status <= REPLY.conflict;
 }

@@ -104,6 +104,10 @@ export type EntryKind = (typeof KIND)[keyof typeof KIND];
 /** Envelope fields; `at` is the offset of the payload, not of the frame. */
 export const ENVELOPE = { kind: 0, version: 1, flags: 2, command: 4, client: 8, request: 16, ackBelow: 24 } as const;
 export const ENVELOPE_VERSION = 1;
+/** Envelope flags. `keyed`: an idempotency key stands before the body, `length u8 ++ bytes`. */
+export const ENVELOPE_FLAG = { keyed: 1 } as const;
+/** Longest idempotency key, in bytes. */
+export const IDEMPOTENCY_KEY_BYTES_MAX = 64;
 
 export const envelope = {
   kind: (b: Uint8Array, at: number): number => b[at + ENVELOPE.kind]!,
@@ -114,8 +118,49 @@ export const envelope = {
   request: (b: Uint8Array, at: number): number => readU64(b, at + ENVELOPE.request),
   ackBelow: (b: Uint8Array, at: number): number => readU64(b, at + ENVELOPE.ackBelow),
   body: (b: Uint8Array, at: number, payloadSize: number): Uint8Array =>
-    b.subarray(at + ENVELOPE_BYTES, at + payloadSize),
+    b.subarray(at + envelope.bodyOffset(b, at), at + payloadSize),
+  /** The idempotency key of a command (a view), or null. */
+  key: (b: Uint8Array, at: number): Uint8Array | null =>
+    (envelope.flags(b, at) & ENVELOPE_FLAG.keyed) === 0
+      ? null
+      : b.subarray(at + ENVELOPE_BYTES + 1, at + envelope.bodyOffset(b, at)),
+  /** Where the body starts, from the payload's start: behind the idempotency key when there is one. */
+  bodyOffset: (b: Uint8Array, at: number): number =>
+    (envelope.flags(b, at) & ENVELOPE_FLAG.keyed) === 0 ? ENVELOPE_BYTES : ENVELOPE_BYTES + 1 + b[at + ENVELOPE_BYTES]!,
 } as const;
+
+/** Bytes between envelope and body of a command with this key (null: none). */
+export function keyBytes(key: Uint8Array | null): number {
+  return key === null ? 0 : 1 + key.length;
+}
+
+/** Writes the key behind an envelope at `at` and marks the envelope; returns the offset of the body. */
+export function writeKey(b: Uint8Array, at: number, key: Uint8Array | null): number {
+  if (key === null) return at + ENVELOPE_BYTES;
+  writeU16(b, at + ENVELOPE.flags, ENVELOPE_FLAG.keyed);
+  b[at + ENVELOPE_BYTES] = key.length;
+  b.set(key, at + ENVELOPE_BYTES + 1);
+  return at + ENVELOPE_BYTES + 1 + key.length;
+}
+
+/** Why flags and key of a command payload b[at, at + size) are no good, or null. */
+export function keyProblem(b: Uint8Array, at: number, size: number): string | null {
+  const flags = envelope.flags(b, at);
+  if (flags === 0) return null;
+  if (flags !== ENVELOPE_FLAG.keyed || envelope.kind(b, at) !== KIND.command)
+    return `envelope flags ${flags} are unknown`;
+  const length = size > ENVELOPE_BYTES ? b[at + ENVELOPE_BYTES]! : 0;
+  if (length < 1 || length > IDEMPOTENCY_KEY_BYTES_MAX)
+    return `an idempotency key has 1 to ${IDEMPOTENCY_KEY_BYTES_MAX} bytes, not ${length}`;
+  return ENVELOPE_BYTES + 1 + length > size ? 'the idempotency key is cut off' : null;
+}
+
+/** Block time of the frame at `at`, in whole milliseconds. */
+export function blockTimeMs(b: Uint8Array, at: number): number {
+  // Exact without bigint: 2^32 ns = 4294 ms + 967,296 ns, and the high half times that remainder is below 2^53.
+  const high = frame.timeHigh(b, at);
+  return high * 4294 + Math.floor((high * 967_296 + frame.timeLow(b, at)) / 1_000_000);
+}
 
 /** Writes an envelope at `at`. */
 export function writeEnvelope(

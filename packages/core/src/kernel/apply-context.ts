@@ -6,7 +6,7 @@
  * counts even when the application swallows the exception.
  */
 import { HASH_BYTES } from '../engine/constants.ts';
-import { frame, readU32, writeU32, writeU64 } from '../engine/frame.ts';
+import { blockTimeMs, frame, readU32, writeU32, writeU64 } from '../engine/frame.ts';
 import type { FrameCodec } from '../engine/frame-codec.ts';
 import { toHex } from '../engine/hash.ts';
 import { Prng } from '../prng.ts';
@@ -68,9 +68,7 @@ export class CommandContext implements ApplyContext {
 
   get blockTime(): number {
     this.inside('blockTime');
-    // Exact without bigint: 2^32 ns = 4294 ms + 967,296 ns, and the high half times that remainder is below 2^53.
-    const high = frame.timeHigh(this.bytes, this.at);
-    return high * 4294 + Math.floor((high * 967_296 + frame.timeLow(this.bytes, this.at)) / 1_000_000);
+    return blockTimeMs(this.bytes, this.at);
   }
 
   blockTimeNs(): bigint {

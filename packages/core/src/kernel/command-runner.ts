@@ -5,7 +5,7 @@
  * Invariants: begin is followed by exactly one commit (ok) or rollback (anything else); effects enter the outbox only on ok; a thrown error never
  * leaves this file as an outcome when it depends on the machine (Halt); nothing of an error's text is replicated.
  */
-import { ENVELOPE_BYTES, FRAME_HEADER_BYTES } from '../engine/constants.ts';
+import { FRAME_HEADER_BYTES } from '../engine/constants.ts';
 import { envelope } from '../engine/frame.ts';
 import { EMPTY_BODY, REPLY, type ReplyStatus } from '../reply.ts';
 import { CommandContext } from './apply-context.ts';
@@ -83,7 +83,7 @@ export class CommandRunner<State> {
     const event: Event = {
       index,
       command: envelope.command(bytes, payloadAt),
-      body: bytes.subarray(payloadAt + ENVELOPE_BYTES, payloadAt + size),
+      body: bytes.subarray(payloadAt + envelope.bodyOffset(bytes, payloadAt), payloadAt + size),
       session,
     };
     context.begin(index, bytes, at);

@@ -12,6 +12,8 @@ export interface ExecutorOptions<State> {
   /** Replicated limits: equal on all replicas of a cluster. */
   readonly sessionsMax?: number;
   readonly outboxPendingMax?: number;
+  readonly keyRetentionMs?: number;
+  readonly keysMax?: number;
   readonly digestRing?: number;
   /** `reject`: an application that throws costs its command only; `halt`: it stops the replica. */
   readonly onFault?: 'reject' | 'halt';

@@ -4,7 +4,7 @@
  *
  * Invariants:
  *  - applied grows by one entry at a time and the entries chain; anything else halts;
- *  - what an entry came to is a function of the log alone: of the entry, the state, the session table and the outbox;
+ *  - what an entry came to is a function of the log alone: of the entry, the state, the session table, the idempotency keys and the outbox;
  *  - a command that does not end `ok` leaves no trace in the state and no effect; the session table remembers it all the same;
  *  - whatever differs between machines (stack, memory, an unknown kind of entry) halts this replica and is never turned into an outcome;
  *  - D (digest.ts) covers every entry. After a Halt nothing works any more: the state may be half changed.
@@ -12,16 +12,18 @@
 import { assert } from '../assert.ts';
 import type { CommitIndex } from '../engine/commit-index.ts';
 import { ENVELOPE_BYTES, FRAME_HEADER_BYTES, HASH_BYTES } from '../engine/constants.ts';
-import { envelope, ENVELOPE_VERSION, frame, KIND, OFFSET, SCHEMA } from '../engine/frame.ts';
+import { blockTimeMs, envelope, ENVELOPE_VERSION, frame, keyProblem, KIND, OFFSET, SCHEMA } from '../engine/frame.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
 import { sameHash } from '../engine/hash.ts';
 import { type Policy, SOUND } from '../policy.ts';
 import { EMPTY_BODY, REPLY, type Reply, type ReplyStatus } from '../reply.ts';
+import { encodeRejection } from './apply-context.ts';
 import { CommandRunner } from './command-runner.ts';
 import { DIGEST_RING, ExecutionDigest } from './digest.ts';
 import { decodeEffectAcks, decodeEffectDeaths, decodeEffectFailures } from './effect-entries.ts';
 import { CodecError, Halt, type HaltCode } from './errors.ts';
 import type { ExecutorOptions } from './executor-options.ts';
+import { IDEMPOTENCY_FULL, isOf, KeyTable } from './idempotency.ts';
 import { Outbox, OUTBOX_PENDING_MAX } from './outbox.ts';
 import { runQuery } from './query.ts';
 import { SessionTable, SESSIONS_MAX } from './sessions.ts';
@@ -39,6 +41,7 @@ export class Executor<State = unknown> implements StateMachine {
   private readonly executionDigest: ExecutionDigest;
   private readonly runner: CommandRunner<State>;
   private sessionTable: SessionTable;
+  private keyTable: KeyTable;
   /** The effects of applied entries. The object stays the same through a restore. */
   readonly outbox: Outbox;
   private halted: Halt | null = null;
@@ -54,6 +57,7 @@ export class Executor<State = unknown> implements StateMachine {
     this.policy = options.policy ?? SOUND;
     this.executionDigest = new ExecutionDigest(options.codec, options.digestRing ?? DIGEST_RING);
     this.sessionTable = this.newSessionTable();
+    this.keyTable = this.newKeyTable();
     const pendingMax = options.outboxPendingMax ?? OUTBOX_PENDING_MAX;
     this.outbox = new Outbox({ codec: options.codec, clusterId: options.clusterId, pendingMax });
     this.runner = new CommandRunner(options, this.outbox, this.executionDigest);
@@ -62,6 +66,15 @@ export class Executor<State = unknown> implements StateMachine {
   private newSessionTable(): SessionTable {
     const { codec, sessionsMax = SESSIONS_MAX } = this.options;
     return new SessionTable({ codec, policy: this.policy, sessionsMax });
+  }
+
+  private newKeyTable(): KeyTable {
+    const { codec, keyRetentionMs, keysMax } = this.options;
+    return new KeyTable({
+      codec,
+      ...(keyRetentionMs === undefined ? {} : { retentionMs: keyRetentionMs }),
+      ...(keysMax === undefined ? {} : { keysMax }),
+    });
   }
 
   get applied(): CommitIndex {
@@ -88,6 +101,11 @@ export class Executor<State = unknown> implements StateMachine {
 
   get sessionCount(): number {
     return this.sessionTable.size;
+  }
+
+  /** Idempotency keys kept. */
+  get keyCount(): number {
+    return this.keyTable.size;
   }
 
   /** Commands that ended in a fault, since the log began. */
@@ -124,9 +142,7 @@ export class Executor<State = unknown> implements StateMachine {
     for (let i = 0; i < HASH_BYTES; i++) this.lastHash[i] = this.hash[this.hashAt + i]!;
     this.hash = this.lastHash;
     this.hashAt = 0;
-    const end = offsets[to - first]!;
-    const high = frame.timeHigh(bytes, end);
-    this.timeMs = high * 4294 + Math.floor((high * 967_296 + frame.timeLow(bytes, end)) / 1_000_000);
+    this.timeMs = blockTimeMs(bytes, offsets[to - first]!);
   }
 
   query(query: number, body: Uint8Array): { readonly ok: boolean; readonly body: Uint8Array } {
@@ -155,7 +171,13 @@ export class Executor<State = unknown> implements StateMachine {
         malformed: this.malformed,
         blockTimeMs: this.timeMs,
       };
-      const sections = [application, this.sessionTable.encode(), this.outbox.encode(), encodeMeta(meta)];
+      const sections = [
+        application,
+        this.sessionTable.encode(),
+        this.outbox.encode(),
+        encodeMeta(meta),
+        this.keyTable.encode(),
+      ];
       assert(sections.length === SECTIONS.length, 'a snapshot has all sections');
       return { sections, digest: this.digest };
     } catch (error) {
@@ -170,19 +192,21 @@ export class Executor<State = unknown> implements StateMachine {
   ): void {
     this.refuseWhenHalted();
     const { module } = this.options;
-    const [application, sessions, outbox, metaBytes] = sections;
-    if (sections.length !== SECTIONS.length || !application || !sessions || !outbox || !metaBytes) {
+    const [application, sessions, outbox, metaBytes, keys] = sections;
+    if (sections.length !== SECTIONS.length || !application || !sessions || !outbox || !metaBytes || !keys) {
       throw new Halt('E_SNAPSHOT', `a snapshot has ${SECTIONS.length} sections, not ${sections.length}`);
     }
     let meta: MetaSection;
     let state: State;
     const table = this.newSessionTable();
+    const keyTable = this.newKeyTable();
     try {
       meta = decodeMeta(metaBytes);
       if (meta.application !== module.name || meta.version > module.version) {
         throw new CodecError(`it is of ${meta.application} ${meta.version}, not of ${module.name} ${module.version}`);
       }
       table.restore(sessions);
+      keyTable.restore(keys);
       state = module.application.restore(application);
       this.outbox.restore(outbox);
     } catch (error) {
@@ -190,6 +214,7 @@ export class Executor<State = unknown> implements StateMachine {
     }
     if (this.policy.dropOutboxOnRestore) this.outbox.dropPending();
     this.sessionTable = table;
+    this.keyTable = keyTable;
     this.runner.reset(state, meta.faults);
     this.malformed = meta.malformed;
     this.timeMs = meta.blockTimeMs;
@@ -241,10 +266,49 @@ export class Executor<State = unknown> implements StateMachine {
     if (settled !== null) return settled;
     const entry = this.sessionTable.get(session);
     assert(entry !== undefined, 'a session that was checked is there');
-    const { runner } = this;
-    runner.run(bytes, at, size, index, session, this.hash, this.hashAt);
+    const { runner, sessionTable } = this;
     const hashAt = at + OFFSET.payloadHash;
-    return this.sessionTable.record(entry, request, index, runner.status, runner.body, ackBelow, bytes, hashAt);
+    const key = envelope.key(bytes, payloadAt);
+    if (key !== null) {
+      const { status, body, index: replyIndex } = this.keyed(key, bytes, at, size, index, session);
+      return sessionTable.record(entry, request, index, status, body, ackBelow, bytes, hashAt, replyIndex);
+    }
+    runner.run(bytes, at, size, index, session, this.hash, this.hashAt);
+    return sessionTable.record(entry, request, index, runner.status, runner.body, ackBelow, bytes, hashAt);
+  }
+
+  /** A command with an idempotency key: executed unless the key was, answered with what the key came to. */
+  private keyed(
+    key: Uint8Array,
+    bytes: Uint8Array,
+    at: number,
+    size: number,
+    index: number,
+    session: number,
+  ): Pick<Reply, 'status' | 'index' | 'body'> {
+    const { keyTable, runner } = this;
+    const payloadAt = at + FRAME_HEADER_BYTES;
+    if (keyProblem(bytes, payloadAt, size) !== null) return this.unrun(REPLY.invalid, index, EMPTY_BODY);
+    const timeMs = blockTimeMs(bytes, at);
+    keyTable.expire(timeMs);
+    const command = keyTable.identify(bytes, payloadAt, size);
+    const known = keyTable.find(key);
+    if (known !== undefined) {
+      if (!isOf(known, command)) return this.unrun(REPLY.conflict, index, EMPTY_BODY);
+      this.unrun(known.status, index, known.body);
+      return known;
+    }
+    if (keyTable.full) return this.unrun(REPLY.rejected, index, encodeRejection(IDEMPOTENCY_FULL, undefined));
+    runner.run(bytes, at, size, index, session, this.hash, this.hashAt);
+    const outcome = { status: runner.status, index, body: runner.body };
+    if (runner.status !== REPLY.invalid) keyTable.keep(key, { ...outcome, timeMs, command });
+    return outcome;
+  }
+
+  /** Advances D by a command that is answered without being run. */
+  private unrun(status: ReplyStatus, index: number, body: Uint8Array): Pick<Reply, 'status' | 'index' | 'body'> {
+    this.executionDigest.advance(index, this.hash, this.hashAt, status, body, [], EMPTY_BODY);
+    return { status, index, body };
   }
 
   /** The session check at apply: the reply of an entry that must not be executed, or null when it is the session's next one. */

@@ -5,9 +5,9 @@ import { nobleCodec } from '../engine/codec/noble.ts';
 import { ENVELOPE_BYTES } from '../engine/constants.ts';
 import { KIND, writeEnvelope } from '../engine/frame.ts';
 import { SOUND } from '../policy.ts';
-import { EMPTY_BODY, REPLY } from '../reply.ts';
+import { EMPTY_BODY, REPLY, SESSION_WINDOW } from '../reply.ts';
 import { CodecError } from './errors.ts';
-import { FIRST_REQUEST, SESSION_WINDOW, SessionTable } from './sessions.ts';
+import { FIRST_REQUEST, SessionTable } from './sessions.ts';
 
 const newTable = (sessionsMax = 3): SessionTable => new SessionTable({ codec: nobleCodec, policy: SOUND, sessionsMax });
 

@@ -14,13 +14,11 @@ import { HASH_BYTES } from '../engine/constants.ts';
 import { ENVELOPE, envelope, KIND, readU32, writeU64 } from '../engine/frame.ts';
 import type { FrameCodec } from '../engine/frame-codec.ts';
 import type { Policy } from '../policy.ts';
-import { EMPTY_BODY, REPLY, type Reply, type ReplyStatus } from '../reply.ts';
+import { EMPTY_BODY, isReplyStatus, REPLY, type Reply, type ReplyStatus, SESSION_WINDOW } from '../reply.ts';
 import { ByteReader, ByteWriter } from './bytes.ts';
 import { CodecError } from './errors.ts';
 import type { SessionAnswer } from './types.ts';
 
-/** Requests a session may have between acknowledged-below and its newest number (W). */
-export const SESSION_WINDOW = 256;
 /** Sessions kept by default; the least recently committed one goes first. */
 export const SESSIONS_MAX = 10_000;
 /** The first number of every session. */
@@ -190,7 +188,10 @@ export class SessionTable {
     return request === entry.next ? NEXT : { kind: 'ahead', next: entry.next };
   }
 
-  /** Records the outcome of the session's next number and makes it the most recently committed session. Returns the reply that is kept. */
+  /**
+   * Records the outcome of the session's next number, settled by the entry at `index`, and makes it the most recently committed session. `replyIndex`:
+   * where the command was applied, an earlier entry for one that an idempotency key answers. Returns the reply that is kept.
+   */
   record(
     entry: Session,
     request: number,
@@ -200,12 +201,13 @@ export class SessionTable {
     ackBelow: number,
     hash: Uint8Array | null,
     hashAt: number,
+    replyIndex: number = index,
   ): Reply {
     const reply = new KeptReply(
       status,
       entry.id,
       request,
-      index,
+      replyIndex,
       body,
       hash === null ? -1 : ackBelow,
       hash ?? NO_HASH,
@@ -325,12 +327,12 @@ function decodeSession(r: ByteReader): Session {
   }
   for (let i = 0; i < count; i++) {
     const status = r.u8();
-    if (status > REPLY.invalid) throw new CodecError(`${status} is no reply status`);
+    if (!isReplyStatus(status)) throw new CodecError(`${status} is no reply status`);
     const index = r.varint();
     const body = r.blob();
     const ackBelow = r.varint() - 1;
     const hash = r.bytes(HASH_BYTES);
-    session.push(new KeptReply(status as ReplyStatus, session.id, session.next, index, body, ackBelow, hash, 0));
+    session.push(new KeptReply(status, session.id, session.next, index, body, ackBelow, hash, 0));
   }
   return session;
 }

@@ -10,7 +10,7 @@ import { KIND } from '../engine/frame.ts';
 import { ByteReader, ByteWriter } from './bytes.ts';
 
 /** The sections of a snapshot, in order. */
-export const SECTIONS = ['application', 'sessions', 'outbox', 'meta'] as const;
+export const SECTIONS = ['application', 'sessions', 'outbox', 'meta', 'keys'] as const;
 export type SectionName = (typeof SECTIONS)[number];
 
 /** True when a snapshot is taken right after applying the entry. `everyN` 0: at checkpoint entries only. */

@@ -6,8 +6,7 @@
  */
 import { assert } from '../assert.ts';
 import { type CommitIndex, NONE } from '../engine/commit-index.ts';
-import { REPLY, replyName, type ReplyStatus } from '../reply.ts';
-import { SESSION_WINDOW } from './client-protocol.ts';
+import { REPLY, replyName, type ReplyStatus, SESSION_WINDOW } from '../reply.ts';
 
 /** Names a call whose outcome is not known, so that it can be asked for later. */
 export interface CallToken {

@@ -13,10 +13,7 @@
  */
 import { ENVELOPE_BYTES, PAYLOAD_BYTES_MAX } from '../engine/constants.ts';
 import { fromWire, toWire, type CommitIndex, NONE } from '../engine/commit-index.ts';
-import { envelope, ENVELOPE_VERSION, KIND, readU32, readU64, writeU32, writeU64 } from '../engine/frame.ts';
-
-/** Requests a session may have in flight (W). */
-export const SESSION_WINDOW = 256;
+import { envelope, ENVELOPE_VERSION, keyProblem, KIND, readU32, readU64, writeU32, writeU64 } from '../engine/frame.ts';
 
 export const REFUSAL = {
   /** Queue or pipeline full, or the primary is not ready yet: send again later. */
@@ -101,7 +98,8 @@ export function payloadProblem(payload: Uint8Array, payloadBytesMax: number = PA
   if (kind !== KIND.command && kind !== KIND.register && kind !== KIND.cancel) return `kind ${kind} is not a client's`;
   if (envelope.version(payload, 0) !== ENVELOPE_VERSION)
     return `envelope version ${envelope.version(payload, 0)} is unknown`;
-  if (envelope.flags(payload, 0) !== 0) return 'envelope flags must be zero';
+  const problem = keyProblem(payload, 0, payload.length);
+  if (problem !== null) return problem;
   const numbers = [envelope.client(payload, 0), envelope.request(payload, 0), envelope.ackBelow(payload, 0)];
   return numbers.some(Number.isNaN) ? 'a number above 2^53' : null;
 }

@@ -5,7 +5,7 @@
  * Invariants: a session's numbers enter the queue in order and once; a number ahead of the next one is parked (at most a window of them).
  */
 import { envelope, KIND } from '../engine/frame.ts';
-import { SESSION_WINDOW } from './client-protocol.ts';
+import { SESSION_WINDOW } from '../reply.ts';
 
 /** An accepted session: the next number to queue, connections by number modulo the window, copies that came early. */
 interface Tracked {

@@ -4,7 +4,16 @@
  * Invariant: what it makes is what a primary would make: chained, indexed without gaps, block time strictly growing.
  */
 import { ENVELOPE_BYTES, FRAME_HEADER_BYTES, HASH_BYTES } from '../../engine/constants.ts';
-import { type EntryKind, FLAG, frameBytes, KIND, writeEnvelope, writeHeader } from '../../engine/frame.ts';
+import {
+  type EntryKind,
+  FLAG,
+  frameBytes,
+  keyBytes,
+  KIND,
+  writeEnvelope,
+  writeHeader,
+  writeKey,
+} from '../../engine/frame.ts';
 import { FrameBatch } from '../../engine/frame-batch.ts';
 import type { FrameCodec } from '../../engine/frame-codec.ts';
 
@@ -16,6 +25,7 @@ export interface EntryFields {
   readonly ackBelow?: number;
   readonly body?: Uint8Array;
   readonly view?: number;
+  readonly key?: Uint8Array;
 }
 
 const NO_BODY = new Uint8Array(0);
@@ -46,17 +56,22 @@ export class LogBuilder {
     return this.chain.slice();
   }
 
+  /** Lets block time pass. */
+  wait(ms: number): void {
+    this.timeMs += ms;
+  }
+
   /** Appends an entry; returns its index. */
   add(kind: EntryKind, fields: EntryFields = {}): number {
-    const { command = 0, client = 0, request = 0, ackBelow = 0, body = NO_BODY, view = 1 } = fields;
-    const payload = ENVELOPE_BYTES + body.length;
+    const { command = 0, client = 0, request = 0, ackBelow = 0, body = NO_BODY, view = 1, key = null } = fields;
+    const payload = ENVELOPE_BYTES + keyBytes(key) + body.length;
     const bytes = new Uint8Array(frameBytes(payload));
     this.timeMs += 1;
     const ns = BigInt(this.timeMs) * 1_000_000n;
     const flags = kind === KIND.checkpoint ? FLAG.checkpoint : 0;
     writeHeader(bytes, 0, payload, this.index, view, Number(ns & 0xffff_ffffn), Number(ns >> 32n), flags);
     writeEnvelope(bytes, FRAME_HEADER_BYTES, kind, command, client, request, ackBelow);
-    bytes.set(body, FRAME_HEADER_BYTES + ENVELOPE_BYTES);
+    bytes.set(body, writeKey(bytes, FRAME_HEADER_BYTES, key));
     this.codec.seal(bytes, 0, bytes.length, this.chain);
     this.frames.push(bytes);
     return this.index++;
