@@ -11,7 +11,7 @@ import type { ApplicationModule, OutboxCounts } from './kernel/types.ts';
 import type { Policy } from './policy.ts';
 import type { ClientMessage } from './vsr/client-protocol.ts';
 import type { Message } from './vsr/messages.ts';
-import type { VsrConfig } from './vsr/state.ts';
+import type { Status, VsrConfig, VsrEvent } from './vsr/state.ts';
 
 export type { EffectSink, EffectRun as EffectCall };
 
@@ -68,7 +68,7 @@ export const DEFAULT_CONFIG: Omit<ReplicaConfig, 'replicaId' | 'clusterId' | 'se
   effectConcurrency: 16,
 };
 
-export type ReplicaStatusName = 'normal' | 'view-change' | 'recovering' | 'recovering-head';
+export type ReplicaStatusName = Status;
 
 export interface ReplicaStatus {
   readonly id: number;
@@ -107,15 +107,9 @@ export interface ReplicaStatus {
 }
 
 export type ReplicaEvent =
-  | { readonly kind: 'status'; readonly status: ReplicaStatusName; readonly view: number }
-  | { readonly kind: 'view'; readonly view: number; readonly primary: number }
-  | { readonly kind: 'suspect'; readonly view: number; readonly why: string }
-  | { readonly kind: 'abdicate'; readonly view: number; readonly why: string }
-  | { readonly kind: 'truncate'; readonly from: number; readonly to: number }
-  | { readonly kind: 'repair'; readonly from: number; readonly to: number }
+  | VsrEvent
   | { readonly kind: 'snapshot'; readonly index: number }
   | { readonly kind: 'restart'; readonly snapshot: CommitIndex; readonly end: CommitIndex }
-  | { readonly kind: 'diverged'; readonly index: number; readonly peer: number }
   | {
       readonly kind: 'effect';
       readonly id: string;

@@ -4,6 +4,7 @@ import { toHex } from './engine/hash.ts';
 import type { Replica } from './replica.ts';
 import type { ReplicaStatus } from './replica-contract.ts';
 import { confirmedDigest } from './vsr/reads.ts';
+import type { NodeState } from './vsr/state.ts';
 
 export function replicaStatus(replica: Replica): ReplicaStatus {
   const { executor, store, ports } = replica;
@@ -38,7 +39,12 @@ export function replicaStatus(replica: Replica): ReplicaStatus {
     disk: { kind: ports.disk.kind, fallbackReason: ports.disk.fallbackReason },
     codec: ports.codec.backend,
     log: store.report(),
-    notes: replica.notes,
+    notes: [...replica.notes, ...waits(n)],
     app: ports.app.name,
   };
+}
+
+/** Why this replica cannot go on, in words. */
+function waits(n: NodeState): string[] {
+  return n.dataLoss === null ? [] : [`E_DATA_LOSS: index ${n.dataLoss.index}: ${n.dataLoss.why}`];
 }

@@ -59,6 +59,10 @@ export function eventText(event: ReplicaEvent): string {
       return `restarted from snapshot ${event.snapshot < 0 ? 'none' : event.snapshot}, log through ${event.end < 0 ? 'none' : event.end}`;
     case 'diverged':
       return `execution digest at ${event.index} differs from that of r${event.peer}`;
+    case 'data-loss':
+      return `E_DATA_LOSS: index ${event.index}: ${event.why}`;
+    case 'identity':
+      return `generation ${event.generation}, incarnations ${event.incarnations.join(', ')}`;
     case 'effect':
       return `effect ${event.id.slice(0, 8)} ${event.state}`;
     case 'space':
@@ -77,6 +81,7 @@ export function eventLevel(event: ReplicaEvent): 'info' | 'warn' | 'error' | nul
     case 'truncate':
       return 'warn';
     case 'diverged':
+    case 'data-loss':
       return 'error';
     default:
       return 'info';

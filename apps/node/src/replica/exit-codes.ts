@@ -33,6 +33,12 @@ export const EXIT_CODES = {
   /** Two frames that must be equal differ. */
   E_PROTOCOL: 38,
   E_NONDETERMINISM: 39,
+  /** This replica was replaced: a newer incarnation of it exists. */
+  E_DUP_NODE: 40,
+  /** A loss was accepted (chronon recover --accept-loss) without this replica. */
+  E_GENERATION: 41,
+  /** The directory does not know of a promise that its primary has: an old copy. */
+  E_AMNESIA: 42,
 
   E_PORT: 50,
   E_IO_WRITE: 51,

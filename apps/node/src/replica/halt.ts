@@ -27,6 +27,9 @@ const REMEDIES: Partial<Record<ExitName, string>> = {
   E_FSYNC: 'check the disk; on the next start the log is read back and repaired from the others',
   E_DISK_STALL: 'check the disk',
   E_ASSERT: 'this is a defect: keep the log of this process and report it',
+  E_DUP_NODE: 'stop the other process of this id; a directory that was replaced is set aside with `chronon recover`',
+  E_GENERATION: 'replace this replica with `chronon recover`; keep its directory, it may hold what was lost',
+  E_AMNESIA: 'never start an old copy of a data directory: replace this replica with `chronon recover`',
   E_DATA_LOSS: 'see docs/operations.md, `chronon recover --accept-loss`',
 };
 

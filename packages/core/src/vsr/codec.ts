@@ -81,6 +81,9 @@ export function encodeMessage(message: Message): Uint8Array[] {
       w.bytes(message.headHash);
       w.index(message.commit);
       w.u64(message.nonce);
+      w.index(message.acked);
+      w.u64(message.generation);
+      w.numbers(message.incarnations);
       return [w.headers(message.headers), message.headers.bytes];
     case 'requestStartView':
       w.u64(message.nonce);
@@ -153,7 +156,11 @@ function decodeBody(type: number, view: number, r: Reader, codec: FrameCodec): M
       const headHash = r.hash();
       const commit = r.index();
       const nonce = r.u64();
-      return { type: 'startView', view, head, headHash, commit, nonce, headers: r.headers() };
+      const acked = r.index();
+      const generation = r.u64();
+      const incarnations = r.numbers(MEMBERS_MAX);
+      const headers = r.headers();
+      return { type: 'startView', view, head, headHash, commit, nonce, acked, generation, incarnations, headers };
     }
     case TYPE.requestStartView:
       return r.end({ type: 'requestStartView', view, nonce: r.u64() });
@@ -215,8 +222,14 @@ function readBatch(bytes: Uint8Array, codec: FrameCodec): FrameBatch | string {
 }
 
 function fixedBytes(message: Message): number {
-  if (message.type !== 'doViewChange') return 160;
-  return 160 + 8 * (message.incarnations.length + 2 * message.faulty.length + 8);
+  switch (message.type) {
+    case 'doViewChange':
+      return 160 + 8 * (message.incarnations.length + 2 * message.faulty.length + 8);
+    case 'startView':
+      return 160 + 8 * (message.incarnations.length + 8);
+    default:
+      return 160;
+  }
 }
 
 class Writer {

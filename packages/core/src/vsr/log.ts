@@ -79,6 +79,11 @@ export function installSuffix(
     `installing view ${view} would cut committed index ${n.commit} to ${found}`,
   );
   const keep = found === null ? certain : max(found, committed);
+  const twice = twoFrames(n, min(n.end, head), keep, headers);
+  if (twice !== null) {
+    n.halt('E_PROTOCOL', `index ${twice} exists with two different frames of one view`);
+    return;
+  }
   if (keep < n.end) n.event({ kind: 'truncate', from: keep + 1, to: n.end });
   // What P told of the longer log is remembered: the ring reaches down to it, and a second install from far behind keeps as much.
   n.commitHeard = max(n.commitHeard, min(certain, keep));
@@ -98,6 +103,17 @@ export function installSuffix(
   n.stored = false;
   n.manifest = { ...n.manifest, view, logView: view, headers };
   n.out.push({ type: 'install', manifest: n.manifest, keepThrough: keep, token: ++n.saveToken });
+}
+
+/** An index above `keep` of which the own log and the headers have different frames of one view: the protocol is broken. */
+function twoFrames(n: NodeState, from: number, keep: number, headers: HeaderSuffix): number | null {
+  for (let index = from; index > keep; index--) {
+    const own = n.ring.header(index);
+    const other = headers.contains(index) ? headers.header(index) : null;
+    if (own === null || other === null || frame.view(own, 0) !== frame.view(other, 0)) continue;
+    if (differs(n, index, headers)) return index;
+  }
+  return null;
 }
 
 /** What stays promised when the log is cut to `keep`: a slot whose own hash nobody knows may have held the canonical frame, so it is not nacked. */

@@ -61,7 +61,7 @@ export interface DoViewChange {
   readonly logView: number;
   readonly head: CommitIndex;
   readonly headHash: Uint8Array;
-  /** Commit hint: known commit or checkpoint. */
+  /** Commit hint: known commit, checkpoint, or head - P. */
   readonly commit: CommitIndex;
   /** Durable and connected through here (faulty slots apart). */
   readonly present: CommitIndex;
@@ -82,12 +82,17 @@ export interface StartView {
   readonly commit: CommitIndex;
   readonly headers: HeaderSuffix;
   readonly nonce: number;
+  /** Highest index the receiver has promised in this view: one that does not know of it has lost what it promised. */
+  readonly acked: CommitIndex;
+  readonly generation: number;
+  readonly incarnations: readonly number[];
 }
 
 /** "Send me the StartView of `view`" (or of any later one). */
 export interface RequestStartView {
   readonly type: 'requestStartView';
   readonly view: number;
+  /** Not 0: the sender has lost its tail record and waits for an answer to this process run's nonce. */
   readonly nonce: number;
 }
 

@@ -1,22 +1,7 @@
 /** The protocol, scripted: each test is named after the sentence of docs/protocol.md, or the defect of the Rust implementation, that it holds. */
 import { describe, expect, it } from 'vitest';
 import { at, NONE } from '../engine/commit-index.ts';
-import { Lab } from './testing/lab.ts';
-import { TO_CLIENT } from './client-protocol.ts';
-
-function elected(n: number): Lab {
-  const lab = new Lab(n);
-  lab.run(60);
-  return lab;
-}
-
-function primaryId(lab: Lab): number {
-  const primaries = lab.replicas.filter((r) => r.up && r.node.state.serving);
-  expect(primaries.length).toBe(1);
-  return primaries[0]!.id;
-}
-
-const oks = (lab: Lab): number => lab.replies.filter((r) => r.message.type === TO_CLIENT.reply).length;
+import { elected, Lab, primaryId, successes as oks } from './testing/lab.ts';
 
 describe('VsrNode', () => {
   it.each([1, 3, 5])('elects a primary of a blank cluster of %i and commits', (n) => {
@@ -193,6 +178,9 @@ describe('VsrNode', () => {
       commit: NONE,
       headers: n.ring.suffix(0, 0),
       nonce: 0,
+      acked: NONE,
+      generation: 0,
+      incarnations: [0, 0, 0],
     } as const;
     lab.step(backup.id, { type: 'message', from: primary, message });
     lab.run(5);

@@ -36,6 +36,7 @@ import {
   onSaved,
   onStartView,
   onStartViewChange,
+  remindOfPromise,
   settle,
   suspect,
   tickWaiting,
@@ -244,6 +245,7 @@ export class VsrNode {
         break;
       case 'commitOk':
         onCommitOk(n, from, m);
+        remindOfPromise(n, from, m);
         break;
       case 'startViewChange':
         onStartViewChange(n, from, m);

@@ -5,7 +5,7 @@
  * the same view and index is a fatal protocol error, never a suffix to replace.
  */
 import { assert } from '../assert.ts';
-import { at, type CommitIndex, isNone, max, min, next } from '../engine/commit-index.ts';
+import { at, type CommitIndex, isNone, max, min, next, NONE } from '../engine/commit-index.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
 import { sameHash } from '../engine/hash.ts';
 import { appendBatch, intactRanges, moveCommit } from './log.ts';
@@ -107,6 +107,7 @@ export function onPrepareOk(n: NodeState, from: number, m: PrepareOk): void {
   if (m.first > m.last || m.last > n.end) return;
   const own = n.ring.hash(m.last);
   if (own === null || !sameHash(own, m.hash)) return;
+  primary.acked.set(from, max(primary.acked.get(from) ?? NONE, at(m.last)));
   acknowledge(n, primary, from, m.first, m.last);
 }
 
@@ -115,6 +116,7 @@ export function onCommit(n: NodeState, from: number, m: Commit): void {
   if (m.view === n.view && n.status === 'normal' && !n.stored) return;
   if (otherView(n, from, m.view) || from !== n.primaryOf(m.view) || from === n.id) return;
   n.suspecting = false;
+  n.dataLoss = null;
   n.attempts = 0;
   moveCommit(n, m.commit);
   n.send(from, commitOk(n, m));

@@ -1,25 +1,11 @@
 /** Schedules a hostile review of the protocol found: each failed before its fix. */
 import { describe, expect, it } from 'vitest';
-import { at } from '../engine/commit-index.ts';
+import { at, NONE } from '../engine/commit-index.ts';
 import { KIND, writeEnvelope } from '../engine/frame.ts';
 import { HEADER_RECORD_BYTES } from '../engine/header-suffix.ts';
 import { TO_CLIENT } from './client-protocol.ts';
 import { Requests } from './requests.ts';
-import { Lab, LAB_CONFIG } from './testing/lab.ts';
-
-const oks = (lab: Lab): number => lab.replies.filter((r) => r.message.type === TO_CLIENT.reply).length;
-
-function elected(n: number): Lab {
-  const lab = new Lab(n);
-  lab.run(60);
-  return lab;
-}
-
-function primaryId(lab: Lab): number {
-  const primaries = lab.replicas.filter((r) => r.up && r.node.state.serving);
-  expect(primaries.length).toBe(1);
-  return primaries[0]!.id;
-}
+import { elected, Lab, LAB_CONFIG, primaryId, successes as oks } from './testing/lab.ts';
 
 /** Fills the pipeline of `id`: nothing of it commits while the drop rule holds. */
 function fill(lab: Lab, id: number): void {
@@ -195,6 +181,9 @@ describe('hostile review', () => {
       commit: end,
       headers,
       nonce: 0,
+      acked: NONE,
+      generation: 0,
+      incarnations: [0, 0, 0],
     } as const;
     lab.step(backup.id, { type: 'message', from: primary, message });
     expect(backup.node.state.end).toBe(end);

@@ -97,7 +97,9 @@ export type VsrEvent =
   | { readonly kind: 'abdicate'; readonly view: number; readonly why: string }
   | { readonly kind: 'truncate'; readonly from: number; readonly to: number }
   | { readonly kind: 'repair'; readonly from: number; readonly to: number }
-  | { readonly kind: 'diverged'; readonly index: number; readonly peer: number };
+  | { readonly kind: 'diverged'; readonly index: number; readonly peer: number }
+  | { readonly kind: 'data-loss'; readonly index: number; readonly why: string }
+  | { readonly kind: 'identity'; readonly generation: number; readonly incarnations: readonly number[] };
 
 export type Status = 'normal' | 'view-change' | 'recovering' | 'recovering-head';
 
@@ -138,6 +140,8 @@ export interface PrimaryState {
   heldReads: Read[];
   /** Highest index whose digest each backup confirmed. */
   readonly digests: Map<number, CommitIndex>;
+  /** Highest index each backup has promised in this view. */
+  readonly acked: Map<number, CommitIndex>;
 }
 
 export const ROUND_RING = 1024;
@@ -230,6 +234,10 @@ export class NodeState {
   nonceCount = 0;
   viewChanges = 0;
   diverged: string | null = null;
+  /** Peers that have lost their tail record, by the tick they last said so. */
+  readonly headless = new Map<number, number>();
+  /** An index that nobody can settle (E_DATA_LOSS); null while nothing of the kind is known. */
+  dataLoss: { readonly index: number; readonly why: string } | null = null;
 
   constructor(
     config: VsrConfig,

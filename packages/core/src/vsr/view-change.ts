@@ -5,14 +5,14 @@
  * the highest log view define the suffix; an index is dropped only when n - quorum + 1 replicas nack it; a StartView whose view is <= log view truncates nothing.
  */
 import { assert } from '../assert.ts';
-import { at, below, type CommitIndex, isNone, max, min, NONE } from '../engine/commit-index.ts';
+import { at, type CommitIndex, isNone, max, min, NONE } from '../engine/commit-index.ts';
 import { HASH_BYTES } from '../engine/constants.ts';
 import { envelope } from '../engine/frame.ts';
-import { sameHash, ZERO_HASH } from '../engine/hash.ts';
-import { HEADER_RECORD_BYTES, type HeaderSuffix } from '../engine/header-suffix.ts';
 import { complete, installSuffix, moveCommit, recordHeaders } from './log.ts';
-import type { DoViewChange, RequestStartView, StartView, StartViewChange } from './messages.ts';
-import { askStartView, drainStash, restartPromises } from './normal.ts';
+import type { CommitOk, DoViewChange, RequestStartView, StartView, StartViewChange } from './messages.ts';
+import { chooseSuffix, countedVotes } from './choose.ts';
+import { learnIdentity } from './members.ts';
+import { drainStash, restartPromises } from './normal.ts';
 import { openView } from './propose.ts';
 import { QuorumTracker } from './quorum-tracker.ts';
 import { sendHeartbeat } from './reads.ts';
@@ -44,7 +44,7 @@ function freshVotes(n: NodeState): number[] {
 
 export function onStartViewChange(n: NodeState, from: number, m: StartViewChange): void {
   if (m.view <= n.view) {
-    if (n.isPrimary) n.send(from, startView(n, 0));
+    if (n.isPrimary) n.send(from, startView(n, from, 0));
     return;
   }
   n.svcVotes.set(from, { view: m.view, tick: n.tickCount });
@@ -125,9 +125,10 @@ function vote(n: NodeState): DoViewChange {
     logView: n.logView,
     head: n.head,
     headHash: n.headHash,
-    commit: max(n.commitHeard, floor >= 0 ? at(floor) : NONE),
+    commit: max(max(n.commitHeard, n.manifest.checkpoint.index), floor >= 0 ? at(floor) : NONE),
     present: min(n.durable, n.end),
-    promised: n.promised,
+    // Frames still being written (a full disk holds them back) are left out, not nacked: after a crash they may be read back.
+    promised: max(n.promised, n.end),
     faulty: n.faulty,
     headers: recordHeaders(n),
     generation: n.manifest.generation,
@@ -144,109 +145,35 @@ function sendVote(n: NodeState): void {
 }
 
 export function onDoViewChange(n: NodeState, from: number, m: DoViewChange): void {
-  if (n.status === 'recovering-head') return;
+  if (!learnIdentity(n, from, m) || n.status === 'recovering-head') return;
   if (m.view > n.view) enterViewChange(n, m.view);
   if (m.view < n.view || n.status === 'normal') {
-    if (n.isPrimary) n.send(from, startView(n, 0));
+    if (n.isPrimary) n.send(from, startView(n, from, 0));
     return;
   }
-  if (n.primaryOf(m.view) !== n.id) return;
   n.votes.set(from, m);
   choose(n);
 }
 
-/** The new primary settles the suffix once a quorum of votes allows it. */
+/** The new primary settles the suffix once a quorum of votes allows it; everybody notices when not even all votes do. */
 function choose(n: NodeState): void {
-  if (n.chosen !== null || n.primaryOf(n.view) !== n.id || !n.stored || n.logView >= n.view) return;
-  if (!n.votes.has(n.id) || n.votes.size < n.quorum) return;
-  const votes = [...n.votes.values()];
-  const logView = n.policy.noLogView ? -1 : Math.max(...votes.map((v) => v.logView));
-  const defining = votes.filter((v) => n.policy.noLogView || v.logView === logView);
-  const better = (a: DoViewChange, b: DoViewChange): boolean =>
-    n.policy.installShorterLog ? a.head < b.head : a.head > b.head;
-  let best = defining[0]!;
-  for (const candidate of defining) if (better(candidate, best)) best = candidate;
-  const own = n.votes.get(n.id)!;
-  if (own.logView === best.logView && own.head === best.head) best = own;
-  let commit: CommitIndex = NONE;
-  for (const v of votes) commit = max(commit, v.commit);
-  const headers = withoutGaps(best, votes);
-  const head = settledHead(n, votes, best, headers, commit);
-  if (head === null) return;
-  const hash = isNone(head) ? ZERO_HASH : head === best.head ? best.headHash : hashIn(headers, head);
-  if ((hash === null || commit > head) && n.votes.size < n.members.length) return;
-  if (hash === null || commit > head) {
-    n.halt('E_DATA_LOSS', `view ${n.view}: the votes' log ends at ${head}, below commit ${commit}`);
-    return;
-  }
-  n.chosen = { head, headHash: hash };
-  installSuffix(n, n.view, head, hash, headers.slice(0, head));
-  n.commitHeard = max(n.commitHeard, commit);
+  if (n.chosen !== null || !n.stored || n.logView >= n.view) return;
+  const own = n.votes.get(n.id);
+  if (own === undefined) return;
+  const votes = countedVotes(n.votes, n.members, n.manifest);
+  const choice = chooseSuffix(votes, own, n.members.length, n.quorum, n.policy);
+  if (choice.kind === 'data-loss') reportLoss(n, choice.index, choice.why);
+  if (choice.kind !== 'chosen' || n.primaryOf(n.view) !== n.id) return;
+  n.chosen = { head: choice.head, headHash: choice.headHash };
+  installSuffix(n, n.view, choice.head, choice.headHash, choice.headers);
+  n.commitHeard = max(n.commitHeard, choice.commit);
 }
 
-/** The headers of `best`; what damage hid there is taken from the votes of the same log view: all of them are of one log. */
-function withoutGaps(best: DoViewChange, votes: readonly DoViewChange[]): HeaderSuffix {
-  const headers = best.headers.slice(0, best.head);
-  for (let index = headers.first; index <= headers.last; index++) {
-    if (headers.header(index) !== null) continue;
-    const vote = votes.find((v) => v.logView === best.logView && index <= v.head && knows(v.headers, index));
-    const from = vote === undefined ? 0 : (index - vote.headers.first) * HEADER_RECORD_BYTES;
-    const record = vote?.headers.bytes.subarray(from, from + HEADER_RECORD_BYTES);
-    if (record !== undefined) headers.bytes.set(record, (index - headers.first) * HEADER_RECORD_BYTES);
-  }
-  return headers;
-}
-
-function knows(headers: HeaderSuffix, index: number): boolean {
-  return headers.contains(index) && headers.header(index) !== null;
-}
-
-function hashIn(headers: HeaderSuffix, index: number): Uint8Array | null {
-  return headers.contains(index) ? headers.hash(index) : null;
-}
-
-/** Head of the suffix after nacks; null while an index is neither present anywhere nor nacked enough. */
-function settledHead(
-  n: NodeState,
-  votes: DoViewChange[],
-  best: DoViewChange,
-  headers: HeaderSuffix,
-  commit: CommitIndex,
-): CommitIndex | null {
-  for (let index = commit + 1; index <= best.head; index++) {
-    const hash = index === best.head ? best.headHash : hashIn(headers, index);
-    let present = false;
-    let nacks = 0;
-    for (const v of votes) {
-      const stand = standing(n, v, best, index, hash);
-      if (stand === 'present') present = true;
-      else if (stand === 'nack') nacks++;
-    }
-    if (present) continue;
-    if (nacks >= n.members.length - n.quorum + 1) return below(index);
-    return null;
-  }
-  return best.head;
-}
-
-/** What one vote says of (index, hash). A faulty slot is never a nack. */
-function standing(
-  n: NodeState,
-  v: DoViewChange,
-  best: DoViewChange,
-  index: number,
-  hash: Uint8Array | null,
-): 'present' | 'nack' | 'unknown' {
-  const faulty = v.faulty.some((r) => index >= r.from && index <= r.to);
-  if (v.logView !== best.logView) {
-    if (index > v.head) return index > v.promised ? 'nack' : 'unknown';
-    const theirs = index === v.head ? v.headHash : hashIn(v.headers, index);
-    if (theirs === null || hash === null) return 'unknown';
-    if (!sameHash(theirs, hash)) return 'nack';
-  }
-  if (faulty) return n.policy.nackFaultySlot ? 'nack' : 'unknown';
-  if (index <= v.present) return 'present';
-  return index > v.promised || n.policy.nackFaultySlot ? 'nack' : 'unknown';
+/** Says once what cannot be settled; the replica goes on trying. */
+function reportLoss(n: NodeState, index: number, why: string): void {
+  if (n.dataLoss?.index === index) return;
+  n.dataLoss = { index, why };
+  n.event({ kind: 'data-loss', index, why });
 }
 
 /** Goes normal as soon as the adopted log is complete, durable and stored here. */
@@ -260,6 +187,7 @@ export function settle(n: NodeState): void {
   }
   if (n.durable < n.end) return;
   moveCommit(n, n.commitHeard);
+  n.dataLoss = null;
   n.chosen = null;
   n.transfer = null;
   n.attempts = 0;
@@ -278,31 +206,53 @@ export function settle(n: NodeState): void {
     heldRequests: [],
     heldReads: [],
     digests: new Map(),
+    acked: new Map(),
   };
   n.setStatus('normal');
   n.event({ kind: 'view', view: n.view, primary: n.id });
-  n.broadcast(startView(n, 0));
+  for (const id of n.others()) n.send(id, startView(n, id, 0));
   openView(n, n.primary);
   restartPromises(n, n.commit);
   sendHeartbeat(n, n.primary);
 }
 
-function startView(n: NodeState, nonce: number): StartView {
+function startView(n: NodeState, to: number, nonce: number): StartView {
   const headers = n.ring.all();
   assert(
     headers.count === 0 || headers.first <= max(n.commit, n.commitHeard) + 1,
     'the headers of a StartView reach down to the commit',
   );
-  return { type: 'startView', view: n.view, head: n.end, headHash: n.endHash, commit: n.commit, headers, nonce };
+  const { generation, incarnations } = n.manifest;
+  return {
+    type: 'startView',
+    view: n.view,
+    head: n.end,
+    headHash: n.endHash,
+    commit: n.commit,
+    headers,
+    nonce,
+    acked: n.primary?.acked.get(to) ?? NONE,
+    generation,
+    incarnations,
+  };
 }
 
 export function onRequestStartView(n: NodeState, from: number, m: RequestStartView): void {
-  if (n.isPrimary && n.view >= m.view) n.send(from, startView(n, m.nonce));
+  if (m.nonce !== 0) n.headless.set(from, n.tickCount);
+  if (n.isPrimary && n.view >= m.view) n.send(from, startView(n, from, m.nonce));
+}
+
+/** A backup whose durable end is below what it promised in this view does not know it: it is told, now and then. */
+export function remindOfPromise(n: NodeState, from: number, m: CommitOk): void {
+  const acked = n.primary?.acked.get(from) ?? NONE;
+  if (m.view !== n.view || m.durable >= acked || m.round % n.config.viewChangeTicks !== 0) return;
+  n.send(from, startView(n, from, 0));
 }
 
 /** A backup adopts the new view's log. */
 export function onStartView(n: NodeState, from: number, m: StartView): void {
-  if (from !== n.primaryOf(m.view) || m.view < n.view) return;
+  if (from !== n.primaryOf(m.view) || m.view < n.view || !learnIdentity(n, from, m)) return;
+  if (forgotPromise(n, m)) return;
   const settlesHead = n.status === 'recovering-head' && m.nonce === n.nonce && m.view >= n.logView;
   if (m.view <= n.logView && !settlesHead) return;
   if (m.headHash.length !== HASH_BYTES) return;
@@ -319,12 +269,28 @@ export function onStartView(n: NodeState, from: number, m: StartView): void {
   if (m.view > n.view) n.viewChanges++;
   installSuffix(n, m.view, m.head, m.headHash, m.headers);
   // What the lost tail record promised is not known: nothing of the settled log may be nacked for its absence.
-  if (promisesLost) n.promised = max(n.promised, m.head);
+  if (promisesLost) n.promised = max(max(n.promised, m.head), m.acked);
+  n.dataLoss = null;
   n.setStatus('normal');
   if (entering) n.event({ kind: 'view', view: m.view, primary: from });
   n.commitHeard = max(n.commitHeard, m.commit);
   n.startCommit = m.commit;
   n.drawTimeout();
+}
+
+/**
+ * True when the primary knows of a promise that this directory does not: it is an old copy, or its disk lost what it said was durable. Such a replica may have
+ * forgotten anything, so it stops; a lost tail record is no such case, that one knows that it forgot.
+ */
+function forgotPromise(n: NodeState, m: StartView): boolean {
+  if (isNone(m.acked) || (n.status === 'recovering-head' && n.logView === m.view)) return false;
+  if (m.view === n.logView && m.acked <= max(n.promised, n.end)) return false;
+  const own = m.view === n.logView ? `its log ends at ${n.end}` : `its log view is ${n.logView}`;
+  n.halt(
+    'E_AMNESIA',
+    `this replica promised index ${m.acked} in view ${m.view}, and ${own}: an old copy of the directory?`,
+  );
+  return true;
 }
 
 /** The new view is stored: promises may leave. */
@@ -335,16 +301,31 @@ function beginBackup(n: NodeState): void {
   if (needsFrames(n)) catchUp(n);
 }
 
+/** With a majority recovering head and no normal primary there is nobody who could settle it. */
+function watchHeadless(n: NodeState): void {
+  const age = n.config.viewChangeTicks;
+  const lost = n.others().filter((id) => n.tickCount - (n.headless.get(id) ?? -1_000_000) <= age);
+  if (n.status === 'recovering-head') lost.push(n.id);
+  if (n.members.length - lost.length >= n.quorum) return;
+  const who = lost.sort((a, b) => a - b).map((id) => `r${id}`);
+  const index = max(n.end, n.head);
+  reportLoss(
+    n,
+    index,
+    `${who.join(', ')} have lost their tail records: nobody can say what was promised above index ${index}`,
+  );
+}
+
 /** Timers of a replica that is no normal primary. */
 export function tickWaiting(n: NodeState): void {
+  const resend = n.config.heartbeatTicks * 2;
+  if (n.status !== 'normal' || n.suspecting) watchHeadless(n);
   if (n.status === 'recovering-head') {
-    if (n.tickCount - n.askedStartViewTick >= n.config.heartbeatTicks * 2) {
-      const peers = n.others();
-      if (peers.length > 0) askStartView(n, n.prng.pick(peers), n.view);
-    }
+    if (n.tickCount - n.askedStartViewTick < resend) return;
+    n.askedStartViewTick = n.tickCount;
+    n.broadcast({ type: 'requestStartView', view: n.view, nonce: n.nonce });
     return;
   }
-  const resend = n.config.heartbeatTicks * 2;
   if (n.status === 'view-change') {
     if (n.stored && n.tickCount - n.resendTick >= resend) {
       n.resendTick = n.tickCount;

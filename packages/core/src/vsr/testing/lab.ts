@@ -13,7 +13,7 @@ import { HEADER_RECORD_BYTES, HeaderSuffix } from '../../engine/header-suffix.ts
 import type { IndexRange, ManifestState, RecoveredLog } from '../../engine/log-contract.ts';
 import { type Policy, SOUND } from '../../policy.ts';
 import { EMPTY_BODY, REPLY } from '../../reply.ts';
-import type { ClientMessage } from '../client-protocol.ts';
+import { type ClientMessage, TO_CLIENT } from '../client-protocol.ts';
 import { HeaderRing } from '../header-ring.ts';
 import type { Message } from '../messages.ts';
 import { type Input, VsrNode } from '../node.ts';
@@ -330,4 +330,23 @@ function damaged(headers: HeaderSuffix, faulty: readonly IndexRange[]): HeaderSu
     }
   }
   return new HeaderSuffix(headers.first, bytes);
+}
+
+/** A lab whose cluster has a serving primary. */
+export function elected(n: number): Lab {
+  const lab = new Lab(n);
+  lab.run(60);
+  return lab;
+}
+
+/** Id of the one serving primary. */
+export function primaryId(lab: Lab): number {
+  const primaries = lab.replicas.filter((r) => r.up && r.node.state.serving);
+  assert(primaries.length === 1, `${primaries.length} primaries serve`);
+  return primaries[0]!.id;
+}
+
+/** Commands answered with success. */
+export function successes(lab: Lab): number {
+  return lab.replies.filter((r) => r.message.type === TO_CLIENT.reply).length;
 }
