@@ -24,7 +24,7 @@ const hashOf = (letter: string): Uint8Array => new Uint8Array(16).fill(letter.ch
 function vote(draft: Draft): DoViewChange {
   const { log, faulty } = draft;
   const bytes = new Uint8Array(log.length * HEADER_RECORD_BYTES);
-  for (const [i, letter] of [...log].entries()) {
+  for (const [i, letter] of log.split('').entries()) {
     if (letter === '?') continue;
     bytes.fill(letter.charCodeAt(0), i * HEADER_RECORD_BYTES, i * HEADER_RECORD_BYTES + FRAME_HEADER_BYTES);
     bytes.set(hashOf(letter), i * HEADER_RECORD_BYTES + FRAME_HEADER_BYTES);
