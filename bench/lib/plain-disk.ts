@@ -3,13 +3,14 @@
  * records, headers) and of the rest the length: enough to open and to write, nothing to recover from.
  */
 import type {
+  ChainLink,
   DiskCallback,
   DiskFile,
   DiskReadCallback,
   DiskStats,
   VirtualDisk,
 } from '@chronon/core/engine/virtual-disk';
-import { DiskFailure } from '@chronon/core/engine/virtual-disk';
+import { DiskFailure, writeInTurn } from '@chronon/core/engine/virtual-disk';
 
 const KEPT_BYTES = 64 * 1024;
 
@@ -130,6 +131,10 @@ export class PlainDisk implements VirtualDisk {
 
   syncDirectory(_directory: string, callback: DiskCallback): void {
     this.later(callback);
+  }
+
+  writeChain(links: readonly ChainLink[]): void {
+    writeInTurn(links);
   }
 
   freeBytes(): number | null {

@@ -45,6 +45,13 @@ class Arena {
     return -1;
   }
 
+  bool HasRun(uint32_t count) const {
+    uint32_t run = 0;
+    for (uint32_t page = 0; page < pages_; page++)
+      if ((run = used_[page] ? 0 : run + 1) == count) return true;
+    return false;
+  }
+
   void Give(uint32_t first, uint32_t count) { memset(&used_[first], 0, count); }
 
   uint8_t* At(uint32_t page) const { return memory_ + static_cast<size_t>(page) * kPageBytes; }

@@ -178,23 +178,24 @@ napi_value New(napi_env env, napi_callback_info info) {
   return self;
 }
 
-// write(fd, offset, bytes, from, length, durable): token
+// write(fd, offset, bytes, from, length, durable, after): token; `after`: -1, or the token of the write it is chained behind
 napi_value Write(napi_env env, napi_callback_info info) {
-  size_t argc = 6;
-  napi_value argv[6];
+  size_t argc = 7;
+  napi_value argv[7];
   Device* device = Unwrap(env, info, &argc, argv);
-  int32_t fd, from, length;
+  int32_t fd, from, length, after;
   uint64_t offset;
   uint8_t* bytes;
   size_t available;
   bool durable = false;
   if (device == nullptr || !GetInt(env, argv[0], &fd) || !GetOffset(env, argv[1], &offset) ||
-      !GetBytes(env, argv[2], &bytes, &available) || !GetInt(env, argv[3], &from) || !GetInt(env, argv[4], &length))
+      !GetBytes(env, argv[2], &bytes, &available) || !GetInt(env, argv[3], &from) || !GetInt(env, argv[4], &length) ||
+      !GetInt(env, argv[6], &after))
     return nullptr;
   napi_get_value_bool(env, argv[5], &durable);
   if (from < 0 || length < 0 || static_cast<size_t>(from) + static_cast<size_t>(length) > available)
     return Int(env, -EINVAL);
-  const int token = device->ring.Write(fd, offset, bytes + from, static_cast<uint32_t>(length), durable);
+  const int token = device->ring.Write(fd, offset, bytes + from, static_cast<uint32_t>(length), durable, after);
   Hold(device);
   return Int(env, token);
 }
@@ -224,6 +225,17 @@ napi_value Sync(napi_env env, napi_callback_info info) {
   const int token = device->ring.Sync(fd);
   Hold(device);
   return Int(env, token);
+}
+
+// hasRoom(requests, pages): boolean
+napi_value HasRoom(napi_env env, napi_callback_info info) {
+  size_t argc = 2;
+  napi_value argv[2], result;
+  Device* device = Unwrap(env, info, &argc, argv);
+  int32_t requests, pages;
+  if (device == nullptr || !GetInt(env, argv[0], &requests) || !GetInt(env, argv[1], &pages)) return nullptr;
+  napi_get_boolean(env, device->ring.HasRoom(static_cast<uint32_t>(requests), static_cast<uint32_t>(pages)), &result);
+  return result;
 }
 
 // submit(): 0 or -errno
@@ -303,6 +315,7 @@ void InitDevice(napi_env env, napi_value exports) {
       {"write", nullptr, Write, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"read", nullptr, Read, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"sync", nullptr, Sync, nullptr, nullptr, nullptr, napi_default, nullptr},
+      {"hasRoom", nullptr, HasRoom, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"submit", nullptr, Submit, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"take", nullptr, Take, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"close", nullptr, Close, nullptr, nullptr, nullptr, napi_default, nullptr},

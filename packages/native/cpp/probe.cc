@@ -28,7 +28,7 @@ napi_value ProbeWrite(napi_env env, napi_callback_info info) {
   const char* failed = nullptr;
   int error = 0;
   for (int step = 0; step < 3 && error == 0; step++) {
-    const int token = step == 0   ? ring.Write(fd, 0, block, sizeof block, true)
+    const int token = step == 0   ? ring.Write(fd, 0, block, sizeof block, true, -1)
                       : step == 1 ? ring.Read(fd, 0, sizeof block)
                                   : ring.Sync(fd);
     error = token < 0 ? token : ring.WaitOne(token, kPatienceMs);

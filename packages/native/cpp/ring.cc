@@ -16,6 +16,8 @@ namespace {
 
 // Times one request is handed to the kernel again (interrupted or short) before it counts as an I/O error.
 constexpr uint16_t kRoundsMax = 1000;
+// user_data of a submission entry that stands for no request.
+constexpr uint64_t kNobody = ~0ull;
 
 int SetupCall(uint32_t entries, io_uring_params* params) {
   const long fd = syscall(__NR_io_uring_setup, entries, params);
@@ -123,8 +125,14 @@ int Ring::TakeToken(uint32_t pages) {
   return static_cast<int>(token);
 }
 
-int Ring::Write(int fd, uint64_t offset, const uint8_t* bytes, uint32_t length, bool durable) {
+int Ring::Write(int fd, uint64_t offset, const uint8_t* bytes, uint32_t length, bool durable, int after) {
   if (length == 0 || length % Arena::kPageBytes != 0 || length > arena_.bytes()) return -EINVAL;
+  io_uring_sqe* before = nullptr;
+  if (after >= 0) {
+    if (queued_ == 0) return -EINVAL;
+    before = &sqes_[(*sq_tail_ - 1) & sq_mask_];
+    if (before->user_data != static_cast<uint64_t>(after) || table_[after].kind != Kind::kWrite) return -EINVAL;
+  }
   const int token = TakeToken(length / Arena::kPageBytes);
   if (token < 0) return token;
   Request& request = table_[token];
@@ -133,6 +141,11 @@ int Ring::Write(int fd, uint64_t offset, const uint8_t* bytes, uint32_t length, 
   request.fd = fd;
   request.offset = offset;
   request.length = length;
+  if (before != nullptr) {
+    before->flags |= IOSQE_IO_LINK;
+    request.previous = after;
+    table_[after].next = token;
+  }
   memcpy(arena_.At(request.page), bytes, length);
   Queue(token);
   return token;
@@ -161,11 +174,13 @@ int Ring::Sync(int fd) {
 }
 
 void Ring::Queue(uint32_t token) {
-  const Request& request = table_[token];
+  Request& request = table_[token];
+  request.pending = true;
   const uint32_t tail = *sq_tail_;
   const uint32_t slot = tail & sq_mask_;
   io_uring_sqe& sqe = sqes_[slot];
   memset(&sqe, 0, sizeof sqe);
+  if (request.next >= 0) sqe.flags = IOSQE_IO_LINK;
   sqe.fd = request.fd;
   sqe.user_data = token;
   if (request.kind == Kind::kSync) {
@@ -182,6 +197,7 @@ void Ring::Queue(uint32_t token) {
     if (write && shorten_next_ != 0 && shorten_next_ < sqe.len) {
       sqe.len = shorten_next_;
       shorten_next_ = 0;
+      shortened_ = static_cast<int>(token);
     }
   }
   sq_array_[slot] = slot;
@@ -195,6 +211,7 @@ int Ring::Enter(uint32_t submit, uint32_t wait, uint32_t flags) {
 }
 
 int Ring::Submit() {
+  if (shortened_ >= 0) PartShortened();
   for (int attempts = 0; queued_ > 0;) {
     const int done = Enter(queued_, 0, 0);
     if (done == -EINTR) continue;
@@ -205,66 +222,132 @@ int Ring::Submit() {
       continue;
     }
     queued_ -= static_cast<uint32_t>(done);
+    // The kernel took the first entries only. If that parts a chain, the rest of it would begin at once.
+    if (queued_ > 0) HoldLinks(*sq_tail_ - queued_);
   }
   return 0;
 }
 
-// True when the request is over, with `report` set; false when the rest of it was queued again.
-bool Ring::Finish(uint32_t token, int32_t result, int32_t* report) {
-  Request& request = table_[token];
-  if ((result == -EINTR || result == -EAGAIN) && ++request.rounds < kRoundsMax) {
-    Queue(token);
-    return false;
+// The links of one chain from submission entry `at` on wait here for those before them instead of going to the kernel.
+void Ring::HoldLinks(uint32_t at) {
+  for (; at != *sq_tail_; at++) {
+    io_uring_sqe& sqe = sqes_[at & sq_mask_];
+    if (sqe.user_data == kNobody || table_[sqe.user_data].previous < 0) return;
+    Request& request = table_[sqe.user_data];
+    request.pending = false;
+    request.result = -EAGAIN;
+    memset(&sqe, 0, sizeof sqe);
+    sqe.opcode = IORING_OP_NOP;
+    sqe.user_data = kNobody;
   }
+}
+
+// Test shim: to the kernel the shortened write is whole, so the chain is parted behind it here.
+void Ring::PartShortened() {
+  for (uint32_t at = *sq_tail_ - queued_; at != *sq_tail_; at++) {
+    io_uring_sqe& sqe = sqes_[at & sq_mask_];
+    if (sqe.user_data != static_cast<uint64_t>(shortened_)) continue;
+    sqe.flags &= static_cast<uint8_t>(~IOSQE_IO_LINK);
+    HoldLinks(at + 1);
+    break;
+  }
+  shortened_ = -1;
+}
+
+// True when the request is over, with `report` set; false when the rest of it must be handed to the kernel again.
+bool Ring::Finish(Request* request, int32_t* report) {
+  const int32_t result = request->result;
+  if ((result == -EINTR || result == -EAGAIN) && ++request->rounds < kRoundsMax) return false;
   *report = result;
-  if (result < 0 || request.kind == Kind::kSync) return true;
-  const bool read = request.kind == Kind::kRead;
+  if (result < 0 || request->kind == Kind::kSync) return true;
+  const bool read = request->kind == Kind::kRead;
   if (result == 0) {
     // The end of the file; a write that moves nothing is an error.
-    *report = read ? static_cast<int32_t>(request.done) : -EIO;
+    *report = read ? static_cast<int32_t>(request->done) : -EIO;
     return true;
   }
-  request.done += static_cast<uint32_t>(result);
-  if (request.done < request.length) {
-    if (read && request.done % 512 != 0) {
+  request->done += static_cast<uint32_t>(result);
+  if (request->done < request->length) {
+    if (read && request->done % 512 != 0) {
       // Unaligned only at the end of the file.
-      *report = static_cast<int32_t>(request.done);
+      *report = static_cast<int32_t>(request->done);
       return true;
     }
-    if (++request.rounds == kRoundsMax) {
+    if (++request->rounds == kRoundsMax) {
       *report = -EIO;
       return true;
     }
     // O_DIRECT goes on at a block: repeat the part of a block that was already written.
-    if (!read) request.done -= request.done % 4096;
+    if (!read) request->done -= request->done % 4096;
     continued_++;
-    Queue(token);
     return false;
   }
-  *report = static_cast<int32_t>(request.done);
+  *report = static_cast<int32_t>(request->done);
   return true;
+}
+
+void Ring::Report(uint32_t token, int32_t result, Completion* out) {
+  Request& request = table_[token];
+  request.finished = true;
+  in_flight_--;
+  *out = {static_cast<int32_t>(token), result};
+  if (request.next >= 0) {
+    table_[request.next].previous = -1;
+    if (result < 0) table_[request.next].broken = true;
+  }
+  if (request.kind == Kind::kRead) {
+    request.done = result < 0 ? 0 : static_cast<uint32_t>(result);
+  } else {
+    Release(static_cast<int>(token));
+  }
+}
+
+// Looks at the chain that begins with `head` (most are of one request): reports what is over from its start on, and hands what
+// is left to the kernel again once all of it has come back. Returns how many were reported.
+uint32_t Ring::Settle(int head, Completion* out) {
+  uint32_t count = 0;
+  while (head >= 0 && !table_[head].pending) {
+    Request& request = table_[head];
+    const int next = request.next;
+    int32_t report = -ECANCELED;
+    if (!request.broken && !request.again) {
+      request.again = !Finish(&request, &report);
+    }
+    if (request.again) {
+      bool in_order = true;
+      for (int link = next; link >= 0; link = table_[link].next) {
+        if (table_[link].pending) return count;
+        in_order = in_order && (table_[link].result == -ECANCELED || table_[link].result == -EAGAIN);
+      }
+      if (in_order) {
+        for (int link = head; link >= 0; link = table_[link].next) {
+          table_[link].again = false;
+          Queue(static_cast<uint32_t>(link));
+        }
+        return count;
+      }
+      // A later link went ahead of an unfinished one: nothing about this chain can be promised.
+      report = -EIO;
+    }
+    Report(static_cast<uint32_t>(head), report, &out[count++]);
+    head = next;
+  }
+  return count;
 }
 
 uint32_t Ring::Harvest(Completion* out) {
   uint32_t count = 0;
   uint32_t head = *cq_head_;
-  // At most one completion a request, and a request is finished once: `out` cannot overflow.
-  while (count < table_.size()) {
-    if (head == __atomic_load_n(cq_tail_, __ATOMIC_ACQUIRE)) break;
+  // Each request is reported once, and its token is not given out again meanwhile: `out` cannot overflow.
+  while (head != __atomic_load_n(cq_tail_, __ATOMIC_ACQUIRE)) {
     const io_uring_cqe cqe = cqes_[head & cq_mask_];
     __atomic_store_n(cq_head_, ++head, __ATOMIC_RELEASE);
-    const uint32_t token = static_cast<uint32_t>(cqe.user_data);
-    int32_t report = 0;
-    if (!Finish(token, cqe.res, &report)) continue;
-    Request& request = table_[token];
-    request.finished = true;
-    in_flight_--;
-    out[count++] = {static_cast<int32_t>(token), report};
-    if (request.kind == Kind::kRead) {
-      request.done = report < 0 ? 0 : static_cast<uint32_t>(report);
-    } else {
-      Release(static_cast<int>(token));
-    }
+    if (cqe.user_data == kNobody) continue;
+    int first = static_cast<int>(cqe.user_data);
+    table_[first].pending = false;
+    table_[first].result = cqe.res;
+    while (table_[first].previous >= 0) first = table_[first].previous;
+    count += Settle(first, out + count);
   }
   return count;
 }

@@ -4,6 +4,9 @@
 //  - at most one submission entry a request, and a submission queue as long as the request table: it never overflows;
 //  - a request's pages are in use from Write/Read until its completion was reported (a read: until Release);
 //  - a write or read is reported once, with all its bytes or an error; short ones are continued here;
+//  - a write chained behind another one begins only when that one is wholly done: the kernel keeps the order within a
+//    submission (IOSQE_IO_LINK: an error or a short write cuts the chain), and what is left of a cut chain is handed to it again,
+//    linked, only after every link of it has come back; behind a link that failed none begins, each is reported as -ECANCELED;
 //  - the thread that opened the ring is the only one that touches it (IORING_SETUP_SINGLE_ISSUER where the kernel has it).
 #pragma once
 #include <linux/io_uring.h>
@@ -39,9 +42,12 @@ class Ring {
   void Close(bool drained);
 
   // Each returns a token, or -EAGAIN when no request or pages are free, or -EINVAL. Nothing reaches the kernel before Submit.
-  int Write(int fd, uint64_t offset, const uint8_t* bytes, uint32_t length, bool durable);
+  // `after`: -1, or the token of the write queued last, which this one is chained behind.
+  int Write(int fd, uint64_t offset, const uint8_t* bytes, uint32_t length, bool durable, int after);
   int Read(int fd, uint64_t offset, uint32_t length);
   int Sync(int fd);
+  // Whether the next `requests` writes of `pages` pages together find room.
+  bool HasRoom(uint32_t requests, uint32_t pages) const { return free_.size() >= requests && arena_.HasRun(pages); }
   // Hands the queued requests to the kernel. 0 or -errno.
   int Submit();
   // Moves finished requests to `out` (room for `requests` pairs); resubmits short ones. Returns how many.
@@ -66,19 +72,34 @@ class Ring {
     Kind kind = Kind::kFree;
     bool durable = false;
     bool finished = false;
+    // In the kernel or in the submission queue.
+    bool pending = false;
+    // Came back unfinished: to be handed to the kernel again.
+    bool again = false;
+    // A link before it failed: it must not begin.
+    bool broken = false;
     uint16_t rounds = 0;
     int fd = -1;
     uint32_t page = 0;
     uint32_t pages = 0;
     uint32_t length = 0;
     uint32_t done = 0;
+    // What the kernel said last.
+    int32_t result = 0;
+    // Neighbours in a chain, or -1; a link that is reported leaves it.
+    int32_t previous = -1;
+    int32_t next = -1;
     uint64_t offset = 0;
   };
 
   int MapQueues(const io_uring_params& params);
   int TakeToken(uint32_t pages);
   void Queue(uint32_t token);
-  bool Finish(uint32_t token, int32_t result, int32_t* report);
+  bool Finish(Request* request, int32_t* report);
+  uint32_t Settle(int head, Completion* out);
+  void Report(uint32_t token, int32_t result, Completion* out);
+  void HoldLinks(uint32_t at);
+  void PartShortened();
   int Enter(uint32_t submit, uint32_t wait, uint32_t flags);
 
   int fd_ = -1;
@@ -88,6 +109,7 @@ class Ring {
   uint32_t queued_ = 0;
   uint32_t continued_ = 0;
   uint32_t shorten_next_ = 0;
+  int shortened_ = -1;
   Arena arena_;
   std::vector<Request> table_;
   std::vector<uint32_t> free_;

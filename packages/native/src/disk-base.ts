@@ -8,12 +8,14 @@
 import fs from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
 import {
+  type ChainLink,
   DiskFailure,
   type DiskCallback,
   type DiskFile,
   type DiskKind,
   type DiskStats,
   type VirtualDisk,
+  writeInTurn,
 } from '@chronon/core/engine/virtual-disk';
 import { blocking, diskError, diskErrorOf } from './disk-error.ts';
 import type { DiskFileBase } from './disk-file-base.ts';
@@ -134,6 +136,10 @@ export abstract class DiskBase implements VirtualDisk {
         });
       });
     });
+  }
+
+  writeChain(links: readonly ChainLink[]): void {
+    writeInTurn(links);
   }
 
   freeBytes(): number | null {

@@ -22,6 +22,9 @@ import {
 } from '@chronon/core/engine/virtual-disk';
 import { blocking, diskError, poisons } from './disk-error.ts';
 
+/** Ends a write. `touched` false: it was not begun, because the link before it in a chain failed. */
+export type WriteEnd = (error: DiskError | null, touched?: boolean) => void;
+
 export abstract class DiskFileBase implements DiskFile {
   readonly path: string;
   readonly #stats: DiskStats;
@@ -120,19 +123,29 @@ export abstract class DiskFileBase implements DiskFile {
   write(offset: number, bytes: Uint8Array, durable: boolean, callback: DiskCallback): void {
     const refusal = this.#refusal('write', offset, bytes.length);
     if (refusal !== null) return queueMicrotask(() => callback(refusal));
+    this.writeAll(offset, bytes, durable, this.begun(offset, bytes, durable, callback));
+  }
+
+  /** For chains: whether a write may begin now. */
+  mayWrite(offset: number, bytes: Uint8Array): boolean {
+    return this.#refusal('write', offset, bytes.length) === null;
+  }
+
+  /** Counts a write as begun; what is returned ends it. */
+  begun(offset: number, bytes: Uint8Array, durable: boolean, callback: DiskCallback): WriteEnd {
     this.#inFlight++;
-    this.writeAll(offset, bytes, durable, (error) => {
+    return (error, touched = true) => {
       if (error === null) {
         this.#countWrite(offset, bytes.length);
         if (durable) this.#stats.barriers++;
         else this.#unsynced = true;
-      } else {
+      } else if (touched) {
         // Part of it may have reached a cache.
         this.#unsynced = true;
         if (poisons(error)) this.#poison ??= error;
       }
       this.#finish(() => callback(error));
-    });
+    };
   }
 
   barrier(callback: DiskCallback): void {

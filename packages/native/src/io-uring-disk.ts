@@ -3,6 +3,9 @@
  * go from there to the device without the page cache; a durable write is one request with RWF_DSYNC, a barrier one fdatasync
  * request. No thread of libuv's pool is held while the device works.
  *
+ * Frames and their tail record (`writeChain`) are one submission of linked requests: the kernel begins the second when the first is
+ * durable, without a turn of the event loop in between.
+ *
  * A write larger than PIECE_BYTES goes in pieces at once; when it is durable, one fdatasync after the last piece makes it so.
  * The blocking calls, and everything with names, go through node:fs on a second, buffered descriptor, which exists only
  * between the first of them and the next barrier.
@@ -10,16 +13,20 @@
 import fs from 'node:fs';
 import { BLOCK_BYTES } from '@chronon/core/engine/constants';
 import {
+  type ChainLink,
   DiskFailure,
   type DiskCallback,
+  type DiskError,
   type DiskReadCallback,
   type DiskStats,
+  unbegun,
+  writeInTurn,
 } from '@chronon/core/engine/virtual-disk';
 import { DiskBase, reopen } from './disk-base.ts';
 import { diskErrorOfErrno } from './disk-error.ts';
-import { DiskFileBase } from './disk-file-base.ts';
+import { DiskFileBase, type WriteEnd } from './disk-file-base.ts';
 import type { NativeBinding, NativeRing } from './native-binding.ts';
-import { RingQueue } from './ring-queue.ts';
+import { type ChainPart, RingQueue } from './ring-queue.ts';
 
 /** Requests the ring can have at once; more wait their turn. */
 export const RING_REQUESTS = 128;
@@ -31,11 +38,15 @@ export const PIECE_BYTES = 1024 * 1024;
 const { O_DIRECT, O_RDWR } = fs.constants;
 const CLOSED_FD = -1;
 
+function attemptOf(path: string, offset: number, bytes: Uint8Array): string {
+  return `write of ${bytes.length} bytes at ${offset} of ${path}`;
+}
+
 class IoUringFile extends DiskFileBase {
   readonly #absolute: string;
   readonly #queue: RingQueue;
   /** O_DIRECT, for the life of the file. */
-  readonly #directFd: number;
+  readonly directFd: number;
   /** Buffered; CLOSED_FD unless a blocking call needed it since the last barrier. */
   #bufferedFd = CLOSED_FD;
 
@@ -50,13 +61,13 @@ class IoUringFile extends DiskFileBase {
     super(path, fd, stats, onReleased);
     this.#absolute = absolute;
     this.#queue = queue;
-    this.#directFd = fd;
+    this.directFd = fd;
   }
 
   protected writeAll(offset: number, bytes: Uint8Array, durable: boolean, done: DiskCallback): void {
-    const attempt = `write of ${bytes.length} bytes at ${offset} of ${this.path}`;
+    const attempt = attemptOf(this.path, offset, bytes);
     if (bytes.length <= PIECE_BYTES) {
-      this.#queue.write(this.#directFd, offset, bytes, 0, bytes.length, durable, (result) => {
+      this.#queue.write(this.directFd, offset, bytes, 0, bytes.length, durable, (result) => {
         done(result < 0 ? diskErrorOfErrno(attempt, result) : null);
       });
       return;
@@ -72,12 +83,12 @@ class IoUringFile extends DiskFileBase {
     };
     for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
       const length = Math.min(PIECE_BYTES, bytes.length - at);
-      this.#queue.write(this.#directFd, offset + at, bytes, at, length, false, onPiece);
+      this.#queue.write(this.directFd, offset + at, bytes, at, length, false, onPiece);
     }
   }
 
   protected sync(done: DiskCallback): void {
-    this.#queue.sync(this.#directFd, (result) => {
+    this.#queue.sync(this.directFd, (result) => {
       done(result < 0 ? diskErrorOfErrno(`barrier of ${this.path}`, result) : null);
     });
   }
@@ -92,7 +103,7 @@ class IoUringFile extends DiskFileBase {
       const skip = (offset + got) % BLOCK_BYTES;
       const wanted = skip + length - got;
       const blocks = Math.min(PIECE_BYTES, Math.ceil(wanted / BLOCK_BYTES) * BLOCK_BYTES);
-      this.#queue.read(this.#directFd, offset + got - skip, blocks, (result, token) => {
+      this.#queue.read(this.directFd, offset + got - skip, blocks, (result, token) => {
         if (result < 0) return done(diskErrorOfErrno(attempt, result), null);
         got += this.#queue.take(token, into, got, skip);
         if (got === length || result < blocks) done(null, got === length ? into : into.subarray(0, got));
@@ -107,12 +118,12 @@ class IoUringFile extends DiskFileBase {
   }
 
   protected bufferedFd(): number {
-    if (this.#bufferedFd === CLOSED_FD) this.#bufferedFd = reopen(this.#directFd, this.#absolute, O_RDWR);
+    if (this.#bufferedFd === CLOSED_FD) this.#bufferedFd = reopen(this.directFd, this.#absolute, O_RDWR);
     return this.#bufferedFd;
   }
 
   protected syncFd(): number {
-    return this.#directFd;
+    return this.directFd;
   }
 
   protected override quiesced(): void {
@@ -123,7 +134,7 @@ class IoUringFile extends DiskFileBase {
 
   protected release(): void {
     this.quiesced();
-    fs.closeSync(this.#directFd);
+    fs.closeSync(this.directFd);
   }
 }
 
@@ -152,6 +163,27 @@ export class IoUringDisk extends DiskBase {
   protected openFile(path: string, absolute: string): DiskFileBase {
     const fd = fs.openSync(absolute, O_RDWR | O_DIRECT);
     return new IoUringFile(path, absolute, fd, this.#queue, this.stats, this.onReleased);
+  }
+
+  /** One submission of linked requests; in turn where a link may not begin or is too long for a request, or the ring has no room. */
+  override writeChain(links: readonly ChainLink[]): void {
+    const parts: ChainPart[] = [];
+    const ends: WriteEnd[] = [];
+    let failed: DiskError | null = null;
+    for (const [position, { file, offset, bytes }] of links.entries()) {
+      if (!(file instanceof IoUringFile) || bytes.length > PIECE_BYTES || !file.mayWrite(offset, bytes))
+        return writeInTurn(links);
+      const done = (result: number): void => {
+        const end = ends[position]!;
+        if (result >= 0) end(null, true);
+        else if (failed !== null) end(unbegun(file.path, failed), false);
+        else end((failed = diskErrorOfErrno(attemptOf(file.path, offset, bytes), result)), true);
+      };
+      parts.push({ fd: file.directFd, offset, bytes, done });
+    }
+    if (!this.#queue.writeChain(parts)) return writeInTurn(links);
+    for (const { file, offset, bytes, callback } of links)
+      ends.push((file as IoUringFile).begun(offset, bytes, true, callback));
   }
 
   protected override closed(): void {

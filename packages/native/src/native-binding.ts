@@ -11,9 +11,20 @@ export interface NativeRing {
   readonly results: Int32Array;
   /** Called with the number of pairs, once a wake. */
   onWake: (count: number) => void;
-  write(fd: number, offset: number, bytes: Uint8Array, from: number, length: number, durable: boolean): number;
+  /** `after`: -1, or the token of the write queued last, not submitted yet, which this one is chained behind. */
+  write(
+    fd: number,
+    offset: number,
+    bytes: Uint8Array,
+    from: number,
+    length: number,
+    durable: boolean,
+    after: number,
+  ): number;
   read(fd: number, offset: number, length: number): number;
   sync(fd: number): number;
+  /** Whether the next `requests` writes of `pages` pages together will not get -EAGAIN. */
+  hasRoom(requests: number, pages: number): boolean;
   submit(): number;
   /** Copies a finished read without its first `skip` bytes to into[at..] and frees its pages; returns the bytes copied. */
   take(token: number, into: Uint8Array, at: number, skip: number): number;

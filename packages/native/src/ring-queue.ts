@@ -8,13 +8,23 @@
  * the order of their arrival, and nothing overtakes them; after a failed submission every request fails.
  */
 import { constants as osConstants } from 'node:os';
+import { BLOCK_BYTES } from '@chronon/core/engine/constants';
 import type { NativeRing } from './native-binding.ts';
 
 const AGAIN = -osConstants.errno.EAGAIN;
+const UNCHAINED = -1;
 const CANCELED = -osConstants.errno.ECANCELED;
 
 /** Gets the bytes moved (0 for a sync) or -errno; `token` is for {@link RingQueue.take}. */
 export type RingDone = (result: number, token: number) => void;
+
+/** One write of a chain: whole blocks. */
+export interface ChainPart {
+  readonly fd: number;
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+  readonly done: RingDone;
+}
 
 interface Waiting {
   readonly start: () => number;
@@ -23,9 +33,8 @@ interface Waiting {
 
 export class RingQueue {
   readonly #ring: NativeRing;
-  /** By token. */
-  readonly #running: (RingDone | undefined)[] = [];
-  #runningCount = 0;
+  /** By token, in the order they began. */
+  readonly #running = new Map<number, RingDone>();
   #waiting: Waiting[] = [];
   #flushScheduled = false;
   #waking = false;
@@ -48,7 +57,23 @@ export class RingQueue {
     durable: boolean,
     done: RingDone,
   ): void {
-    this.#start(() => this.#ring.write(fd, offset, bytes, from, length, durable), done);
+    this.#start(() => this.#ring.write(fd, offset, bytes, from, length, durable, UNCHAINED), done);
+  }
+
+  /** Durable writes, each of which begins when the one before it is done. False when there is no room for all now; then nothing is begun. */
+  writeChain(parts: readonly ChainPart[]): boolean {
+    if (this.#closed || this.#fatal !== 0 || this.#waiting.length > 0) return false;
+    const bytes = parts.reduce((sum, part) => sum + part.bytes.length, 0);
+    if (!this.#ring.hasRoom(parts.length, bytes / BLOCK_BYTES)) return false;
+    const wasIdle = this.#running.size === 0;
+    let after = UNCHAINED;
+    for (const { fd, offset, bytes, done } of parts) {
+      after = this.#ring.write(fd, offset, bytes, 0, bytes.length, true, after);
+      if (after < 0) throw new Error(`a chained write was refused (${after}) although there was room`);
+      this.#running.set(after, done);
+    }
+    this.#submitSoon(wasIdle);
+    return true;
   }
 
   /** Reads whole blocks; `done` must {@link take} them when its result is not negative. */
@@ -89,10 +114,14 @@ export class RingQueue {
       queueMicrotask(() => done(token, -1));
       return true;
     }
-    this.#running[token] = done;
-    this.#runningCount++;
-    if (this.#waking) return true;
-    if (this.#runningCount === 1) this.#submit();
+    this.#running.set(token, done);
+    this.#submitSoon(this.#running.size === 1);
+    return true;
+  }
+
+  #submitSoon(wasIdle: boolean): void {
+    if (this.#waking) return;
+    if (wasIdle) this.#submit();
     else if (!this.#flushScheduled) {
       this.#flushScheduled = true;
       queueMicrotask(() => {
@@ -100,7 +129,6 @@ export class RingQueue {
         this.#submit();
       });
     }
-    return true;
   }
 
   #submit(): void {
@@ -112,9 +140,8 @@ export class RingQueue {
   }
 
   #failAll(result: number): void {
-    const ended = [...this.#running.filter((done) => done !== undefined), ...this.#waiting.map(({ done }) => done)];
-    this.#running.length = 0;
-    this.#runningCount = 0;
+    const ended = [...this.#running.values(), ...this.#waiting.map(({ done }) => done)];
+    this.#running.clear();
     this.#waiting = [];
     queueMicrotask(() => {
       for (const done of ended) call(done, result, -1);
@@ -127,10 +154,9 @@ export class RingQueue {
     const results = this.#ring.results.slice(0, 2 * count);
     for (let i = 0; i < count; i++) {
       const token = results[2 * i]!;
-      ended.push(this.#running[token]);
-      this.#running[token] = undefined;
+      ended.push(this.#running.get(token));
+      this.#running.delete(token);
     }
-    this.#runningCount -= count;
     this.#waking = true;
     for (let i = 0; i < count; i++) {
       const done = ended[i];

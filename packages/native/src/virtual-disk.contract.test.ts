@@ -1,5 +1,6 @@
 /** Runs the VirtualDisk contract over every real disk, each with every kind of descriptor visible in /proc. */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
@@ -10,6 +11,11 @@ import { probe } from './probe.ts';
 import { SyncDisk } from './sync-disk.ts';
 import { describeDiskContract } from './testing/disk-contract.ts';
 import { pattern } from './testing/pattern.ts';
+
+function descriptor(path: string): { readonly fd: number; readonly close: () => void } {
+  const fd = openSync(path, 'r+');
+  return { fd, close: () => closeSync(fd) };
+}
 
 /** Not under /tmp: a tmpfs there would prove nothing. */
 const scratch = fileURLToPath(new URL('../build/test', import.meta.url));
@@ -129,6 +135,70 @@ if (binding !== null && probed.ok) {
         expect(Buffer.compare(back!, bytes)).toBe(0);
         expect(disk.ring.state().continued).toBe(i + 1);
       }
+      disk.close();
+      rmSync(root, { recursive: true });
+    });
+
+    it('a short write parts a chain: what is left of it goes on, in order', async () => {
+      const root = mkdtempSync(join(scratch, 'disk-'));
+      const disk = new IoUringDisk(root, binding);
+      const [frames, tail] = [disk.open('seg', { create: true }), disk.open('tail', { create: true })];
+      for (const file of [frames, tail]) await new Promise((done) => file.write(0, new Uint8Array(16384), false, done));
+      for (const [i, cut] of [4096, 8192, 512, 4608].entries()) {
+        const [long, short] = [pattern(16384, i + 1), pattern(8192, i + 50)];
+        const order: string[] = [];
+        disk.ring.shortenNextWrite(cut);
+        await new Promise<void>((done) => {
+          const ended = (name: string) => (error: DiskError | null) => {
+            order.push(`${name} ${error === null}`);
+            if (name === 'tail') done();
+          };
+          disk.writeChain([
+            { file: frames, offset: 0, bytes: long, callback: ended('frames') },
+            { file: tail, offset: 0, bytes: short, callback: ended('tail') },
+          ]);
+        });
+        expect(order).toEqual(['frames true', 'tail true']);
+        expect(disk.ring.state().continued).toBe(i + 1);
+        for (const [file, bytes] of [
+          [frames, long],
+          [tail, short],
+        ] as const) {
+          const back = new Uint8Array(bytes.length);
+          file.readSync(0, back);
+          expect(Buffer.compare(back, bytes)).toBe(0);
+        }
+      }
+      expect(disk.ring.state().inFlight).toBe(0);
+      disk.close();
+      rmSync(root, { recursive: true });
+    });
+
+    it('the kernel begins no write behind one that it refused', async () => {
+      const root = mkdtempSync(join(scratch, 'disk-'));
+      const disk = new IoUringDisk(root, binding);
+      const file = disk.open('tail', { create: true });
+      await new Promise((done) => file.write(0, pattern(4096, 1), false, done));
+      const { fd, close } = descriptor(join(root, 'tail'));
+      const results = await new Promise<number[]>((done) => {
+        const seen: number[] = [];
+        const ring = new binding.Ring(8, 65536, 0);
+        ring.onWake = (count) => {
+          for (let i = 0; i < count; i++) seen.push(ring.results[2 * i + 1]!);
+          if (seen.length < 3) return;
+          ring.close();
+          done(seen);
+        };
+        const first = ring.write(9999, 0, pattern(4096, 2), 0, 4096, true, -1);
+        const second = ring.write(fd, 0, pattern(4096, 3), 0, 4096, true, first);
+        ring.write(fd, 0, pattern(4096, 4), 0, 4096, true, second);
+        ring.submit();
+      });
+      close();
+      expect(results).toEqual([-constants.errno.EBADF, -constants.errno.ECANCELED, -constants.errno.ECANCELED]);
+      const back = new Uint8Array(4096);
+      file.readSync(0, back);
+      expect(back).toEqual(pattern(4096, 1));
       disk.close();
       rmSync(root, { recursive: true });
     });

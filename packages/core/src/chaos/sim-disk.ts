@@ -8,12 +8,14 @@
  */
 import { BLOCK_BYTES, SECTOR_BYTES } from '../engine/constants.ts';
 import {
+  type ChainLink,
   DiskFailure,
   type DiskCallback,
   type DiskErrorCode,
   type DiskFile,
   type DiskReadCallback,
   type DiskStats,
+  endUnbegun,
   type VirtualDisk,
 } from '../engine/virtual-disk.ts';
 import type { Prng } from '../prng.ts';
@@ -149,6 +151,21 @@ export class SimDisk implements VirtualDisk {
     });
   }
 
+  writeChain(links: readonly ChainLink[]): void {
+    this.beginLink(links, 0);
+  }
+
+  /** The disk itself goes on to the next link, whatever its process does meanwhile (it may be paused). */
+  private beginLink(links: readonly ChainLink[], position: number): void {
+    const link = links[position];
+    if (link === undefined) return;
+    const done: DiskCallback = (error) => {
+      link.callback(error);
+      if (error !== null) endUnbegun(links, position + 1, error);
+    };
+    (link.file as SimFile).write(link.offset, link.bytes, true, done, () => this.beginLink(links, position + 1));
+  }
+
   freeBytes(): number | null {
     const { capacityBytes } = this.options.storage;
     if (capacityBytes === Number.POSITIVE_INFINITY) return null;
@@ -269,7 +286,8 @@ class SimFile implements DiskFile {
     this.disk.stats.barriers++;
   }
 
-  write(offset: number, bytes: Uint8Array, durable: boolean, callback: DiskCallback): void {
+  /** `then` runs when the bytes are written, before the process hears of it. */
+  write(offset: number, bytes: Uint8Array, durable: boolean, callback: DiskCallback, then?: () => void): void {
     const { prng } = this.disk.options;
     const end = offset + bytes.length;
     mustHold(
@@ -293,6 +311,7 @@ class SimFile implements DiskFile {
       this.disk.stats.writes++;
       this.disk.stats.bytesWritten += bytes.length;
       if (durable) this.disk.stats.barriers++;
+      then?.();
     };
     this.disk.submit(tear, callback, effect, this.fits(end) ? undefined : noSpace(this.path));
   }

@@ -175,11 +175,38 @@ test('append: every crash state keeps what was promised', () => {
 });
 
 test('batches, with the tail record of one overlapping the frames of the next', () => {
+  for (const newestFirst of [false, true]) {
+    const explorer = new Explorer();
+    for (let i = 0; i < 6; i++) explorer.append(explorer.chain, [500, 700, 0]);
+    explorer.explore(newestFirst);
+    expect(explorer.bench.promised).toBe(17);
+    expect(explorer.violations).toEqual([]);
+  }
+});
+
+test('two tail records in flight, the newer one durable first', () => {
   const explorer = new Explorer();
-  for (let i = 0; i < 6; i++) explorer.append(explorer.chain, [500, 700, 0]);
+  for (let i = 0; i < 8; i++) {
+    explorer.append(explorer.chain, [300]);
+    // The chain's frames, then the newest call: the tail record behind them, while the one before may still be in flight.
+    explorer.disk.complete(explorer.disk.pending - 1);
+    explorer.look();
+    if (i % 3 === 2) explorer.disk.complete(explorer.disk.pending - 1);
+    explorer.look();
+  }
   explorer.explore();
-  expect(explorer.bench.promised).toBe(17);
+  expect(explorer.bench.promised).toBe(7);
   expect(explorer.violations).toEqual([]);
+});
+
+test('a disk that begins the tail record before its frames are durable is noticed', () => {
+  const explorer = new Explorer();
+  explorer.disk.writeChain = (links) => {
+    for (const { file, offset, bytes, callback } of links) file.write(offset, bytes, true, callback);
+  };
+  explorer.append(explorer.chain, [300]);
+  explorer.explore(true);
+  expect(explorer.violations[0]).toMatch(/a crash is no damage/);
 });
 
 test('rotation: header, rename and directory are durable before a frame counts', () => {

@@ -1,6 +1,7 @@
 /**
- * DurabilityWorker: group commit. One write of frames is in flight at a time; every batch queued meanwhile goes into the next one. When frames are
- * durable the tail record follows, overlapping the next frames; then the promises that depend on them are released, in order.
+ * DurabilityWorker: group commit. One write of frames is in flight at a time; every batch queued meanwhile goes into the next one. The tail record
+ * goes to the disk with its frames, as the second link of one chain, so that the disk begins it when they are durable, whatever this thread does then; it
+ * overlaps the next frames. When it is durable too, the promises that depend on both are released, in order.
  *
  * Invariants:
  *  - bytes already acknowledged are rewritten unchanged: the tail block's old prefix stays at the start of the staging buffer;
@@ -15,12 +16,13 @@ import type { FrameBatch } from './frame-batch.ts';
 import type { Policy } from '../policy.ts';
 import type { Segment } from './segment.ts';
 import type { TailFile } from './tail-file.ts';
-import type { DiskCallback, DiskError } from './virtual-disk.ts';
+import type { DiskCallback, DiskError, VirtualDisk } from './virtual-disk.ts';
 
 /** Most bytes of one write of frames. */
 export const WRITE_BYTES_MAX = 4 * 1024 * 1024;
 
 export interface WorkerOptions {
+  readonly disk: VirtualDisk;
   readonly segmentBytes: number;
   readonly tail: TailFile;
   readonly policy: Policy;
@@ -49,6 +51,8 @@ export class DurabilityWorker {
   private promised: Promised[] = [];
   private promisedHead = 0;
   private writing = false;
+  /** The tail record of the frames in flight is chained behind them. */
+  private chained = false;
   private awaitingSegment = false;
   private stopped = false;
   /** Bytes in staging, from the start of the tail block. */
@@ -188,8 +192,19 @@ export class DurabilityWorker {
     segment.end = blockStart + filled;
     segment.last = this.writingIndex;
     this.writing = true;
-    segment.file.write(blockStart, staging.subarray(0, length), true, this.onFrames);
+    this.submit(segment, blockStart, staging.subarray(0, length));
     if (this.options.policy.ackBeforeBarrier) this.acknowledgeEarly(segment, this.writingIndex);
+  }
+
+  private submit(segment: Segment, offset: number, bytes: Uint8Array): void {
+    const { disk, tail, policy } = this.options;
+    const { file } = segment;
+    // The mutations that go on after an error do not let the disk drop the tail record.
+    const goesOn = policy.ignoreShortWrite || policy.retryFsync;
+    const link = goesOn ? null : tail.link(this.writingIndex, this.writingHash, segment.base, segment.end);
+    this.chained = link !== null;
+    if (link === null) file.write(offset, bytes, true, this.onFrames);
+    else disk.writeChain([{ file, offset, bytes, callback: this.onFrames }, link]);
   }
 
   private readonly onFrames: DiskCallback = (error) => {
@@ -211,7 +226,7 @@ export class DurabilityWorker {
     this.written = this.writingIndex;
     this.writtenHash = this.writingHash;
     const { tail, policy } = this.options;
-    tail.advance(this.written, this.writtenHash, segment.base, segment.end);
+    if (!this.chained) tail.advance(this.written, this.writtenHash, segment.base, segment.end);
     this.pump();
     if (policy.promiseBeforeTailRecord) this.release(this.written);
     if (tail.held && this.idle) this.options.onIdle();

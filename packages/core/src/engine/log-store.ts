@@ -134,6 +134,7 @@ export class LogStore implements LogPort {
     );
     this.worker = new DurabilityWorker(
       {
+        disk,
         segmentBytes,
         tail: this.tail,
         policy: this.policy,

@@ -14,7 +14,7 @@ import { decodeManifest, MANIFEST_PATHS, MANIFEST_VERSION } from './manifest.ts'
 import { type PhysicalLog, scanLog } from './recovery-physical.ts';
 import { type LogOfRecord, logOfRecord, recordHeaders } from './recovery-record.ts';
 import { LOG_DIRECTORY, segmentBase } from './segment.ts';
-import { decodeTail, TAIL_FILE_BYTES, TAIL_PATH, TAIL_VERSION, type TailState } from './tail-record.ts';
+import { decodeTail, LOST_SEQUENCES, TAIL_FILE_BYTES, TAIL_PATH, TAIL_VERSION, type TailState } from './tail-record.ts';
 import { DiskFailure, type VirtualDisk } from './virtual-disk.ts';
 
 export interface RecoveryOptions {
@@ -159,7 +159,7 @@ function readTail(options: RecoveryOptions, manifest: ManifestState, notes: stri
       return { tail: decoded.tail, sequence: decoded.tail.sequence };
     case 'lost':
       notes.push(`${TAIL_PATH}: ${decoded.reason}: what this replica has promised is not known`);
-      return { tail: null, sequence: decoded.sequence + 1 };
+      return { tail: null, sequence: decoded.sequence + LOST_SEQUENCES };
     case 'version':
       return {
         code: 'E_VERSION',

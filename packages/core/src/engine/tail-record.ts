@@ -18,6 +18,11 @@ export const TAIL_PATH = 'log/tail';
 export const TAIL_SLOT_BYTES = 2 * BLOCK_BYTES;
 export const TAIL_FILE_BYTES = 2 * TAIL_SLOT_BYTES;
 export const TAIL_VERSION = 1;
+/**
+ * An unreadable record's sequence is at most so much above the newest readable one: two records may be in flight, one to each slot, so a slot may
+ * still hold record n - 2 while the other, now damaged, already held n + 1.
+ */
+export const LOST_SEQUENCES = 3;
 
 /** "TAIL", little-endian. */
 const MAGIC = 0x4c494154;
@@ -51,7 +56,7 @@ export interface TailState {
   readonly endOffset: number;
 }
 
-/** `sequence` of a lost record: the highest that is readable; the lost one may be one above it. */
+/** `sequence` of a lost record: the highest that is readable; the lost one is at most LOST_SEQUENCES above it. */
 export type TailDecoded =
   | { readonly kind: 'ok'; readonly tail: TailState; readonly damagedCopies: number }
   | { readonly kind: 'lost'; readonly reason: string; readonly sequence: number }

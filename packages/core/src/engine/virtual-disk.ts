@@ -67,6 +67,14 @@ export interface DiskFile {
   close(): void;
 }
 
+/** One durable write of a chain: whole blocks, within the file's size. `bytes` does not change before `callback`. */
+export interface ChainLink {
+  readonly file: DiskFile;
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+  readonly callback: DiskCallback;
+}
+
 export interface VirtualDisk {
   readonly kind: DiskKind;
   /** Why this is not the preferred disk ("io_uring_setup: EPERM, seccomp?"), null when it is. */
@@ -84,8 +92,34 @@ export interface VirtualDisk {
   rename(from: string, to: string, callback: DiskCallback): void;
   unlink(path: string, callback: DiskCallback): void;
   syncDirectory(directory: string, callback: DiskCallback): void;
+  /**
+   * Durable writes in a row: each begins only when the one before it is on stable storage, without the program's help where the disk can. Each
+   * link's callback comes as that of `write`, in order; behind a link that failed none begins, and each ends with that error.
+   */
+  writeChain(links: readonly ChainLink[]): void;
   /** Bytes the file system still has, or null when unknown. */
   freeBytes(): number | null;
   /** Closes every file; calls in flight end with ECLOSED or their result. */
   close(): void;
+}
+
+/** `writeChain` by plain writes: each begins when the one before it has completed. */
+export function writeInTurn(links: readonly ChainLink[], position = 0): void {
+  const link = links[position];
+  if (link === undefined) return;
+  link.file.write(link.offset, link.bytes, true, (error) => {
+    if (error === null) writeInTurn(links, position + 1);
+    link.callback(error);
+    if (error !== null) endUnbegun(links, position + 1, error);
+  });
+}
+
+/** Ends the links from `position` on, which are not begun because of `error`. */
+export function endUnbegun(links: readonly ChainLink[], position: number, error: DiskError): void {
+  for (const { callback, file } of links.slice(position)) callback(unbegun(file.path, error));
+}
+
+/** What a link behind the one that failed with `error` ends with. */
+export function unbegun(path: string, error: DiskError): DiskError {
+  return { code: error.code, message: `write of ${path} was not begun: ${error.message}` };
 }

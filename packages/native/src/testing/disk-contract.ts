@@ -17,6 +17,7 @@ export function describeDiskContract(factory: DiskContractFactory): void {
     afterEach(() => harness.stop());
     openingAndReading(harness);
     manyAndLarge(harness);
+    chains(harness);
     names(harness);
     closingFiles(harness);
     closingDisks(harness);
@@ -122,6 +123,70 @@ function manyAndLarge(h: DiskHarness): void {
     expect(h.disk.stats.barriers - before.barriers).toBe(2);
     expect(h.disk.stats.reads - before.reads).toBe(1);
     expect(h.disk.stats.bytesRead - before.bytesRead).toBe(10);
+  });
+}
+
+function chains(h: DiskHarness): void {
+  it('a chain writes its links, and calls back, in order', async () => {
+    const [a, b] = [h.disk.open('a', { create: true }), h.disk.open('b', { create: true })];
+    for (const file of [a, b]) await h.write(file, 0, new Uint8Array(600 * BLOCK_BYTES), false);
+    const before = { ...h.disk.stats };
+    const order: string[] = [];
+    const chain = (round: number, blocks: number): Promise<unknown> =>
+      h.call<[DiskError | null]>((done) => {
+        const at = round * 4 * BLOCK_BYTES;
+        const ended = (name: string) => (error: DiskError | null) => {
+          expect(error).toBeNull();
+          order.push(`${round}${name}`);
+          if (name === 'c') done(null);
+        };
+        h.disk.writeChain([
+          { file: a, offset: at, bytes: pattern(blocks * BLOCK_BYTES, round), callback: ended('a') },
+          { file: b, offset: at, bytes: pattern(2 * BLOCK_BYTES, round + 100), callback: ended('b') },
+          {
+            file: a,
+            offset: at + blocks * BLOCK_BYTES,
+            bytes: pattern(BLOCK_BYTES, round + 200),
+            callback: ended('c'),
+          },
+        ]);
+      });
+    // More at once than a ring has room for; the last has a link that is longer than a request.
+    await Promise.all(Array.from({ length: 60 }, (_, round) => chain(round, 1 + (round % 3))));
+    await chain(60, 300);
+    for (let round = 0; round <= 60; round++)
+      expect(order.filter((name) => Number.parseInt(name, 10) === round)).toEqual(
+        ['a', 'b', 'c'].map((x) => `${round}${x}`),
+      );
+    expect(h.disk.stats.writes - before.writes).toBe(61 * 3);
+    expect(h.disk.stats.barriers - before.barriers).toBe(61 * 3);
+    for (const round of [0, 7, 59])
+      expect(await h.read(b, round * 4 * BLOCK_BYTES, 2 * BLOCK_BYTES)).toEqual(pattern(2 * BLOCK_BYTES, round + 100));
+    expect(await h.read(a, 540 * BLOCK_BYTES, BLOCK_BYTES)).toEqual(pattern(BLOCK_BYTES, 260));
+  });
+
+  it('no link behind one that fails is begun, and each ends with that error', async () => {
+    const [a, b] = [h.disk.open('a', { create: true }), h.disk.open('b', { create: true })];
+    for (const file of [a, b]) await h.write(file, 0, pattern(2 * BLOCK_BYTES, 1), false);
+    a.close();
+    const codes: (string | undefined)[] = [];
+    await h.call<[DiskError | null]>((done) => {
+      const ended = (error: DiskError | null): void => void codes.push(error?.code);
+      const last = (error: DiskError | null): void => {
+        ended(error);
+        done(error);
+      };
+      h.disk.writeChain([
+        { file: b, offset: 0, bytes: pattern(BLOCK_BYTES, 2), callback: ended },
+        { file: a, offset: 0, bytes: pattern(BLOCK_BYTES, 3), callback: ended },
+        { file: b, offset: BLOCK_BYTES, bytes: pattern(BLOCK_BYTES, 4), callback: last },
+      ]);
+    });
+    expect(codes).toEqual([undefined, 'ECLOSED', 'ECLOSED']);
+    const wanted = pattern(2 * BLOCK_BYTES, 1);
+    wanted.set(pattern(BLOCK_BYTES, 2));
+    expect(await h.read(b, 0, 2 * BLOCK_BYTES)).toEqual(wanted);
+    expect(await h.write(b, 0, pattern(BLOCK_BYTES, 5))).toBeNull();
   });
 }
 

@@ -43,7 +43,7 @@ const steps: Record<string, (root: string) => void | Promise<void>> = {
     const disk = new IoUringDisk(root, binding);
     const file = disk.open('f', { create: true });
     file.write(0, pattern(BLOCK, 1), true, () => {});
-    disk.ring.write(9999, 0, pattern(BLOCK, 1), 0, BLOCK, true);
+    disk.ring.write(9999, 0, pattern(BLOCK, 1), 0, BLOCK, true, -1);
   },
   'after-a-write': (root) =>
     new Promise((resolve) => {

@@ -8,6 +8,7 @@
 import { assert } from '../../assert.ts';
 import { BLOCK_BYTES, SECTOR_BYTES } from '../constants.ts';
 import {
+  type ChainLink,
   DiskFailure,
   type DiskCallback,
   type DiskErrorCode,
@@ -15,6 +16,7 @@ import {
   type DiskReadCallback,
   type DiskStats,
   type VirtualDisk,
+  writeInTurn,
 } from '../virtual-disk.ts';
 
 /** A write that no barrier has covered yet; `live[i]` is 0 where a later durable write took the sector over. */
@@ -233,6 +235,10 @@ export class MemoryDisk implements VirtualDisk {
   syncDirectory(_directory: string, callback: DiskCallback): void {
     const covers = this.nameChanges.length;
     this.submit(callback, true, () => this.syncNames(covers));
+  }
+
+  writeChain(links: readonly ChainLink[]): void {
+    writeInTurn(links);
   }
 
   freeBytes(): number | null {
