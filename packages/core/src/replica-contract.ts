@@ -5,8 +5,10 @@
 import type { CommitIndex } from './engine/commit-index.ts';
 import type { FrameCodec, FrameCodecBackend } from './engine/frame-codec.ts';
 import type { LogReport } from './engine/log-contract.ts';
+import { SNAPSHOT_CHUNK_BYTES } from './engine/snapshot-format.ts';
 import type { DiskKind, VirtualDisk } from './engine/virtual-disk.ts';
 import type { EffectRun, EffectSink } from './kernel/effect-sink.ts';
+import { PIECE_BYTES } from './kernel/snapshot-stream.ts';
 import type { ApplicationModule, OutboxCounts } from './kernel/types.ts';
 import type { Policy } from './policy.ts';
 import type { ClientMessage } from './vsr/client-protocol.ts';
@@ -45,6 +47,10 @@ export interface ReplicaConfig extends VsrConfig {
   readonly segmentBytes: number;
   /** A snapshot at every multiple of this index; 0: none. */
   readonly snapshotEvery: number;
+  /** Unit in which a snapshot is hashed and sent: equal on all replicas. */
+  readonly snapshotChunkBytes: number;
+  /** Bytes of a snapshot that are encoded before other work gets its turn. */
+  readonly snapshotPieceBytes: number;
   readonly authorityWindowMs: number;
   readonly effectConcurrency: number;
 }
@@ -63,6 +69,8 @@ export const DEFAULT_CONFIG: Omit<ReplicaConfig, 'replicaId' | 'clusterId' | 'se
   queueMax: 16_384,
   segmentBytes: 64 * 1024 * 1024,
   snapshotEvery: 100_000,
+  snapshotChunkBytes: SNAPSHOT_CHUNK_BYTES,
+  snapshotPieceBytes: PIECE_BYTES,
   cacheBytes: 16 * 1024 * 1024,
   authorityWindowMs: 500,
   effectConcurrency: 16,

@@ -1,16 +1,23 @@
 /**
- * Snapshots of a replica: restoring the newest at start, taking one at every snapshot point (a log position, equal on all replicas).
+ * Snapshots of a replica: restoring the newest at start, taking one at every snapshot point (a log position, equal on all replicas) while applying goes on.
  *
- * Invariant: a snapshot becomes the manifest's checkpoint only after it is durable under its name.
+ * Invariants: a snapshot becomes the manifest's checkpoint only after it is durable under its name; taking one occupies the loop for a piece at a time
+ * (kernel/snapshot-stream.ts) and waits for the disk; one is taken at a time.
  */
 import { at } from './engine/commit-index.ts';
 import type { FrameBatch } from './engine/frame-batch.ts';
-import type { FrameCodec } from './engine/frame-codec.ts';
 import { frame } from './engine/frame.ts';
 import type { ManifestState, RecoveredLog } from './engine/log-contract.ts';
-import { encodeSnapshot, type SnapshotStore } from './engine/snapshot-file.ts';
+import type { SnapshotStore } from './engine/snapshot-file.ts';
+import type { SnapshotMeta } from './engine/snapshot-format.ts';
+import type { SnapshotWriter } from './engine/snapshot-writer.ts';
 import type { Executor } from './kernel/executor.ts';
 import { Halt } from './kernel/errors.ts';
+import { SECTIONS } from './kernel/snapshot.ts';
+import type { SectionStream } from './kernel/snapshot-stream.ts';
+
+/** A replica that cannot keep up leaves out points until it takes one of so many; powers of two, so that replicas still meet at the same ones. */
+const STRIDE_MAX = 1024;
 
 /** Restores the newest intact snapshot that the log of record reaches; the rest is replayed from the log. */
 export function restoreNewest(files: SnapshotStore, executor: Executor, log: RecoveredLog, notes: string[]): void {
@@ -29,55 +36,118 @@ export function restoreNewest(files: SnapshotStore, executor: Executor, log: Rec
   }
 }
 
-export class SnapshotTaker {
-  private readonly files: SnapshotStore;
-  private readonly executor: Executor;
-  private readonly every: number;
-  private readonly clusterId: Uint8Array;
-  private readonly codec: FrameCodec;
+export interface SnapshotTakerOptions {
+  readonly files: SnapshotStore;
+  readonly executor: Executor;
+  /** A snapshot at every multiple of this index; 0: none. */
+  readonly every: number;
+  readonly clusterId: Uint8Array;
+  /** Runs a task soon, behind what waits already; an error in it stops the replica. */
+  readonly defer: (task: () => void) => void;
+  readonly onTaken: (checkpoint: ManifestState['checkpoint']) => void;
+  readonly onFailed: (why: string) => void;
+}
 
-  constructor(files: SnapshotStore, executor: Executor, every: number, clusterId: Uint8Array, codec: FrameCodec) {
-    this.files = files;
-    this.executor = executor;
-    this.every = every;
-    this.clusterId = clusterId;
-    this.codec = codec;
+/** The snapshot that is being taken. */
+interface Taking {
+  readonly writer: SnapshotWriter;
+  readonly sections: SectionStream;
+  /** What the writer did not take yet of the last piece. */
+  piece: Uint8Array;
+  from: number;
+}
+
+export class SnapshotTaker {
+  private readonly options: SnapshotTakerOptions;
+  private taking: Taking | null = null;
+  private pumping = false;
+  /** Of how many snapshot points one is taken. */
+  private stride = 1;
+
+  constructor(options: SnapshotTakerOptions) {
+    this.options = options;
   }
 
   /** First snapshot point at or above `from`. */
   nextPoint(from: number): number {
-    return this.every === 0 ? Number.MAX_SAFE_INTEGER : Math.max(1, Math.ceil(from / this.every)) * this.every;
+    const { every } = this.options;
+    return every === 0 ? Number.MAX_SAFE_INTEGER : Math.max(1, Math.ceil(from / every)) * every;
   }
 
   isDue(index: number): boolean {
-    return this.every > 0 && index > 0 && index % this.every === 0;
+    const { every } = this.options;
+    return every > 0 && index > 0 && index % (every * this.stride) === 0;
   }
 
-  /** Takes the snapshot at `index`, just applied and the last of what was applied of `batch`. */
-  take(
-    batch: FrameBatch,
-    index: number,
-    done: (checkpoint: ManifestState['checkpoint']) => void,
-    failed: (why: string) => void,
-  ): void {
+  /** Begins the snapshot at `index`, just applied and the last of what was applied of `batch`. */
+  take(batch: FrameBatch, index: number): void {
+    const { files, executor, onFailed } = this.options;
+    if (this.taking !== null || files.busy) {
+      this.stride = Math.min(2 * this.stride, STRIDE_MAX);
+      onFailed(`snapshot ${index} was left out: the one before is still being written`);
+      return;
+    }
     const offset = batch.offsetOf(index);
-    const chainHash = batch.hashOf(index).slice();
-    const { sections, digest } = this.executor.snapshot();
-    const meta = {
-      clusterId: this.clusterId,
+    const meta: SnapshotMeta = {
+      clusterId: this.options.clusterId,
       index,
       view: frame.view(batch.bytes, offset),
-      chainHash,
+      chainHash: batch.hashOf(index).slice(),
       timeLow: frame.timeLow(batch.bytes, offset),
       timeHigh: frame.timeHigh(batch.bytes, offset),
-      digest,
+      digest: executor.digest,
     };
-    const bytes = encodeSnapshot(meta, sections, this.codec);
-    const fileDigest = new Uint8Array(16);
-    this.codec.hash(bytes, 0, bytes.length, fileDigest, 0);
-    this.files.write(index, bytes, (problem) => {
-      if (problem === null) done({ index: at(index), hash: chainHash, digest: fileDigest });
-      else failed(`snapshot ${index} was not written: ${problem}`);
+    const writer = files.write(
+      meta,
+      SECTIONS.length,
+      () => this.pumpSoon(),
+      (result) => this.ended(meta, result),
+    );
+    if (typeof writer === 'string') {
+      onFailed(`snapshot ${index} was not written: ${writer}`);
+      return;
+    }
+    const { sections } = executor.snapshot();
+    this.taking = { writer, sections, piece: new Uint8Array(0), from: 0 };
+    this.pumpSoon();
+  }
+
+  private pumpSoon(): void {
+    if (this.pumping) return;
+    this.pumping = true;
+    this.options.defer(() => {
+      this.pumping = false;
+      this.pump();
     });
+  }
+
+  /** Encodes one piece, unless the disk is behind. */
+  private pump(): void {
+    const { taking } = this;
+    if (taking === null || !taking.writer.ready) return;
+    if (taking.from === taking.piece.length) {
+      const piece = taking.sections.next();
+      if (piece === null) {
+        taking.writer.finish();
+        return;
+      }
+      taking.piece = piece;
+      taking.from = 0;
+    }
+    if (taking.from < taking.piece.length)
+      taking.from += taking.writer.append(taking.sections.section, taking.piece, taking.from);
+    this.pumpSoon();
+  }
+
+  private ended(meta: SnapshotMeta, result: { readonly digest: Uint8Array } | { readonly problem: string }): void {
+    this.taking?.sections.close();
+    this.taking = null;
+    if ('problem' in result) {
+      this.options.onFailed(`snapshot ${meta.index} was not written: ${result.problem}`);
+      return;
+    }
+    const early = this.options.executor.applied - meta.index < (this.options.every * this.stride) / 4;
+    if (early && this.stride > 1) this.stride /= 2;
+    this.options.onTaken({ index: at(meta.index), hash: meta.chainHash, digest: result.digest });
   }
 }

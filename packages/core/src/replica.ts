@@ -88,8 +88,14 @@ export class Replica implements ReplicaHandle {
       codec: ports.codec,
       clusterId: recovered.manifest.clusterId,
       policy: ports.policy,
+      snapshotPieceBytes: config.snapshotPieceBytes,
     });
-    const files = new SnapshotStore({ disk: ports.disk, codec: ports.codec, clusterId: recovered.manifest.clusterId });
+    const files = new SnapshotStore({
+      disk: ports.disk,
+      codec: ports.codec,
+      clusterId: recovered.manifest.clusterId,
+      chunkBytes: config.snapshotChunkBytes,
+    });
     restoreNewest(files, this.executor, recovered, this.notes);
     this.node = new VsrNode({
       config,
@@ -101,13 +107,18 @@ export class Replica implements ReplicaHandle {
       appliedHash: this.executor.appliedHash,
       payloadMax: Math.min(PAYLOAD_BYTES_MAX, Math.floor(config.segmentBytes / 4)),
     });
-    this.snapshots = new SnapshotTaker(
+    this.snapshots = new SnapshotTaker({
       files,
-      this.executor,
-      config.snapshotEvery,
-      recovered.manifest.clusterId,
-      ports.codec,
-    );
+      executor: this.executor,
+      every: config.snapshotEvery,
+      clusterId: recovered.manifest.clusterId,
+      defer: (task) => ports.defer(() => this.guarded(task)),
+      onTaken: (checkpoint) => {
+        ports.onEvent({ kind: 'snapshot', index: checkpoint.index });
+        this.guarded(() => this.step({ type: 'checkpoint', checkpoint }));
+      },
+      onFailed: (why) => this.notes.push(why),
+    });
     this.effects = new ReplicaEffects(this);
   }
 
@@ -341,13 +352,7 @@ export class Replica implements ReplicaHandle {
     let to = Math.min(batch.last, this.applyTarget, from + APPLY_SLICE - 1);
     to = Math.min(to, this.snapshots.nextPoint(from));
     this.executor.apply(batch, from, to, this.onReply);
-    if (this.snapshots.isDue(to)) {
-      const checkpointed = (checkpoint: RecoveredLog['manifest']['checkpoint']): void => {
-        this.ports.onEvent({ kind: 'snapshot', index: to });
-        this.guarded(() => this.step({ type: 'checkpoint', checkpoint }));
-      };
-      this.snapshots.take(batch, to, checkpointed, (why) => this.notes.push(why));
-    }
+    if (this.snapshots.isDue(to)) this.snapshots.take(batch, to);
     const input: Input = { type: 'applied', index: this.executor.applied, full: this.store.full };
     this.node.step(input, this.ports.monotonicMs(), this.ports.wallMs());
     this.effects.onApplied();

@@ -63,10 +63,11 @@ class Client {
 
   /** Continues on a replica that starts from a snapshot of this one. */
   restart(): void {
-    const { sections, digest } = this.executor.snapshot();
+    const { digest, sections: stream } = this.executor.snapshot();
+    const sections = stream.collect();
     const next = this.fresh();
     next.restore({ index: this.executor.applied, chainHash: this.log.hash, digest }, sections);
-    expect(next.snapshot().sections).toEqual(sections);
+    expect(next.snapshot().sections.collect()).toEqual(sections);
     this.executor = next;
   }
 }

@@ -205,7 +205,7 @@ export const bank: ApplicationModule<BankState> = {
     genesis: () => new BankState(),
     apply,
     query,
-    snapshot: (state) => state.encode(),
+    snapshot: (state) => state.stream(),
     restore: (bytes) => {
       const state = new BankState();
       state.restore(bytes);

@@ -14,10 +14,12 @@
  * Queries: 1 get: key -> as command 4; 2 size -> u32.
  */
 import { readU16, readU32, writeU16, writeU32 } from '../engine/frame.ts';
-import { ByteReader, ByteWriter } from '../kernel/bytes.ts';
+import { ByteReader, type ByteWriter } from '../kernel/bytes.ts';
 import { CodecError, InvalidCommand } from '../kernel/errors.ts';
+import { collect, PIECE_BYTES, type SnapshotStream, streamOfMap } from '../kernel/snapshot-stream.ts';
 import type { Applied, ApplicationModule, Event, Transactional } from '../kernel/types.ts';
 import { latin1Decode } from '../kernel/utf8.ts';
+import { VersionedMap } from '../kernel/versioned-map.ts';
 import { KEY_BYTES_MAX, kvCommands, kvQueries, VALUE_BYTES_MAX } from './kv-calls.ts';
 
 export const KV_COMMAND = { put: 1, delete: 2, cas: 3, get: 4 } as const;
@@ -34,7 +36,7 @@ const EMPTY = new Uint8Array(0);
 /** The map, with what the command at hand changed. */
 export class KvState implements Transactional {
   /** Key bytes as a string of code units 0..255. */
-  private rows = new Map<string, Uint8Array>();
+  private rows = new VersionedMap<string, Uint8Array>();
   private changed: string | null = null;
   private before: Uint8Array | undefined;
   private removed = false;
@@ -112,20 +114,18 @@ export class KvState implements Transactional {
   }
 
   encode(): Uint8Array {
-    const w = new ByteWriter(4096);
-    w.varint(this.rows.size);
-    for (const [key, value] of this.rows) {
-      w.varint(key.length);
-      for (let i = 0; i < key.length; i++) w.u8(key.charCodeAt(i));
-      w.blob(value);
-    }
-    return w.copy();
+    return collect(this.stream());
+  }
+
+  /** Canonical bytes of the rows of now, piece by piece. Between two commands; one stream at a time. */
+  stream(pieceBytes = PIECE_BYTES): SnapshotStream {
+    return streamOfMap(this.rows, pieceBytes, encodeRow);
   }
 
   /** Throws CodecError. */
   restore(bytes: Uint8Array): void {
     const r = new ByteReader(bytes);
-    const rows = new Map<string, Uint8Array>();
+    const rows = new VersionedMap<string, Uint8Array>();
     for (let left = r.count(2); left > 0; left--) {
       const key = r.blob();
       if (key.length > KEY_BYTES_MAX) throw new CodecError('a key is too long');
@@ -136,6 +136,12 @@ export class KvState implements Transactional {
     r.end();
     this.rows = rows;
   }
+}
+
+function encodeRow(w: ByteWriter, key: string, value: Uint8Array): void {
+  w.varint(key.length);
+  for (let i = 0; i < key.length; i++) w.u8(key.charCodeAt(i));
+  w.blob(value);
 }
 
 function apply(state: KvState, event: Event): Applied<KvState> {
@@ -217,7 +223,7 @@ export const kv: ApplicationModule<KvState> = {
     genesis: () => new KvState(),
     apply,
     query,
-    snapshot: (state) => state.encode(),
+    snapshot: (state) => state.stream(),
     restore: (bytes) => {
       const state = new KvState();
       state.restore(bytes);

@@ -1,6 +1,10 @@
 /** Configuration of a simulated replica: small bounds, so that segments rotate, pipelines fill and snapshots come within seconds. */
 import { DEFAULT_CONFIG, type ReplicaConfig } from '../replica-contract.ts';
+import { BLOCK_BYTES } from '../engine/constants.ts';
 import type { Profile } from './profile.ts';
+
+/** So few that commands are applied between the pieces of a snapshot. */
+export const SNAPSHOT_PIECE_BYTES = 256;
 
 export function replicaConfig(profile: Profile, replicaId: number, clusterId: Uint8Array, seed: number): ReplicaConfig {
   return {
@@ -18,6 +22,8 @@ export function replicaConfig(profile: Profile, replicaId: number, clusterId: Ui
     queueMax: 256,
     segmentBytes: 64 * 1024,
     snapshotEvery: profile.snapshotEvery,
+    snapshotChunkBytes: BLOCK_BYTES,
+    snapshotPieceBytes: SNAPSHOT_PIECE_BYTES,
     cacheBytes: profile.cacheBytes,
     authorityWindowMs: 5 * profile.viewChangeTicks,
   };

@@ -3,73 +3,131 @@ import { expect, test } from 'vitest';
 import { createWasmCodec } from './codec/wasm.ts';
 import { BLOCK_BYTES } from './constants.ts';
 import { toHex } from './hash.ts';
-import { decodeSnapshot, encodeSnapshot, type SnapshotMeta, snapshotPath, SnapshotStore } from './snapshot-file.ts';
+import { SnapshotStore } from './snapshot-file.ts';
+import type { SnapshotMeta } from './snapshot-format.ts';
+import { snapshotPath } from './snapshot-path.ts';
 import { CLUSTER } from './testing/log-harness.ts';
 import { MemoryDisk } from './testing/memory-disk.ts';
 
 const codec = await createWasmCodec();
+const CHUNK = BLOCK_BYTES;
 
 function meta(index: number): SnapshotMeta {
   const fill = (value: number): Uint8Array => new Uint8Array(16).fill(value);
   return { clusterId: CLUSTER, index, view: 3, chainHash: fill(4), timeLow: 5, timeHigh: 6, digest: fill(8) };
 }
 
+const storeOn = (disk: MemoryDisk): SnapshotStore =>
+  new SnapshotStore({ disk, codec, clusterId: CLUSTER, chunkBytes: CHUNK });
+
+/** Writes sections in pieces of `pieceBytes`, as fast as the disk takes them; the result comes by pumping the disk. */
+function write(
+  store: SnapshotStore,
+  index: number,
+  sections: readonly Uint8Array[],
+  pieceBytes: number,
+  onEnd: (result: string) => void,
+): void {
+  let [section, at] = [0, 0];
+  const feed = (): void => {
+    if (typeof writer === 'string') return;
+    while (writer.ready) {
+      if (section === sections.length) {
+        writer.finish();
+        return;
+      }
+      const bytes = sections[section]!;
+      if (at < bytes.length) at += writer.append(section, bytes.subarray(0, at + pieceBytes), at);
+      if (at >= bytes.length) [section, at] = [section + 1, 0];
+    }
+  };
+  const end = (result: { readonly digest: Uint8Array } | { readonly problem: string }): void =>
+    onEnd('digest' in result ? toHex(result.digest) : result.problem);
+  const writer = store.write(meta(index), sections.length, feed, end);
+  if (typeof writer === 'string') onEnd(writer);
+  else feed();
+}
+
 function stored(disk: MemoryDisk, ...indexes: number[]): SnapshotStore {
-  const store = new SnapshotStore({ disk, codec, clusterId: CLUSTER });
+  const store = storeOn(disk);
   for (const index of indexes) {
-    let problem: string | null = 'not done';
-    store.write(
-      index,
-      encodeSnapshot(meta(index), [new Uint8Array(10_000).fill(index)], codec),
-      (result) => (problem = result),
-    );
+    let digest = '';
+    write(store, index, [new Uint8Array(10_000).fill(index)], 1000, (result) => (digest = result));
     disk.pump();
-    expect(problem).toBeNull();
+    expect(digest).toMatch(/^[0-9a-f]{32}$/);
   }
   return store;
 }
 
-test('a snapshot is whole blocks, canonical, and decodes to what went in', () => {
+function fileOf(disk: MemoryDisk, index: number): Uint8Array {
+  const file = disk.open(snapshotPath(index));
+  const bytes = new Uint8Array(file.size());
+  file.readSync(0, bytes);
+  return bytes;
+}
+
+test('a snapshot is whole blocks, equal however it was written, and reads back as what went in', () => {
   fc.assert(
     fc.property(
-      fc.array(fc.uint8Array({ maxLength: 200 }), { maxLength: 6 }),
+      fc.array(fc.uint8Array({ maxLength: 9000 }), { maxLength: 6 }),
       fc.nat({ max: 1_000_000 }),
-      (sections, index) => {
-        const bytes = encodeSnapshot(meta(index), sections, codec);
-        expect(bytes.length % BLOCK_BYTES).toBe(0);
-        expect(toHex(encodeSnapshot(meta(index), sections, codec))).toBe(toHex(bytes));
-        const decoded = decodeSnapshot(bytes, codec);
-        expect(decoded).toEqual({ ...meta(index), sections });
+      fc.integer({ min: 1, max: 10_000 }),
+      (sections, index, pieceBytes) => {
+        const files = [1, pieceBytes].map((size) => {
+          const disk = new MemoryDisk();
+          const store = storeOn(disk);
+          let digest = '';
+          write(store, index, sections, size, (result) => (digest = result));
+          disk.pump();
+          const read = store.read(index);
+          if (typeof read === 'string') return expect.fail(read);
+          expect(read.sections).toEqual(sections);
+          expect(read).toMatchObject(meta(index));
+          expect(toHex(read.fileDigest)).toBe(digest);
+          return { bytes: fileOf(disk, index), digest };
+        });
+        expect(files[0]!.bytes.length % BLOCK_BYTES).toBe(0);
+        expect(files[1]).toEqual(files[0]);
       },
     ),
-    { numRuns: 40 },
+    { numRuns: 30 },
   );
 });
 
 test('every changed byte of a snapshot, and every cut, is noticed without a throw', () => {
-  const bytes = encodeSnapshot(
-    meta(9),
-    [new Uint8Array(20).fill(1), new Uint8Array(0), new Uint8Array(30).fill(2)],
-    codec,
-  );
-  const meaningful = 96 + 3 * 24 + 8 + 50;
-  for (let at = 0; at < meaningful; at++) {
-    const changed = bytes.slice();
-    changed[at]! ^= 0x10;
-    expect([at, typeof decodeSnapshot(changed, codec)]).toEqual([at, 'string']);
-    expect([at, typeof decodeSnapshot(bytes.subarray(0, at), codec)]).toEqual([at, 'string']);
+  const disk = new MemoryDisk();
+  const store = storeOn(disk);
+  const sections = [new Uint8Array(20).fill(1), new Uint8Array(0), new Uint8Array(CHUNK).fill(2)];
+  write(store, 9, sections, 1000, () => {});
+  disk.pump();
+  const bytes = fileOf(disk, 9);
+  const dataEnd = BLOCK_BYTES + CHUNK + 20;
+  const table = bytes.length - BLOCK_BYTES;
+  const places = Array.from({ length: 260 }, (_, i) => i);
+  places.push(4095, 4096, dataEnd - 1, dataEnd, table - 1, table, table + 31, table + 32, bytes.length - 1);
+  for (const at of places) {
+    disk.flip(snapshotPath(9), at);
+    expect([at, typeof store.read(9)]).toEqual([at, 'string']);
+    disk.flip(snapshotPath(9), at);
   }
-  for (const at of [meaningful, meaningful + 1, bytes.length - 1]) {
-    const changed = bytes.slice();
-    changed[at]! ^= 0x10;
-    expect(decodeSnapshot(changed, codec)).toBe('the padding is not zero');
+  expect(typeof store.read(9)).toBe('object');
+  for (const cut of [0, 512, 4096, 8192, table, bytes.length - 512]) {
+    const other = new MemoryDisk();
+    other.mkdirSync('snapshots');
+    other.open(snapshotPath(9), { create: true }).writeSync(0, bytes.subarray(0, cut));
+    expect([cut, typeof storeOn(other).read(9)]).toEqual([cut, 'string']);
   }
 });
 
 test('noise is no snapshot', () => {
   fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 500 }), (bytes) => {
-      expect(typeof decodeSnapshot(bytes, codec)).toBe('string');
+    fc.property(fc.uint8Array({ maxLength: 9000 }), (noise) => {
+      const bytes = new Uint8Array(Math.ceil(noise.length / 512) * 512);
+      bytes.set(noise);
+      const disk = new MemoryDisk();
+      disk.mkdirSync('snapshots');
+      disk.open(snapshotPath(1), { create: true }).writeSync(0, bytes);
+      expect(typeof storeOn(disk).read(1)).toBe('string');
     }),
   );
 });
@@ -85,7 +143,7 @@ test('the newest two are kept; a corrupt one is passed over with a note', () => 
   expect(notes).toEqual([]);
   disk.flip(snapshotPath(30), 5000);
   expect(store.newest(1000, (text) => notes.push(text))?.index).toBe(20);
-  expect(notes.join()).toContain('section 0 is damaged');
+  expect(notes.join()).toContain('chunk 0 is damaged');
   disk.flip(snapshotPath(20), 1);
   expect(store.newest(1000, (text) => notes.push(text))).toBeNull();
 });
@@ -94,14 +152,13 @@ test('a crash at any step leaves the older snapshot or the newer one, never half
   const disk = new MemoryDisk();
   const store = stored(disk, 10);
   disk.syncDirectorySync('snapshots');
-  store.write(20, encodeSnapshot(meta(20), [new Uint8Array(9000).fill(20)], codec), () => {});
+  write(store, 20, [new Uint8Array(9000).fill(20)], 1000, () => {});
   const found = new Set<number>();
   for (;;) {
     for (let names = 0; names <= disk.unsyncedNames; names++) {
       for (const keep of [0, 1, 2, 3]) {
         const crashed = disk.crash({ names, sector: (_, sector) => (keep < 2 ? keep === 1 : sector % 2 === keep - 2) });
-        const again = new SnapshotStore({ disk: crashed, codec, clusterId: CLUSTER });
-        found.add(again.newest(1000, (text) => expect.fail(text))!.index);
+        found.add(storeOn(crashed).newest(1000, (text) => expect.fail(text))!.index);
       }
     }
     if (disk.pending === 0) break;
@@ -110,16 +167,17 @@ test('a crash at any step leaves the older snapshot or the newer one, never half
   expect(found).toEqual(new Set([10, 20]));
 });
 
-test('a failed write is told, leaves nothing that counts, and the next one succeeds', () => {
+test('a failed write is told once, leaves nothing that counts, and the next one succeeds', () => {
   const disk = new MemoryDisk();
   const store = stored(disk, 10);
   disk.failures.push('ENOSPC');
-  const problems: (string | null)[] = [];
-  store.write(20, encodeSnapshot(meta(20), [], codec), (problem) => problems.push(problem));
-  store.write(21, encodeSnapshot(meta(21), [], codec), (problem) => problems.push(problem));
+  const problems: string[] = [];
+  write(store, 20, [new Uint8Array(9000)], 1000, (problem) => problems.push(problem));
+  write(store, 21, [], 1000, (problem) => problems.push(problem));
   disk.pump();
   expect(problems.length).toBe(2);
-  expect(problems.every((problem) => problem !== null)).toBe(true);
+  expect(problems[0]).toBe('another snapshot is being written');
+  expect(problems[1]).toContain('ENOSPC');
   expect(store.list()).toEqual([10]);
   stored(disk, 30);
   expect(store.list()).toEqual([10, 30]);

@@ -15,6 +15,8 @@ export interface ExecutorOptions<State> {
   readonly keyRetentionMs?: number;
   readonly keysMax?: number;
   readonly digestRing?: number;
+  /** Bytes that a snapshot encodes at a time; local. */
+  readonly snapshotPieceBytes?: number;
   /** `reject`: an application that throws costs its command only; `halt`: it stops the replica. */
   readonly onFault?: 'reject' | 'halt';
   /** Local and not replicated: what an application threw. */

@@ -387,10 +387,10 @@ describe('snapshot', () => {
     a.submit(1);
     a.submit(2, 'emit');
     a.submit(3, 'poison');
-    const { sections } = a.executor.snapshot();
+    const sections = a.executor.snapshot().sections.collect();
     const b = new Executor({ module, clusterId: CLUSTER, codec: testCodec });
     b.restore(at(a), sections);
-    expect(b.snapshot().sections).toEqual(sections);
+    expect(b.snapshot().sections.collect()).toEqual(sections);
     expect(b.outbox.counts.pending).toBe(1);
     expect(b.faults).toBe(1);
     a.log.add(KIND.command, a.fields(2, 'emit'));
@@ -401,13 +401,13 @@ describe('snapshot', () => {
     b.apply(batch, batch.first, batch.last, (reply) => replies[1]!.push(reply));
     expect(replies[1]).toEqual(replies[0]);
     expect(b.digest).toEqual(a.executor.digest);
-    expect(b.snapshot().sections).toEqual(a.executor.snapshot().sections);
+    expect(b.snapshot().sections.collect()).toEqual(a.executor.snapshot().sections.collect());
   });
 
   it('refuses another application and damaged sections, and goes on as before', () => {
     const a = harness();
     a.submit(1);
-    const { sections } = a.executor.snapshot();
+    const sections = a.executor.snapshot().sections.collect();
     const restore = (module2: typeof module, parts: readonly Uint8Array[]): void => {
       const executor = new Executor({ module: module2, clusterId: CLUSTER, codec: testCodec });
       executor.restore(at(a), parts);
@@ -429,7 +429,7 @@ describe('snapshot', () => {
     a.submit(1, 'emit');
     const policy = { ...SOUND, dropOutboxOnRestore: true };
     const b = new Executor({ module, clusterId: CLUSTER, codec: testCodec, policy });
-    b.restore(at(a), a.executor.snapshot().sections);
+    b.restore(at(a), a.executor.snapshot().sections.collect());
     expect([b.sessionCount, b.outbox.counts.pending]).toEqual([0, 0]);
   });
 });

@@ -27,7 +27,8 @@ import { IDEMPOTENCY_FULL, isOf, KeyTable } from './idempotency.ts';
 import { Outbox, OUTBOX_PENDING_MAX } from './outbox.ts';
 import { runQuery } from './query.ts';
 import { SessionTable, SESSIONS_MAX } from './sessions.ts';
-import { decodeMeta, encodeMeta, type MetaSection, SECTIONS } from './snapshot.ts';
+import { applicationStream, decodeMeta, encodeMeta, type MetaSection, SECTIONS } from './snapshot.ts';
+import { SectionStream, streamOfBytes } from './snapshot-stream.ts';
 import type { SessionAnswer, StateMachine } from './types.ts';
 
 /** The client's copy of an outcome that no session keeps. */
@@ -158,31 +159,27 @@ export class Executor<State = unknown> implements StateMachine {
     return this.sessionTable.nextRequest(session);
   }
 
-  snapshot(): { readonly sections: Uint8Array[]; readonly digest: Uint8Array } {
+  snapshot(): { readonly sections: SectionStream; readonly digest: Uint8Array } {
     this.refuseWhenHalted();
     const { module } = this.options;
-    try {
-      const application = module.application.snapshot(this.runner.state);
-      if (!(application instanceof Uint8Array)) throw new CodecError('the application gave no bytes');
-      const meta: MetaSection = {
-        application: module.name,
-        version: module.version,
-        faults: this.runner.faults,
-        malformed: this.malformed,
-        blockTimeMs: this.timeMs,
-      };
-      const sections = [
-        application,
-        this.sessionTable.encode(),
-        this.outbox.encode(),
-        encodeMeta(meta),
-        this.keyTable.encode(),
-      ];
-      assert(sections.length === SECTIONS.length, 'a snapshot has all sections');
-      return { sections, digest: this.digest };
-    } catch (error) {
-      throw this.halt(error, 'E_STATE');
-    }
+    const meta: MetaSection = {
+      application: module.name,
+      version: module.version,
+      faults: this.runner.faults,
+      malformed: this.malformed,
+      blockTimeMs: this.timeMs,
+    };
+    const halt = (error: unknown): Halt => this.halt(error, 'E_STATE');
+    const { snapshotPieceBytes } = this.options;
+    const streams = [
+      applicationStream(() => module.application.snapshot(this.runner.state), halt),
+      this.sessionTable.stream(snapshotPieceBytes),
+      this.outbox.stream(snapshotPieceBytes),
+      streamOfBytes(encodeMeta(meta)),
+      this.keyTable.stream(snapshotPieceBytes),
+    ];
+    assert(streams.length === SECTIONS.length, 'a snapshot has all sections');
+    return { sections: new SectionStream(streams), digest: this.digest };
   }
 
   /** Replaces everything. Throws Halt E_SNAPSHOT for sections that are not a snapshot of this application; then nothing has changed. */

@@ -77,11 +77,12 @@ function harness(options: Partial<ExecutorOptions<CounterState>> = {}) {
     sum: (): unknown => decodeValue(executor.query(1, encodeValue(null)).body),
     keys: (): number => executor.keyCount,
     restart: (): void => {
-      const { sections, digest } = executor.snapshot();
+      const { sections: stream, digest } = executor.snapshot();
+      const sections = stream.collect();
       const at = { index: executor.applied, chainHash: executor.appliedHash, digest };
       executor = make();
       executor.restore(at, sections);
-      expect(executor.snapshot().sections).toEqual(sections);
+      expect(executor.snapshot().sections.collect()).toEqual(sections);
     },
   };
 }

@@ -11,8 +11,10 @@ import { envelope, IDEMPOTENCY_KEY_BYTES_MAX, writeU32 } from '../engine/frame.t
 import type { FrameCodec } from '../engine/frame-codec.ts';
 import { sameHash } from '../engine/hash.ts';
 import { isReplyStatus, type ReplyStatus } from '../reply.ts';
-import { ByteReader, ByteWriter } from './bytes.ts';
+import { ByteReader, type ByteWriter } from './bytes.ts';
 import { CodecError } from './errors.ts';
+import { collect, PIECE_BYTES, type SnapshotStream, streamOfMap } from './snapshot-stream.ts';
+import { VersionedMap } from './versioned-map.ts';
 
 /** How long a key is kept, block time in ms. */
 export const KEY_RETENTION_MS = 24 * 60 * 60 * 1000;
@@ -49,7 +51,7 @@ export class KeyTable {
   private readonly retentionMs: number;
   private readonly keysMax: number;
   /** By the key as latin1 text, oldest first. */
-  private entries = new Map<string, KeyedOutcome>();
+  private entries = new VersionedMap<string, KeyedOutcome>();
   private bytes = 0;
   private scratch = new Uint8Array(256);
 
@@ -70,7 +72,8 @@ export class KeyTable {
 
   /** Forgets what is past its retention at block time `nowMs`. */
   expire(nowMs: number): void {
-    for (const [key, kept] of this.entries) {
+    for (let oldest = this.entries.first(); oldest !== undefined; oldest = this.entries.first()) {
+      const [key, kept] = oldest;
       if (kept.timeMs + this.retentionMs > nowMs) return;
       this.entries.delete(key);
       this.bytes -= sizeOf(key, kept);
@@ -103,23 +106,18 @@ export class KeyTable {
 
   /** Canonical bytes: oldest first. */
   encode(): Uint8Array {
-    const w = new ByteWriter(1024);
-    w.varint(this.entries.size);
-    for (const [key, kept] of this.entries) {
-      w.blob(bytesOf(key));
-      w.varint(kept.timeMs);
-      w.bytes(kept.command);
-      w.u8(kept.status);
-      w.varint(kept.index);
-      w.blob(kept.body);
-    }
-    return w.copy();
+    return collect(this.stream());
+  }
+
+  /** The same piece by piece, as of now. One stream at a time. */
+  stream(pieceBytes = PIECE_BYTES): SnapshotStream {
+    return streamOfMap(this.entries, pieceBytes, encodeKept);
   }
 
   /** Replaces the table; throws CodecError, and changes nothing, for bytes that no table encodes to. */
   restore(source: Uint8Array): void {
     const r = new ByteReader(source);
-    const entries = new Map<string, KeyedOutcome>();
+    const entries = new VersionedMap<string, KeyedOutcome>();
     let bytes = 0;
     let previous = 0;
     for (let left = r.count(4); left > 0; left--) {
@@ -141,6 +139,15 @@ export class KeyTable {
     this.entries = entries;
     this.bytes = bytes;
   }
+}
+
+function encodeKept(w: ByteWriter, key: string, kept: KeyedOutcome): void {
+  w.blob(bytesOf(key));
+  w.varint(kept.timeMs);
+  w.bytes(kept.command);
+  w.u8(kept.status);
+  w.varint(kept.index);
+  w.blob(kept.body);
 }
 
 /** True when the outcome is of this very command. */

@@ -93,11 +93,22 @@ describe('Outbox', () => {
         const original = filled(10);
         play(original, before);
         const copy = newOutbox();
-        copy.restore(original.encode());
+        const bytes = original.encode();
+        copy.restore(bytes);
         expect(refs(copy)).toEqual(refs(original));
         play(original, after);
-        play(copy, after);
+        // What is read meanwhile is the outbox of before.
+        const stream = copy.stream(1);
+        const got: number[] = [];
+        for (const one of after) {
+          got.push(...(stream.next() ?? []));
+          play(copy, [one]);
+          expect(copy.firstPendingIndex()).toBe(refs(copy)[0] ?? null);
+        }
+        for (let piece = stream.next(); piece !== null; piece = stream.next()) got.push(...piece);
+        expect(new Uint8Array(got)).toEqual(bytes);
         expect(copy.encode()).toEqual(original.encode());
+        expect(copy.firstPendingIndex()).toBe(refs(copy)[0] ?? null);
         expect(copy.list(100)).toEqual(original.list(100));
       }),
     );

@@ -13,7 +13,9 @@ import { toHex } from '../engine/hash.ts';
 import { ByteReader, ByteWriter } from './bytes.ts';
 import type { EffectDeath, EffectFailure, EffectRef } from './effect-entries.ts';
 import { CodecError } from './errors.ts';
+import { collect, joined, PIECE_BYTES, type SnapshotStream, streamOfBytes, streamOfMap } from './snapshot-stream.ts';
 import type { OutboxCounts, OutboxEntry } from './types.ts';
+import { VersionedMap } from './versioned-map.ts';
 
 /** Most effects of one entry. */
 export const EFFECTS_PER_ENTRY_MAX = 64;
@@ -33,15 +35,16 @@ export function effectPlace(index: number, sub: number): number {
   return index * EFFECTS_PER_ENTRY_MAX + sub;
 }
 
+/** Never changed in place: a snapshot may be reading it. */
 interface Effect {
   readonly index: number;
   readonly sub: number;
   readonly id: Uint8Array;
   readonly channel: string;
   readonly payload: Uint8Array;
-  attempts: number;
-  notBefore: number;
-  lastError: string | null;
+  readonly attempts: number;
+  readonly notBefore: number;
+  readonly lastError: string | null;
 }
 
 export interface OutboxOptions {
@@ -54,8 +57,8 @@ export class Outbox {
   private readonly codec: FrameCodec;
   private readonly clusterId: Uint8Array;
   private readonly pendingMax: number;
-  private pendingEffects = new Map<number, Effect>();
-  private deadEffects = new Map<number, Effect>();
+  private pendingEffects = new VersionedMap<number, Effect>();
+  private deadEffects = new VersionedMap<number, Effect>();
   private acknowledgedEffects: Effect[] = [];
   private acknowledgedCount = 0;
   private droppedDead = 0;
@@ -109,11 +112,11 @@ export class Outbox {
 
   /** An attempt failed; another may start at `notBefore`. A report of an attempt that is counted already changes nothing. */
   fail(failure: EffectFailure): void {
-    const effect = this.pendingEffects.get(effectPlace(failure.index, failure.sub));
+    const place = effectPlace(failure.index, failure.sub);
+    const effect = this.pendingEffects.get(place);
     if (effect === undefined || failure.attempt <= effect.attempts) return;
-    effect.attempts = failure.attempt;
-    effect.notBefore = failure.notBefore;
-    effect.lastError = failure.error;
+    const { attempt: attempts, notBefore, error: lastError } = failure;
+    this.pendingEffects.set(place, { ...effect, attempts, notBefore, lastError });
   }
 
   /** The last attempt failed; nobody tries again. */
@@ -121,10 +124,9 @@ export class Outbox {
     const place = effectPlace(death.index, death.sub);
     const effect = this.pendingEffects.get(place);
     if (effect === undefined) return;
-    effect.attempts = Math.max(effect.attempts, death.attempt);
-    effect.lastError = death.error;
+    const attempts = Math.max(effect.attempts, death.attempt);
     this.pendingEffects.delete(place);
-    this.deadEffects.set(place, effect);
+    this.deadEffects.set(place, { ...effect, attempts, lastError: death.error });
     if (this.deadEffects.size > OUTBOX_DEAD_MAX) {
       this.deadEffects.delete(this.deadEffects.keys().next().value!);
       this.droppedDead++;
@@ -158,8 +160,7 @@ export class Outbox {
 
   /** First pending index, or null: D at this index is what a quorum must confirm. */
   firstPendingIndex(): number | null {
-    const first = this.pendingEffects.values().next();
-    return first.done === true ? null : first.value.index;
+    return this.pendingEffects.first()?.[1].index ?? null;
   }
 
   get counts(): OutboxCounts {
@@ -187,16 +188,22 @@ export class Outbox {
 
   /** Canonical bytes. */
   encode(): Uint8Array {
-    const w = new ByteWriter(4096);
-    for (const effects of [this.pendingEffects, this.deadEffects]) {
-      w.varint(effects.size);
-      for (const effect of effects.values()) encodeEffect(w, effect);
-    }
+    return collect(this.stream());
+  }
+
+  /** The same piece by piece, as of now. One stream at a time. */
+  stream(pieceBytes = PIECE_BYTES): SnapshotStream {
+    const encode = (w: ByteWriter, _place: number, effect: Effect): void => encodeEffect(w, effect);
+    const w = new ByteWriter(1024);
     w.varint(this.acknowledgedEffects.length);
     for (const effect of this.acknowledgedEffects) encodeEffect(w, effect);
     w.varint(this.acknowledgedCount);
     w.varint(this.droppedDead);
-    return w.copy();
+    return joined(
+      streamOfMap(this.pendingEffects, pieceBytes, encode),
+      streamOfMap(this.deadEffects, pieceBytes, encode),
+      streamOfBytes(w.view()),
+    );
   }
 
   /** Replaces the outbox; throws CodecError for bytes that no outbox encodes to. */
@@ -259,8 +266,8 @@ function flag(r: ByteReader): boolean {
   return value === 1;
 }
 
-function decodeEffects(r: ByteReader, ordered: boolean): Map<number, Effect> {
-  const effects = new Map<number, Effect>();
+function decodeEffects(r: ByteReader, ordered: boolean): VersionedMap<number, Effect> {
+  const effects = new VersionedMap<number, Effect>();
   let previous = -1;
   for (let left = r.count(4); left > 0; left--) {
     const effect = decodeEffect(r);

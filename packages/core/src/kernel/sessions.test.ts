@@ -132,6 +132,35 @@ describe('SessionTable', () => {
     return 'executed';
   }
 
+  it('a stream gives the bytes of when it was made, whatever is applied between its pieces', () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 30 }), fc.array(step, { maxLength: 30 }), (before, after) => {
+        const tables = [newTable(4), newTable(4)];
+        let index = 0;
+        const play = (steps: readonly Step[], between: () => void): void => {
+          for (const s of steps) {
+            index++;
+            for (const table of tables) {
+              if (s.op === 'register') table.register(index);
+              else if (s.op === 'submit') submit(table, index, s.kind, 1 + s.who, s.request, s.ack, s.body);
+            }
+            between();
+          }
+        };
+        for (let i = 0; i < 3; i++) play([{ op: 'register' }], () => {});
+        play(before, () => {});
+        const expected = tables[1]!.encode();
+        const stream = tables[0]!.stream(1);
+        const got: number[] = [];
+        play(after, () => got.push(...(stream.next() ?? [])));
+        for (let piece = stream.next(); piece !== null; piece = stream.next()) got.push(...piece);
+        expect(new Uint8Array(got)).toEqual(expected);
+        expect(tables[0]!.encode()).toEqual(tables[1]!.encode());
+      }),
+      { numRuns: 200 },
+    );
+  });
+
   it('keeps a full window of replies and forgets what is acknowledged', () => {
     const table = newTable();
     table.register(1);

@@ -17,6 +17,7 @@ import type { Policy } from '../policy.ts';
 import { EMPTY_BODY, isReplyStatus, REPLY, type Reply, type ReplyStatus, SESSION_WINDOW } from '../reply.ts';
 import { ByteReader, ByteWriter } from './bytes.ts';
 import { CodecError } from './errors.ts';
+import { collect, PIECE_BYTES, type SnapshotStream, streamOf } from './snapshot-stream.ts';
 import type { SessionAnswer } from './types.ts';
 
 /** Sessions kept by default; the least recently committed one goes first. */
@@ -75,12 +76,27 @@ export class Session {
   lastIndex: number;
   older: Session | null = null;
   newer: Session | null = null;
+  /** Snapshot (SessionTable.stream) that has this session already, or must not have it. */
+  mark: number;
+  /** What it was at the snapshot being read, when it has changed since. */
+  saved: Session | null = null;
   /** Replies of [ackBelow, next), at number modulo the length (a power of two). */
   private kept: (KeptReply | null)[] = [null, null];
 
-  constructor(id: number) {
+  constructor(id: number, mark: number) {
     this.id = id;
+    this.mark = mark;
     this.lastIndex = id;
+  }
+
+  /** As it is now: replies are shared, they never change. */
+  copy(): Session {
+    const copy = new Session(this.id, this.mark);
+    copy.next = this.next;
+    copy.ackBelow = this.ackBelow;
+    copy.lastIndex = this.lastIndex;
+    copy.kept = this.kept.slice();
+    return copy;
   }
 
   /** The kept reply of a number in [ackBelow, next). */
@@ -127,6 +143,10 @@ export class SessionTable {
   private sessions = new Map<number, Session>();
   private oldest: Session | null = null;
   private newest: Session | null = null;
+  /** Number of the newest snapshot. */
+  private mark = 0;
+  /** True while a snapshot is being read: what changes is saved first. */
+  private streaming = false;
   private scratch = new Uint8Array(4096);
   private readonly hash = new Uint8Array(HASH_BYTES);
 
@@ -162,7 +182,7 @@ export class SessionTable {
       this.unlink(evicted);
       this.sessions.delete(evicted.id);
     }
-    const session = new Session(index);
+    const session = new Session(index, this.mark);
     this.sessions.set(index, session);
     this.append(session);
   }
@@ -217,6 +237,10 @@ export class SessionTable {
       assert(this.policy.noSessionDedupe, 'only the next number of a session is recorded');
       return reply;
     }
+    if (this.streaming && entry.mark !== this.mark) {
+      entry.mark = this.mark;
+      entry.saved = entry.copy();
+    }
     const acknowledged = ackBelowWith(entry, ackBelow);
     if (acknowledged > entry.ackBelow) entry.acknowledge(acknowledged);
     entry.push(reply);
@@ -261,14 +285,38 @@ export class SessionTable {
 
   /** Canonical bytes: sessions in eviction order. */
   encode(): Uint8Array {
-    const w = new ByteWriter(4096);
-    if (this.policy.sessionNotInSnapshot) {
-      w.varint(0);
-      return w.copy();
+    return collect(this.stream());
+  }
+
+  /** The same piece by piece, as of now. One stream at a time. */
+  stream(pieceBytes = PIECE_BYTES): SnapshotStream {
+    assert(!this.streaming, 'one snapshot is read at a time');
+    this.streaming = true;
+    this.mark++;
+    const sessions: Session[] = [];
+    if (!this.policy.sessionNotInSnapshot) for (let s = this.oldest; s !== null; s = s.newer) sessions.push(s);
+    return streamOf(this.pieces(sessions, pieceBytes), () => {
+      this.streaming = false;
+      for (const session of sessions) session.saved = null;
+    });
+  }
+
+  private *pieces(sessions: readonly Session[], pieceBytes: number): Generator<Uint8Array> {
+    const w = new ByteWriter(2 * pieceBytes);
+    w.varint(sessions.length);
+    for (const session of sessions) {
+      const state = session.saved ?? session.copy();
+      session.saved = null;
+      session.mark = this.mark;
+      encodeHead(w, state);
+      for (let n = state.ackBelow; n < state.next; n++) {
+        encodeReply(w, state.reply(n));
+        if (w.length < pieceBytes) continue;
+        yield w.view();
+        w.reset();
+      }
     }
-    w.varint(this.sessions.size);
-    for (let s = this.oldest; s !== null; s = s.newer) encodeSession(w, s);
-    return w.copy();
+    yield w.view();
   }
 
   /** Replaces the table; throws CodecError, and changes nothing, for bytes that no table encodes to. */
@@ -301,23 +349,26 @@ function refused(status: ReplyStatus, session: number, request: number): Session
   return { kind: 'refused', reply: { status, session, request, index: 0, body: EMPTY_BODY } };
 }
 
-function encodeSession(w: ByteWriter, session: Session): void {
+function encodeHead(w: ByteWriter, session: Session): void {
   w.varint(session.id);
   w.varint(session.lastIndex);
   w.varint(session.ackBelow);
   w.varint(session.next - session.ackBelow);
-  for (let n = session.ackBelow; n < session.next; n++) {
-    const reply = session.reply(n);
-    w.u8(reply.status);
-    w.varint(reply.index);
-    w.blob(reply.body);
-    w.varint(reply.ackBelow + 1);
-    for (const word of [reply.h0, reply.h1, reply.h2, reply.h3]) w.u32(word);
-  }
+}
+
+function encodeReply(w: ByteWriter, reply: KeptReply): void {
+  w.u8(reply.status);
+  w.varint(reply.index);
+  w.blob(reply.body);
+  w.varint(reply.ackBelow + 1);
+  w.u32(reply.h0);
+  w.u32(reply.h1);
+  w.u32(reply.h2);
+  w.u32(reply.h3);
 }
 
 function decodeSession(r: ByteReader): Session {
-  const session = new Session(r.varint());
+  const session = new Session(r.varint(), 0);
   session.lastIndex = r.varint();
   session.ackBelow = r.varint();
   session.next = session.ackBelow;

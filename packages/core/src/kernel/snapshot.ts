@@ -8,6 +8,8 @@
 import { assert } from '../assert.ts';
 import { KIND } from '../engine/frame.ts';
 import { ByteReader, ByteWriter } from './bytes.ts';
+import { CodecError, type Halt } from './errors.ts';
+import { type SnapshotStream, streamOfBytes } from './snapshot-stream.ts';
 
 /** The sections of a snapshot, in order. */
 export const SECTIONS = ['application', 'sessions', 'outbox', 'meta', 'keys'] as const;
@@ -53,4 +55,31 @@ export function decodeMeta(bytes: Uint8Array): MetaSection {
   };
   r.end();
   return meta;
+}
+
+/** The application's bytes, as it gives them; whatever it throws, now or at a later piece, ends this replica by way of `halt`. */
+export function applicationStream(
+  make: () => Uint8Array | SnapshotStream,
+  halt: (error: unknown) => Halt,
+): SnapshotStream {
+  const guard = <T>(task: () => T): T => {
+    try {
+      return task();
+    } catch (error) {
+      throw halt(error);
+    }
+  };
+  const made = guard(() => {
+    const given = make();
+    if (given instanceof Uint8Array) return streamOfBytes(given);
+    const loose = given as Partial<SnapshotStream> | null | undefined;
+    if (typeof loose?.next === 'function' && typeof loose.close === 'function') return given;
+    throw new CodecError('the application gave neither bytes nor a stream');
+  });
+  const next = (): Uint8Array | null => {
+    const piece = made.next();
+    if (piece === null || piece instanceof Uint8Array) return piece;
+    throw new CodecError("the application's stream gave no bytes");
+  };
+  return { next: () => guard(next), close: () => guard(() => made.close()) };
 }

@@ -65,6 +65,27 @@ describe('Tables', () => {
     );
   });
 
+  it('a stream gives the bytes of when it was made, whatever is committed between its pieces, and leaves no trace', () => {
+    fc.assert(
+      fc.property(fc.array(step), fc.array(fc.array(step)), fc.boolean(), (before, commands, abandoned) => {
+        const [state, other] = [new State(), new State()];
+        for (const each of [state, other]) commit(each, before);
+        const expected = state.encode();
+        const stream = state.stream(1);
+        const got: number[] = [];
+        commands.forEach((steps, i) => {
+          if (abandoned && i === 2) stream.close();
+          got.push(...(stream.next() ?? []));
+          expect(commit(state, steps)).toEqual(commit(other, steps));
+          expect([...state.a.entries(), ...state.b.entries()]).toEqual([...other.a.entries(), ...other.b.entries()]);
+        });
+        for (let piece = stream.next(); piece !== null; piece = stream.next()) got.push(...piece);
+        if (!abandoned || commands.length < 3) expect(new Uint8Array(got)).toEqual(expected);
+        expect(state.encode()).toEqual(other.encode());
+      }),
+    );
+  });
+
   it('agrees with a plain object about what is there', () => {
     fc.assert(
       fc.property(fc.array(step), (steps) => {

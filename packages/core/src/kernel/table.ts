@@ -3,12 +3,15 @@
  * rejection costs what the command did, not what the table holds.
  *
  * Invariants: rows are frozen when they go in; order is the order of first insertion and survives rollback, snapshot and restore (a row deleted
- * and set again in one command keeps its place); nothing changes outside of begin..commit; encode is canonical; equal commands give equal write sets.
+ * and set again in one command keeps its place); nothing changes outside of begin..commit; the encoding is canonical; equal commands give equal write
+ * sets. A snapshot holds a version of every table, so that it is encoded piece by piece while commands go on.
  */
 import { ByteReader, ByteWriter } from './bytes.ts';
 import { CodecError } from './errors.ts';
+import { collect, joined, PIECE_BYTES, type SnapshotStream, streamOfBytes, streamOfMap } from './snapshot-stream.ts';
 import type { Transactional } from './types.ts';
 import { decodeUnbounded, encodeInto } from './values.ts';
+import { VersionedMap } from './versioned-map.ts';
 
 export type TableKey = string | number | bigint;
 
@@ -33,7 +36,7 @@ class Journal {
 export class Table<Key extends TableKey, Row> {
   readonly name: string;
   private readonly journal: Journal;
-  private rows = new Map<Key, Slot<Row>>();
+  private rows = new VersionedMap<Key, Slot<Row>>();
   private live = 0;
 
   /** Made by {@link Tables.table}. */
@@ -75,7 +78,7 @@ export class Table<Key extends TableKey, Row> {
 
   /** Rows in order of insertion. */
   *entries(): IterableIterator<[Key, Row]> {
-    for (const [key, row] of this.rows) if (row !== GONE) yield [key, row];
+    for (const [key, row] of this.rows.entries()) if (row !== GONE) yield [key, row];
   }
 
   *keys(): IterableIterator<Key> {
@@ -88,7 +91,8 @@ export class Table<Key extends TableKey, Row> {
 
   private remember(key: Key): unknown {
     if (!this.journal.open) throw new Error(`table ${this.name} can be changed by a command only`);
-    const before: unknown = this.rows.has(key) ? this.rows.get(key) : ABSENT;
+    const row = this.rows.get(key);
+    const before: unknown = row === undefined ? ABSENT : row;
     this.journal.changes.push({ table: this as unknown as Table<TableKey, unknown>, key, before });
     return before;
   }
@@ -108,17 +112,17 @@ export class Table<Key extends TableKey, Row> {
     if (this.rows.get(key) === GONE) this.rows.delete(key);
   }
 
-  encodeInto(w: ByteWriter): void {
-    w.varint(this.live);
-    for (const [key, row] of this.entries()) {
+  /** The rows of now, piece by piece. For {@link Tables} only. */
+  stream(pieceBytes: number): SnapshotStream {
+    return streamOfMap(this.rows, pieceBytes, (w, key, row) => {
       encodeInto(w, key);
       encodeInto(w, row);
-    }
+    });
   }
 
   /** Replaces all rows. Throws CodecError. */
   restoreFrom(r: ByteReader): void {
-    const rows = new Map<Key, Slot<Row>>();
+    const rows = new VersionedMap<Key, Slot<Row>>();
     for (let left = r.count(2); left > 0; left--) {
       const key = decodeUnbounded(r);
       if (typeof key !== 'string' && typeof key !== 'number' && typeof key !== 'bigint') {
@@ -185,14 +189,24 @@ export class Tables implements Transactional {
     return w.view();
   }
 
+  /** Canonical bytes in one piece. */
   encode(): Uint8Array {
-    const w = new ByteWriter(4096);
-    w.varint(this.byName.size);
-    for (const [name, table] of this.byName) {
-      w.text(name);
-      table.encodeInto(w);
-    }
-    return w.copy();
+    return collect(this.stream());
+  }
+
+  /** Canonical bytes of the rows of now, piece by piece. Between two commands; one stream at a time. */
+  stream(pieceBytes = PIECE_BYTES): SnapshotStream {
+    if (this.journal.open) throw new Error('a snapshot is taken between two commands');
+    const text = (write: (w: ByteWriter) => void): SnapshotStream => {
+      const w = new ByteWriter(64);
+      write(w);
+      return streamOfBytes(w.view());
+    };
+    const tables = [...this.byName].flatMap(([name, table]) => [text((w) => w.text(name)), table.stream(pieceBytes)]);
+    return joined(
+      text((w) => w.varint(this.byName.size)),
+      ...tables,
+    );
   }
 
   /** Fills the declared tables; throws CodecError when the bytes are not of these tables. */

@@ -6,6 +6,7 @@
 import type { CommitIndex } from '../engine/commit-index.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
 import type { Reply } from '../reply.ts';
+import type { SectionStream, SnapshotStream } from './snapshot-stream.ts';
 
 /** One committed command. */
 export interface Event {
@@ -70,8 +71,11 @@ export interface ChrApplication<State> {
   genesis(): State;
   apply(state: State, event: Event, ctx: ApplyContext): Applied<State>;
   query(state: State, query: number, body: Uint8Array): Uint8Array;
-  /** Canonical bytes: two replicas at one index give equal bytes. */
-  snapshot(state: State): Uint8Array;
+  /**
+   * Canonical bytes: two replicas at one index give equal bytes. A large state gives a stream, which is read while further commands are applied: the
+   * bytes must be those of now (an immutable state is; `Tables.stream` holds a version).
+   */
+  snapshot(state: State): Uint8Array | SnapshotStream;
   restore(bytes: Uint8Array): State;
 }
 
@@ -146,8 +150,8 @@ export interface StateMachine {
   lookup(session: number, request: number, payload: Uint8Array): SessionAnswer;
   /** The next number of a session, or null when there is no such session. */
   nextRequest(session: number): number | null;
-  /** Canonical sections, in the order of SECTIONS (kernel/snapshot.ts), for a snapshot at `applied`. */
-  snapshot(): { readonly sections: Uint8Array[]; readonly digest: Uint8Array };
+  /** Canonical sections, in the order of SECTIONS (kernel/snapshot.ts), for a snapshot at `applied`, to be read while applying goes on. One at a time. */
+  snapshot(): { readonly sections: SectionStream; readonly digest: Uint8Array };
   /** Replaces everything by a snapshot. */
   restore(
     at: { readonly index: number; readonly chainHash: Uint8Array; readonly digest: Uint8Array },

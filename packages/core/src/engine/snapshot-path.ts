@@ -1,0 +1,15 @@
+/** Where snapshots are, relative to the disk's root. */
+
+export const SNAPSHOT_DIRECTORY = 'snapshots';
+
+export function snapshotPath(index: number): string {
+  return `${SNAPSHOT_DIRECTORY}/${String(index).padStart(20, '0')}.snap`;
+}
+
+/** Indexes among the names of the directory, ascending. */
+export function snapshotIndexes(names: readonly string[]): number[] {
+  return names
+    .filter((name) => /^\d{20}\.snap$/.test(name))
+    .map((name) => Number(name.slice(0, 20)))
+    .sort((a, b) => a - b);
+}
