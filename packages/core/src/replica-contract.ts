@@ -144,6 +144,8 @@ export interface ReplicaHandle {
       result:
         | { readonly kind: 'frames'; readonly bytes: Uint8Array; readonly count: number }
         | { readonly kind: 'none' }
+        /** The log begins at `first`. */
+        | { readonly kind: 'compacted'; readonly first: number }
         | { readonly kind: 'faulty'; readonly index: number; readonly fault: string },
     ) => void,
   ): void;

@@ -272,7 +272,7 @@ export class Replica implements ReplicaHandle {
         this.store.saveManifest(output.manifest, () => this.onStored(output.token));
         break;
       case 'install':
-        this.store.install(output.manifest, output.keepThrough, () => this.onStored(output.token));
+        this.store.install(output.manifest, output.keepThrough, output.promised, () => this.onStored(output.token));
         break;
       case 'repair':
         this.repair(output);

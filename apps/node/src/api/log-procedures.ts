@@ -66,6 +66,7 @@ async function readRange(host: ApiHost, from: number, maxBytes: number): Promise
   const { commit, last } = host.detail();
   const none: LogRange = { replica: host.id, from: String(from), count: 0, frames: '', commit, last, fault: null };
   if (result.kind === 'none') return none;
+  if (result.kind === 'compacted') return { ...none, fault: { index: String(result.first), kind: 'compacted' } };
   if (result.kind === 'faulty') return { ...none, fault: { index: String(result.index), kind: result.fault } };
   const { bytes, count } = result;
   return { ...none, count, frames: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64') };
@@ -83,7 +84,8 @@ async function readEntries(
   while (entries.length < limit && fault === null) {
     const result = await read(host, at, RANGE_BYTES_MAX);
     if (result.kind === 'none') break;
-    if (result.kind === 'faulty') fault = { index: String(result.index), kind: result.fault };
+    if (result.kind === 'compacted') at = result.first;
+    else if (result.kind === 'faulty') fault = { index: String(result.index), kind: result.fault };
     else {
       let offset = 0;
       for (let i = 0; i < result.count && entries.length < limit; i++) {

@@ -156,7 +156,7 @@ class Explorer {
     planned.hash = fresh.hash;
     const kept = chain.batches.filter((part) => part.last <= keep);
     const headers = suffix(...kept, ...bodies.map((sizes) => planned.next(sizes, 2, 2)));
-    this.bench.store.install(manifest({ view: 2, logView: 2, headers }), keep, () => {
+    this.bench.store.install(manifest({ view: 2, logView: 2, headers }), keep, keep, () => {
       this.view = 2;
       this.logView = 2;
     });

@@ -46,6 +46,8 @@ export interface IndexRange {
 export interface RecoveredLog {
   readonly outcome: 'empty' | 'clean' | 'torn' | 'faulty';
   readonly manifest: ManifestState;
+  /** First index that the log holds: 0, or above it behind a snapshot (then the manifest's checkpoint covers everything below; `end` may be first - 1). */
+  readonly first: number;
   /** Last index of the physically contiguous log (faulty slots with a known place included). */
   readonly end: CommitIndex;
   /** Chain hash of `end` (zero hash for NONE). */
@@ -55,7 +57,7 @@ export interface RecoveredLog {
   /** Head of the log of record: `end`, or above it when the manifest or the tail record states more. */
   readonly head: CommitIndex;
   readonly headHash: Uint8Array;
-  /** Index of the tail record: everything at or below it was promised. */
+  /** Nothing at or below is ever nacked: the index of the tail record, or above `end` where promised slots are no longer here. */
   readonly promised: CommitIndex;
   /** False when the frames through `end` do not chain up to the manifest's first header: which of them count is not known yet. */
   readonly connected: boolean;
@@ -119,11 +121,15 @@ export interface LogOptions {
 export type ReadOutcome =
   | { readonly kind: 'frames'; readonly batch: FrameBatch }
   | { readonly kind: 'none' }
+  /** Freed by compaction, or below an installed snapshot: the log begins at `first`, offer the snapshot. */
+  | { readonly kind: 'compacted'; readonly first: number }
   | { readonly kind: 'faulty'; readonly index: number; readonly fault: string };
 
 export interface LogReport {
   readonly durable: CommitIndex;
   readonly end: CommitIndex;
+  /** First index that can be read. */
+  readonly first: number;
   readonly segments: number;
   readonly bytes: number;
   /** Manifest updates and tail records written since open. */
@@ -140,6 +146,8 @@ export interface LogPort {
   readonly durable: CommitIndex;
   /** Last index handed to append (durable or not). */
   readonly end: CommitIndex;
+  /** First index held; what is below can only come from a snapshot. Never goes back. */
+  readonly first: number;
   /** True while no further segment can be made. */
   readonly full: boolean;
   /** True while nothing is queued, written or waited for. */
@@ -150,9 +158,26 @@ export interface LogPort {
   saveManifest(manifest: ManifestState, done: () => void): void;
   /**
    * Installs a suffix: manifest (both copies), then the tail record lowered to `keepThrough`, then the log ends at `keepThrough`. A keepThrough
-   * at `end` changes no frame. Frames above are appended afterwards as usual.
+   * at `end` changes no frame. Frames above are appended afterwards as usual. `promised`: nothing through it may be nacked, however short the log
+   * is now; the tail record keeps it, so that later crashes know. keepThrough is not below the checkpoint (unless the log ends there).
    */
-  install(manifest: ManifestState, keepThrough: CommitIndex, done: () => void): void;
+  install(manifest: ManifestState, keepThrough: CommitIndex, promised: CommitIndex, done: () => void): void;
+  /**
+   * Installs the snapshot that `manifest.checkpoint` = S states. The snapshot file is durable already; order here: manifest, tail record, segments. Frames
+   * through S are discarded (whole segments of them; `first` tells). Frames above S stay unless the frame of S here is proven to be another one than the snapshot's
+   * (its chain hash, or prev_hash of S + 1): then, and when the log ends at or below S, it begins at S + 1 with no frame: end = S, endHash = the checkpoint's.
+   * A tail record above S stays a promise in any case (`promised`: as for install).
+   *
+   * When S >= `end`, `end` is S from this call on and frames above S may be appended at once; else `end` is settled when `done(end)` is called, and nothing
+   * may be appended, installed or snapshot before that.
+   */
+  installSnapshot(manifest: ManifestState, promised: CommitIndex, done: (end: CommitIndex) => void): void;
+  /**
+   * Frees the whole segments whose last frame is at or below `through`, in the background; appends, reads and everything else go on. `through` is at or below
+   * the durable manifest's checkpoint. `first` moves at once; damaged slots below it are forgotten (forget them in the protocol too). One freed segment is kept as
+   * the next spare, the others are unlinked. `done` when the directory says so durably; a crash before that leaves a log that begins a little earlier.
+   */
+  compact(through: number, done?: () => void): void;
   /** Rewrites damaged slots in place (same frames by hash); `done` once durable. */
   repair(batch: FrameBatch, done: () => void): void;
   /** Durable and not yet durable frames from `from` on, up to `maxBytes` (at least one frame). The medium is read, not a cache. */

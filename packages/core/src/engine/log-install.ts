@@ -1,5 +1,6 @@
 /**
- * Installing a suffix (docs/log-format.md, "Who wins"): the manifest first, then the tail record lowered to what is kept, then the log.
+ * Installing a suffix (docs/log-format.md, "Who wins"): the manifest first, then the tail record lowered to what is kept, then the log. And installing a
+ * snapshot ("Snapshot"): the manifest's checkpoint first, then the tail record moved to it, then the segments removed.
  *
  * Invariants: no frame changes before the lowered tail record is durable; after a lost tail record both of its slots are written; segments above are
  * gone before anything new is appended.
@@ -7,7 +8,7 @@
 import { type CommitIndex, NONE } from './commit-index.ts';
 import { BLOCK_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import { frame } from './frame.ts';
-import { ZERO_HASH } from './hash.ts';
+import { sameHash, ZERO_HASH } from './hash.ts';
 import type { LogFatal, ManifestState } from './log-contract.ts';
 import type { DurabilityWorker } from './durability-worker.ts';
 import type { FrameFetch } from './frame-fetch.ts';
@@ -25,6 +26,8 @@ export interface InstallPort {
   readonly fetch: FrameFetch;
   readonly repairs: LogRepair;
   unsettled: boolean;
+  /** The durable one. */
+  readonly manifest: ManifestState;
   storeManifest(manifest: ManifestState, then: () => void): void;
   poison(error: DiskError): void;
   fail(fatal: LogFatal): void;
@@ -44,10 +47,11 @@ export class LogInstall {
     this.store = store;
   }
 
-  run(manifest: ManifestState, keep: CommitIndex, done: () => void): void {
+  run(manifest: ManifestState, keep: CommitIndex, promised: CommitIndex, done: () => void): void {
     const { store } = this;
     store.storeManifest(manifest, () => {
       store.tail.logView = manifest.logView;
+      store.tail.promised = promised;
       this.locate(manifest, keep, (place) => {
         if (place === null) {
           const message = `the log cannot be cut at index ${keep}: nothing states its chain hash`;
@@ -55,6 +59,33 @@ export class LogInstall {
         } else this.lower(keep, place, done);
       });
     });
+  }
+
+  /** Everything here makes way for the snapshot of `manifest.checkpoint`: the log begins behind it, without a frame. */
+  reset(manifest: ManifestState, promised: CommitIndex, done: () => void): void {
+    const { store } = this;
+    const { index, hash } = manifest.checkpoint;
+    store.storeManifest(manifest, () => {
+      store.tail.logView = manifest.logView;
+      store.tail.promised = promised;
+      store.tail.put(index, hash, 0, 0, (error) => {
+        if (error !== null) {
+          store.poison(error);
+          return;
+        }
+        store.segments.removeAbove(NONE, () => {
+          store.repairs.truncate(NONE);
+          store.worker.reset(index, hash);
+          store.worker.useSegment(null, new Uint8Array(0));
+          done();
+        });
+      });
+    });
+  }
+
+  /** False only when the log certainly holds another entry at `index` than the one with this chain hash. */
+  mayConnect(index: CommitIndex, hash: Uint8Array, callback: (connects: boolean) => void): void {
+    this.locate(this.store.manifest, index, (place) => callback(place === null || sameHash(place.hash, hash)));
   }
 
   private lower(keep: CommitIndex, place: Place, done: () => void): void {
@@ -126,7 +157,9 @@ export class LogInstall {
     }
     const segment = keep === NONE ? null : segments.holding(keep);
     if (segment === null) {
-      callback(keep === NONE ? { segment: null, offset: 0, hash: ZERO_HASH } : null);
+      const { index, hash } = manifest.checkpoint;
+      if (keep === NONE) callback({ segment: null, offset: 0, hash: ZERO_HASH });
+      else callback(keep === index ? { segment: null, offset: 0, hash } : null);
       return;
     }
     if (keep === segment.last) {
@@ -156,9 +189,10 @@ export class LogInstall {
   }
 }
 
-/** Chain hash of `index` as the manifest's headers state it. */
+/** Chain hash of `index` as the manifest states it. */
 function statedHash(manifest: ManifestState, index: number): Uint8Array | null {
-  const { headers } = manifest;
+  const { headers, checkpoint } = manifest;
+  if (index === checkpoint.index) return checkpoint.hash;
   if (headers.contains(index)) {
     const hash = headers.hash(index);
     if (hash !== null) return hash;

@@ -33,6 +33,8 @@ export class LogRepair {
   private ranges: FaultyRange[];
   /** Frames that came before the slots below them were repaired. */
   private waiting: Waiting[] = [];
+  /** The segment that a repair reads and writes at this moment. */
+  busy: Segment | null = null;
 
   constructor(store: RepairPort, ranges: readonly FaultyRange[]) {
     this.store = store;
@@ -66,6 +68,14 @@ export class LogRepair {
       .filter((range) => range.from <= keep)
       .map((range) => ({ ...range, to: Math.min(range.to, keep) }));
     this.waiting = [];
+  }
+
+  /** Forgets what is below `first`: compaction freed it. Whoever waited for a repair there has nothing to wait for any more. */
+  dropBelow(first: number): void {
+    this.ranges = this.ranges.filter((range) => range.to >= first);
+    const moot = this.waiting.filter(({ batch }) => batch.last < first);
+    this.waiting = this.waiting.filter(({ batch }) => batch.last >= first);
+    for (const { done } of moot) done();
   }
 
   /**
@@ -128,6 +138,7 @@ export class LogRepair {
     }
     const part = whole.slice(whole.first, whole.first + fits - 1);
     const end = range.offset + part.bytes.length;
+    this.busy = segment;
     const { file } = segment;
     const blockStart = range.offset - (range.offset % BLOCK_BYTES);
     const length = Math.ceil(end / BLOCK_BYTES) * BLOCK_BYTES - blockStart;
@@ -145,6 +156,7 @@ export class LogRepair {
   }
 
   private written(range: FaultyRange, segment: Segment, part: FrameBatch, then: () => void): void {
+    this.busy = null;
     segment.marks.insert(part.first, range.offset);
     range.offset += part.bytes.length;
     range.from = part.last + 1;

@@ -1,16 +1,17 @@
 /**
- * LogSegments: the open segments of a running log, rotation into the spare one, and removal.
+ * LogSegments: the open segments of a running log, rotation into the spare one, removal above and below.
  *
  * Invariants: segments ascend in base; frames go into a new segment only when its header, its name and the directory are durable; a removed segment is
- * gone for good (directory synced) before anything is written above it.
+ * gone for good (directory synced) before anything is written above it; segments are freed from the oldest on, each durably before the next, so that a
+ * crash leaves no hole.
  */
 import { assert } from '../assert.ts';
 import type { Policy } from '../policy.ts';
 import type { CommitIndex } from './commit-index.ts';
 import { BLOCK_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import { encodeSegmentHeader, LOG_DIRECTORY, OffsetMarks, type Segment, segmentPath } from './segment.ts';
-import { SPARE_PATH, SpareSegment } from './spare-segment.ts';
-import type { DiskCallback, DiskError, VirtualDisk } from './virtual-disk.ts';
+import { RECYCLED_PATH, SpareSegment } from './spare-segment.ts';
+import type { DiskCallback, DiskError, DiskFile, VirtualDisk } from './virtual-disk.ts';
 
 export interface SegmentsOptions {
   readonly disk: VirtualDisk;
@@ -40,8 +41,10 @@ export class LogSegments {
   /** Bases of files that no log of record holds and that the next install removes. */
   private leftovers: number[] = [];
   private rotation: Rotation | null = null;
-  /** A step that met a full disk; tried again at the next tick. */
-  private waiting: (() => void) | null = null;
+  /** Steps that met a full disk; tried again at the next tick. */
+  private waiting: (() => void)[] = [];
+  /** Segments that compaction frees, oldest first, and who waits for them. */
+  private freeing: { readonly segment: Segment | null; readonly done: () => void }[] = [];
   private closed = false;
 
   constructor(options: SegmentsOptions) {
@@ -59,13 +62,15 @@ export class LogSegments {
     });
   }
 
-  adopt(segments: readonly Segment[], leftovers: readonly number[]): void {
+  /** `recycled`: the freed segment that an earlier run kept. */
+  adopt(segments: readonly Segment[], leftovers: readonly number[], recycled: DiskFile | null): void {
     this.list = [...segments];
     this.leftovers = [...leftovers];
+    if (recycled !== null) this.spare.recycle(recycled);
   }
 
   get full(): boolean {
-    return this.spare.full || this.waiting !== null;
+    return this.spare.full || this.waiting.length > 0;
   }
 
   get count(): number {
@@ -105,11 +110,9 @@ export class LogSegments {
   }
 
   tick(): void {
-    const step = this.waiting;
-    if (step !== null) {
-      this.waiting = null;
-      step();
-      if (this.waiting === null) this.options.onSpace(false);
+    if (this.waiting.length > 0) {
+      for (const step of this.waiting.splice(0)) step();
+      if (this.waiting.length === 0) this.options.onSpace(false);
     } else if (this.spare.full) this.prepare();
   }
 
@@ -135,15 +138,17 @@ export class LogSegments {
       return;
     }
     rotation.started = true;
-    const file = this.spare.take();
+    const { file, path } = this.spare.take();
     const block = new Uint8Array(BLOCK_BYTES);
-    encodeSegmentHeader(block, rotation.base, rotation.prevHash, this.options.clusterId, this.options.view());
+    const { options } = this;
+    const recycled = path === RECYCLED_PATH;
+    encodeSegmentHeader(block, rotation.base, rotation.prevHash, options.clusterId, options.view(), recycled);
     file.write(0, block, true, (error) => {
       if (error !== null) {
         this.options.onError(error);
         return;
       }
-      this.name(rotation.base, () => {
+      this.name(path, rotation.base, () => {
         const segment: Segment = {
           base: rotation.base,
           prevHash: rotation.prevHash.slice(),
@@ -167,10 +172,10 @@ export class LogSegments {
     else this.list.splice(above, 0, segment);
   }
 
-  private name(base: number, then: () => void): void {
+  private name(path: string, base: number, then: () => void): void {
     const { disk, policy } = this.options;
     this.retrying(
-      (callback) => disk.rename(SPARE_PATH, segmentPath(base), callback),
+      (callback) => disk.rename(path, segmentPath(base), callback),
       () => {
         if (policy.noDirectoryFsync) then();
         else this.retrying((callback) => disk.syncDirectory(LOG_DIRECTORY, callback), then);
@@ -185,7 +190,7 @@ export class LogSegments {
       if (error === null) {
         then();
       } else if (error.code === 'ENOSPC') {
-        this.waiting = () => this.retrying(step, then);
+        this.waiting.push(() => this.retrying(step, then));
         this.options.onSpace(true);
       } else this.options.onError(error);
     });
@@ -216,9 +221,60 @@ export class LogSegments {
     next();
   }
 
+  /**
+   * Frees the whole segments whose last frame is at or below `through`; never the last one, nor one that the newest tail record may point into
+   * (`durable`), nor one that is being repaired (`busy`). They leave the list at once; `done` when the directory says so durably. Returns the first index
+   * of what is left.
+   */
+  compact(through: number, durable: number, busy: Segment | null, done: () => void): number {
+    let count = 0;
+    while (this.list[count + 1] !== undefined) {
+      const segment = this.list[count]!;
+      if (this.list[count + 1]!.base - 1 > through || segment.last >= durable || segment === busy) break;
+      count++;
+    }
+    const begins = this.freeing.length === 0;
+    for (const segment of this.list.splice(0, count)) this.freeing.push({ segment, done: nothing });
+    this.freeing.push({ segment: null, done });
+    if (begins) this.freeNext();
+    return this.list[0]?.base ?? 0;
+  }
+
+  /** Frees the oldest segment that is to go, then the next one. */
+  private freeNext(): void {
+    const [next] = this.freeing;
+    if (next === undefined || this.closed) return;
+    if (next.segment === null) {
+      this.freeing.shift();
+      next.done();
+      this.freeNext();
+      return;
+    }
+    const { disk, policy } = this.options;
+    const { file, base, bytes } = next.segment;
+    const recycles = this.spare.wantsRecycled && bytes === this.options.segmentBytes;
+    const gone = (): void => {
+      if (recycles) this.spare.recycle(file);
+      else file.close();
+      this.freeing.shift();
+      this.freeNext();
+    };
+    this.retrying(
+      (callback) =>
+        recycles ? disk.rename(segmentPath(base), RECYCLED_PATH, callback) : disk.unlink(segmentPath(base), callback),
+      () => {
+        if (policy.noDirectoryFsync) gone();
+        else this.retrying((callback) => disk.syncDirectory(LOG_DIRECTORY, callback), gone);
+      },
+    );
+  }
+
   close(): void {
     this.closed = true;
+    for (const { segment } of this.freeing) segment?.file.close();
     this.spare.close();
     for (const segment of this.list) segment.file.close();
   }
 }
+
+function nothing(): void {}

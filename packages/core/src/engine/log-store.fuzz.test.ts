@@ -93,7 +93,7 @@ function install(model: Model, bench: Bench): void {
     return part;
   });
   const { view, logView } = model;
-  bench.store.install(model.manifest(), keep, () => {
+  bench.store.install(model.manifest(), keep, keep, () => {
     model.storedView = Math.max(model.storedView, view);
     model.storedLogView = Math.max(model.storedLogView, logView);
   });

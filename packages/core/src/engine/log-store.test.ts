@@ -70,7 +70,7 @@ test('an install keeps, cuts and goes on, within a segment and across segments',
     const fresh = Array.from({ length: 6 }, () => after.next([2500], 2, 1));
     const order: string[] = [];
     const headers = suffix(...kept, ...fresh);
-    bench.store.install(manifest({ view: 2, logView: 2, headers }), keep, () => order.push('installed'));
+    bench.store.install(manifest({ view: 2, logView: 2, headers }), keep, keep, () => order.push('installed'));
     expect(bench.store.end).toBe(keep);
     for (const part of fresh) bench.append(part, 2);
     bench.settle();
@@ -214,7 +214,12 @@ test('on a full disk an install drops the frames it cuts and the log goes on wit
   fresh.first = written + 1;
   fresh.hash = chain.hashOf(written);
   let installed = false;
-  bench.store.install(manifest({ view: 2, logView: 2, headers: suffix(...kept) }), written, () => (installed = true));
+  bench.store.install(
+    manifest({ view: 2, logView: 2, headers: suffix(...kept) }),
+    written,
+    written,
+    () => (installed = true),
+  );
   bench.settle();
   expect([installed, bench.store.full, bench.store.end]).toEqual([true, true, written]);
   bench.append(fresh.next([2000]), 2);
@@ -240,7 +245,7 @@ test('an install that cuts nothing keeps the empty segment behind the end (simul
   chain.batches.pop();
   expect(again.recovered.end).toBe(3);
   expect(again.store.report().segments).toBe(2);
-  again.store.install(manifest({ view: 2, logView: 2, headers: suffix(...chain.batches) }), at(3), () => {});
+  again.store.install(manifest({ view: 2, logView: 2, headers: suffix(...chain.batches) }), at(3), at(3), () => {});
   again.append(batch(4, chain.batches[3]!.lastHash, [100], 2), 2);
   again.settle();
   expect(again.promised).toBe(4);
@@ -258,6 +263,7 @@ test('a read never returns what an install cut off, even while it is being overw
   fresh.hash = chain.hashOf(2);
   bench.store.install(
     manifest({ view: 2, logView: 2, headers: suffix(...chain.batches.slice(0, 3)) }),
+    at(2),
     at(2),
     () => {},
   );

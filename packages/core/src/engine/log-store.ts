@@ -9,7 +9,7 @@
  */
 import { assert } from '../assert.ts';
 import { type Policy, SOUND } from '../policy.ts';
-import { type CommitIndex, min } from './commit-index.ts';
+import { type CommitIndex, min, next } from './commit-index.ts';
 import { BLOCK_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import { DurabilityWorker } from './durability-worker.ts';
 import type { FrameBatch } from './frame-batch.ts';
@@ -45,7 +45,16 @@ type Operation =
       readonly kind: 'install';
       readonly manifest: ManifestState;
       readonly keep: CommitIndex;
+      readonly promised: CommitIndex;
       readonly done: () => void;
+    }
+  | {
+      readonly kind: 'snapshot';
+      readonly manifest: ManifestState;
+      readonly promised: CommitIndex;
+      /** No frame stays in any case. */
+      readonly whole: boolean;
+      readonly done: (end: CommitIndex) => void;
     }
   | { readonly kind: 'repair'; readonly batch: FrameBatch; readonly done: () => void };
 
@@ -58,6 +67,8 @@ export class LogStore implements LogPort {
   manifest: ManifestState;
   /** Last index handed to append. */
   end: CommitIndex;
+  /** First index held. */
+  first: number;
   readonly tail: TailFile;
   readonly worker: DurabilityWorker;
   readonly segments: LogSegments;
@@ -70,7 +81,11 @@ export class LogStore implements LogPort {
   private readonly manifestFile: ManifestFile;
   private readonly installer: LogInstall;
   private operations: Operation[] = [];
-  private running = false;
+  private running: Operation['kind'] | null = null;
+  /** Compactions that wait for an install. */
+  private compactions: { readonly through: number; readonly done: () => void }[] = [];
+  /** A snapshot install will tell where the log ends. */
+  private settling = false;
   /** Chain hash of `end`; null when an install is under way that will tell. */
   private endHash: Uint8Array | null;
   private stopped = false;
@@ -104,6 +119,7 @@ export class LogStore implements LogPort {
     this.policy = options.policy ?? SOUND;
     this.manifest = manifest;
     this.end = record.end;
+    this.first = recovery.recovered.first;
     this.endHash = record.endHash;
     this.unsettled = opened.unsettled;
     this.fetch = new FrameFetch(codec);
@@ -114,6 +130,7 @@ export class LogStore implements LogPort {
       clusterId: manifest.clusterId,
       sequence: opened.tailSequence,
       logView: manifest.logView,
+      promised: record.promised,
       held: opened.unsettled,
       onWritten: (index) => this.worker.release(index),
       onError,
@@ -131,6 +148,7 @@ export class LogStore implements LogPort {
     this.segments.adopt(
       opened.segments,
       opened.leftovers.map((found) => found.base),
+      opened.recycled,
     );
     this.worker = new DurabilityWorker(
       {
@@ -167,7 +185,7 @@ export class LogStore implements LogPort {
   }
 
   get idle(): boolean {
-    return !this.running && this.operations.length === 0 && this.worker.idle;
+    return this.running === null && this.operations.length === 0 && this.worker.idle;
   }
 
   /** Damaged ranges known now, ascending. */
@@ -178,12 +196,13 @@ export class LogStore implements LogPort {
   append(batch: FrameBatch, view: number): void {
     if (this.stopped) return;
     assert(!this.unsettled || this.installs > 0, 'nothing is appended before an install has settled the head');
+    assert(!this.settling, 'nothing is appended before a snapshot install has told where the log ends');
     assert(batch.first === this.end + 1, `append of ${batch.first} behind ${this.end}`);
     assert(this.endHash === null || sameHash(batch.prevHash, this.endHash), `frame ${batch.first} chains to the log`);
     this.assertFits(batch);
     this.end = batch.last as CommitIndex;
     this.endHash = batch.lastHash;
-    if (this.running || this.operations.length > 0) this.operations.push({ kind: 'append', batch, view });
+    if (this.running !== null || this.operations.length > 0) this.operations.push({ kind: 'append', batch, view });
     else this.worker.enqueue(batch, view);
   }
 
@@ -193,16 +212,37 @@ export class LogStore implements LogPort {
     this.runNext();
   }
 
-  install(manifest: ManifestState, keepThrough: CommitIndex, done: () => void): void {
+  install(manifest: ManifestState, keepThrough: CommitIndex, promised: CommitIndex, done: () => void): void {
     if (this.stopped) return;
+    assert(!this.settling, 'nothing is installed before a snapshot install has told where the log ends');
     assert(keepThrough <= this.end, `an install keeps through ${keepThrough}, the log ends at ${this.end}`);
     assert(keepThrough >= min(this.end, this.manifest.checkpoint.index), 'nothing at or below the checkpoint is cut');
     if (keepThrough < this.end)
       this.endHash = manifest.headers.contains(keepThrough) ? manifest.headers.hash(keepThrough) : null;
     this.end = keepThrough;
     this.installs++;
-    this.operations.push({ kind: 'install', manifest, keep: keepThrough, done });
+    this.operations.push({ kind: 'install', manifest, keep: keepThrough, promised, done });
     this.runNext();
+  }
+
+  installSnapshot(manifest: ManifestState, promised: CommitIndex, done: (end: CommitIndex) => void): void {
+    if (this.stopped) return;
+    const { index, hash } = manifest.checkpoint;
+    assert(!this.settling && (!this.unsettled || this.installs > 0), 'an install settles the head before a snapshot');
+    assert(index >= this.first && index >= this.manifest.checkpoint.index, `a snapshot at ${index} tells nothing new`);
+    const whole = index >= this.end;
+    if (whole) this.endBehind(index, hash);
+    else this.settling = true;
+    this.installs++;
+    this.operations.push({ kind: 'snapshot', manifest, promised, whole, done });
+    this.runNext();
+  }
+
+  compact(through: number, done: () => void = () => {}): void {
+    if (this.stopped) return;
+    assert(through <= this.manifest.checkpoint.index, `the checkpoint covers what is compacted, through ${through}`);
+    this.compactions.push({ through, done });
+    this.runCompactions();
   }
 
   repair(batch: FrameBatch, done: () => void): void {
@@ -215,6 +255,10 @@ export class LogStore implements LogPort {
   read(from: number, maxBytes: number, callback: (outcome: ReadOutcome) => void): void {
     if (this.stopped || from > this.end) {
       callback({ kind: 'none' });
+      return;
+    }
+    if (from < this.first) {
+      callback({ kind: 'compacted', first: this.first });
       return;
     }
     const queued = from > this.worker.written ? this.findQueued(from) : null;
@@ -234,7 +278,7 @@ export class LogStore implements LogPort {
     const { installs } = this;
     this.fetch.read(segment, from, this.worker.written, maxBytes, (fetched) => {
       if (this.stopped) return;
-      if (installs !== this.installs) this.read(from, maxBytes, callback);
+      if (installs !== this.installs || from < this.first) this.read(from, maxBytes, callback);
       else if (fetched.kind === 'frames') callback(fetched);
       else {
         this.repairs.found(fetched.index, segment, fetched.offset);
@@ -247,6 +291,7 @@ export class LogStore implements LogPort {
     return {
       durable: this.durable,
       end: this.end,
+      first: this.first,
       segments: this.segments.count,
       bytes: this.segments.bytes,
       manifestWrites: this.manifestFile.writes,
@@ -300,6 +345,7 @@ export class LogStore implements LogPort {
   private stop(): void {
     this.stopped = true;
     this.operations = [];
+    this.compactions = [];
     this.worker.stop();
   }
 
@@ -310,7 +356,7 @@ export class LogStore implements LogPort {
 
   /** Starts what is next in line, as far as it may start now. */
   private runNext(): void {
-    while (!this.running && !this.stopped) {
+    while (this.running === null && !this.stopped) {
       const next = this.operations[0];
       if (next === undefined) return;
       if (next.kind === 'append') {
@@ -320,38 +366,84 @@ export class LogStore implements LogPort {
       }
       if (!this.worker.idle && !this.overtakes(next)) return;
       this.operations.shift();
-      this.running = true;
+      this.running = next.kind;
       this.start(next);
     }
+  }
+
+  /** Frees segments. Nothing else is held up by it, but an install that is under way may still need them. */
+  private runCompactions(): void {
+    if (this.running !== null && this.running !== 'repair') return;
+    for (const { through, done } of this.compactions.splice(0)) {
+      if (this.unsettled) {
+        done();
+        continue;
+      }
+      const { segments, worker, repairs } = this;
+      this.first = Math.max(this.first, segments.compact(through, worker.durable, repairs.busy, done));
+      repairs.dropBelow(this.first);
+    }
+  }
+
+  private endBehind(index: CommitIndex, hash: Uint8Array): void {
+    this.end = index;
+    this.endHash = hash;
+    this.first = next(index);
   }
 
   /** On a full disk view changes live on: a manifest update overtakes the frames that wait for space, an install drops those that it cuts. */
   private overtakes(next: Exclude<Operation, { kind: 'append' }>): boolean {
     if (!this.full || !this.worker.blocked) return false;
     if (next.kind === 'manifest') return true;
-    if (next.kind !== 'install' || next.keep > this.worker.written || !this.segments.cancelRotation()) return false;
+    const drops = next.kind === 'install' ? next.keep <= this.worker.written : next.kind === 'snapshot' && next.whole;
+    if (!drops || !this.segments.cancelRotation()) return false;
     this.worker.dropQueued();
     return true;
   }
 
   private start(operation: Exclude<Operation, { kind: 'append' }>): void {
-    const { done } = operation;
     const release = (): void => {
       if (this.stopped) return;
-      this.running = false;
+      this.running = null;
       this.progress++;
+      this.runCompactions();
       this.runNext();
     };
     const finish = (): void => {
       if (this.stopped) return;
-      done();
+      if (operation.kind === 'snapshot') {
+        this.settling = false;
+        operation.done(operation.whole ? operation.manifest.checkpoint.index : this.end);
+      } else operation.done();
       release();
     };
-    if (operation.kind === 'repair') this.repairs.run(operation.batch, done, release);
-    else if (operation.kind === 'install') this.installer.run(operation.manifest, operation.keep, finish);
+    const { worker, tail, installer } = this;
+    if (operation.kind === 'repair') this.repairs.run(operation.batch, operation.done, release);
+    else if (operation.kind === 'install')
+      installer.run(operation.manifest, operation.keep, operation.promised, finish);
+    else if (operation.kind === 'snapshot') this.startSnapshot(operation, finish);
     else if (operation.manifest.logView !== this.manifest.logView)
-      this.installer.run(operation.manifest, this.worker.written, finish);
+      installer.run(operation.manifest, worker.written, tail.promised, finish);
     else this.storeManifest(operation.manifest, finish);
+  }
+
+  private startSnapshot(operation: Operation & { kind: 'snapshot' }, finish: () => void): void {
+    const { manifest, promised, whole } = operation;
+    const { index, hash } = manifest.checkpoint;
+    const reset = (): void => this.installer.reset(manifest, promised, finish);
+    if (whole) {
+      reset();
+      return;
+    }
+    this.installer.mayConnect(index, hash, (connects) => {
+      if (connects) {
+        this.compactions.push({ through: index, done: () => {} });
+        this.installer.run(manifest, this.worker.written, promised, finish);
+      } else {
+        this.endBehind(index, hash);
+        reset();
+      }
+    });
   }
 
   /** For the parts of the store: bytes of a segment changed on the medium. */

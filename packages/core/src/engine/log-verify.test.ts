@@ -120,7 +120,12 @@ test('frames above the tail record are not counted, as after a cut', () => {
   const { disk, chain } = written();
   const bench = new Bench(disk);
   const kept = chain.batches.slice(0, 3);
-  bench.store.install(manifest({ view: 2, logView: 2, headers: suffix(...kept) }), kept[2]!.last as never, () => {});
+  bench.store.install(
+    manifest({ view: 2, logView: 2, headers: suffix(...kept) }),
+    kept[2]!.last as never,
+    kept[2]!.last as never,
+    () => {},
+  );
   bench.settle();
   const report = verifyLogDirectory(filesOf(disk), { codec: nobleCodec });
   expect(report).toMatchObject({ ok: true, entries: 6, tailHash: toHex(kept[2]!.lastHash) });

@@ -6,14 +6,16 @@
  * lost until an install settles the head, so that another restart still knows.
  */
 import { assert } from '../assert.ts';
-import { type CommitIndex, NONE } from './commit-index.ts';
+import { type CommitIndex, next, NONE } from './commit-index.ts';
 import { BLOCK_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { FrameCodec } from './frame-codec.ts';
+import { ZERO_HASH } from './hash.ts';
 import { encodeManifest, MANIFEST_PATHS } from './manifest.ts';
 import type { Recovery } from './recovery.ts';
 import { endOffsetOf, type FoundSegment } from './recovery-physical.ts';
 import type { Gap } from './recovery-scan.ts';
 import { encodeSegmentHeader, LOG_DIRECTORY, type Segment, segmentPath } from './segment.ts';
+import { RECYCLED_PATH } from './spare-segment.ts';
 import { encodeTail, slotOffset, TAIL_FILE_BYTES, TAIL_PATH, TAIL_SLOT_BYTES } from './tail-record.ts';
 import type { DiskFile, VirtualDisk } from './virtual-disk.ts';
 
@@ -42,6 +44,8 @@ export interface OpenLog {
   readonly unsettled: boolean;
   /** Segments that the install which settles the log removes. */
   readonly leftovers: readonly FoundSegment[];
+  /** A freed segment that waits to be used again. */
+  readonly recycled: DiskFile | null;
 }
 
 /** Writes what opening must write. Throws DiskFailure. `sync` false: the skip-barrier-at-open mutation. */
@@ -58,10 +62,29 @@ export function finishOpening(
   if (tailFile.size() < TAIL_FILE_BYTES) extend(tailFile, TAIL_FILE_BYTES);
   const tailSequence = sync ? rewriteTail(disk, tailFile, recovery, opened.segments) : recovery.tailSequence;
   // While it is not known what counts, nothing is removed: the install that settles it does that.
-  const unsettled = recovery.record.tail.kind === 'lost' || recovery.record.tail.kind === 'unchanged';
+  const unsettled = recovery.record.tail !== 'at-end';
   const leftovers = notKept(recovery, opened.segments);
   if (!unsettled) removeSegments(disk, leftovers);
-  return { ...opened, manifestFiles, tailFile, tailSequence, unsettled, leftovers: unsettled ? leftovers : [] };
+  const recycled = openRecycled(disk, segmentBytes);
+  return {
+    ...opened,
+    manifestFiles,
+    tailFile,
+    tailSequence,
+    unsettled,
+    leftovers: unsettled ? leftovers : [],
+    recycled,
+  };
+}
+
+/** The freed segment that an earlier run kept: it was wholly written, so it is as good as a spare one if it has the right size. */
+function openRecycled(disk: VirtualDisk, segmentBytes: number): DiskFile | null {
+  if (!disk.list(LOG_DIRECTORY).some((name) => `${LOG_DIRECTORY}/${name}` === RECYCLED_PATH)) return null;
+  const file = disk.open(RECYCLED_PATH);
+  if (file.size() === segmentBytes) return file;
+  file.close();
+  disk.unlinkSync(RECYCLED_PATH);
+  return null;
 }
 
 /** The copy that lost first, then the one that won. */
@@ -86,7 +109,8 @@ function openSegments(
   const { log, record, tail, manifest } = recovery;
   const segments: Segment[] = [];
   const faulty: FaultyRange[] = [];
-  let before: Uint8Array | null = log.start === 0 ? new Uint8Array(16) : manifest.checkpoint.hash;
+  let before: Uint8Array | null = log.start === 0 ? ZERO_HASH : (log.segments[0]?.prevHash ?? null);
+  if (log.start === next(manifest.checkpoint.index)) before = manifest.checkpoint.hash;
   for (const found of log.segments) {
     if (found.base > record.end + 1) break;
     const isTail = tail !== null && found.base === tail.segment && tail.endOffset > 0;
@@ -153,7 +177,7 @@ function repairHeader(file: DiskFile, base: number, prevHash: Uint8Array | null,
   if (prevHash === null) return;
   const block = new Uint8Array(BLOCK_BYTES);
   file.readSync(0, block);
-  encodeSegmentHeader(block, base, prevHash, recovery.manifest.clusterId, recovery.manifest.view);
+  encodeSegmentHeader(block, base, prevHash, recovery.manifest.clusterId, recovery.manifest.view, true);
   file.writeSync(0, block);
   file.barrierSync();
 }
@@ -167,15 +191,15 @@ function rewriteTail(disk: VirtualDisk, file: DiskFile, recovery: Recovery, segm
     const slot = new Uint8Array(TAIL_SLOT_BYTES);
     const id = manifest.clusterId;
     const plan = record.tail;
-    if (plan.kind === 'unplaced') {
-      encodeTail(slot, id, sequence, manifest.logView, plan.index, plan.hash, 0, 0);
-    } else if (plan.kind === 'unchanged') {
-      encodeTail(slot, id, sequence, tail.logView, tail.index, tail.hash, tail.segment, tail.endOffset);
-    } else if (record.end === NONE || holder === undefined) {
-      encodeTail(slot, id, sequence, manifest.logView, NONE, record.endHash, 0, 0);
+    if (plan === 'unchanged') {
+      encodeTail(slot, id, sequence, tail.logView, tail.index, tail.hash, tail.segment, tail.endOffset, tail.promised);
+    } else if (holder === undefined) {
+      assert(record.end === recovery.log.start - 1, 'a log without a frame ends where it begins');
+      encodeTail(slot, id, sequence, manifest.logView, record.end, record.endHash, 0, 0, record.promised);
     } else {
       assert(holder.last === record.end, 'the last segment holds the end');
-      encodeTail(slot, id, sequence, manifest.logView, record.end, record.endHash, holder.base, holder.end);
+      const { base, end } = holder;
+      encodeTail(slot, id, sequence, manifest.logView, record.end, record.endHash, base, end, record.promised);
     }
     file.writeSync(slotOffset(sequence), slot);
     file.barrierSync();
@@ -205,7 +229,7 @@ export function formatTail(disk: VirtualDisk, clusterId: Uint8Array, logView: nu
   const bytes = new Uint8Array(TAIL_FILE_BYTES);
   for (const sequence of [0, 1]) {
     const slot = bytes.subarray(slotOffset(sequence), slotOffset(sequence) + TAIL_SLOT_BYTES);
-    encodeTail(slot, clusterId, sequence, logView, NONE, new Uint8Array(16), 0, 0);
+    encodeTail(slot, clusterId, sequence, logView, NONE, ZERO_HASH, 0, 0, NONE);
   }
   const file = disk.open(TAIL_PATH, { create: true });
   file.writeSync(0, bytes);

@@ -6,7 +6,7 @@
  *  - through the tail record's index every slot is a run or a gap: what is not there is damage, never absence;
  *  - above it only an unbroken chain of intact frames is listed; segments that do not continue it are stale.
  */
-import { type CommitIndex, NONE } from './commit-index.ts';
+import { below, type CommitIndex, max, next, NONE } from './commit-index.ts';
 import { FRAME_HEADER_BYTES, HASH_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { FrameCodec } from './frame-codec.ts';
 import { frame, OFFSET, readU32 } from './frame.ts';
@@ -33,15 +33,17 @@ export interface FoundSegment {
   /** Chain hash of base - 1 as the header, or else the first frame, states it. */
   readonly prevHash: Uint8Array | null;
   readonly headerDamaged: boolean;
+  /** What stands behind its frames may be of an older segment. */
+  readonly recycled: boolean;
   readonly marks: OffsetMarks;
   pieces: Piece[];
 }
 
 export interface PhysicalLog {
-  /** Base of the oldest segment; 0 for an empty log. */
-  readonly start: number;
+  /** First index of the log: 0, or where compaction or a snapshot lets it begin. */
+  start: number;
   /** Segments of the log, ascending; their pieces are contiguous from `start` to `end`. */
-  readonly segments: FoundSegment[];
+  segments: FoundSegment[];
   /** Last slot, gaps included; NONE: none. */
   end: CommitIndex;
   endHash: Uint8Array | null;
@@ -55,6 +57,8 @@ export interface PhysicalLog {
   agreed: CommitIndex | null;
   /** Lowest index at which an intact frame differs from the stored header. */
   differs: number | null;
+  /** The slot of the manifest's checkpoint holds another frame than the snapshot's. */
+  differsAtCheckpoint: boolean;
   /** First index above both the tail record and the stored headers. */
   readonly aboveFrom: number;
   /** From `aboveFrom` through here every frame is of the manifest's log view; aboveFrom - 1 when none is. */
@@ -139,6 +143,7 @@ function openSegments(context: ScanContext): { segments: FoundSegment[]; notes: 
       size: file.size(),
       prevHash,
       headerDamaged: damaged,
+      recycled: !damaged && header.recycled,
       marks: new OffsetMarks(),
       pieces: [],
     });
@@ -158,10 +163,13 @@ class LogScan {
   private readonly context: ScanContext;
   private readonly log: PhysicalLog;
   private buffer = new Uint8Array(0);
+  /** Chain hash of the intact frame at the checkpoint's index. */
+  private checkpointHash: Uint8Array | null = null;
 
   constructor(context: ScanContext, notes: string[]) {
     const { tail, manifest, pipelineMax } = context;
-    const { headers } = manifest;
+    const { headers, checkpoint } = manifest;
+    const promised = max(max(tail === null ? NONE : tail.index, headers.last as CommitIndex), checkpoint.index);
     this.context = context;
     this.log = {
       start: 0,
@@ -173,32 +181,56 @@ class LogScan {
       records: new RecordRing(4 * (pipelineMax + 1)),
       agreed: headers.first === 0 ? NONE : null,
       differs: null,
-      aboveFrom: Math.max(tail === null ? NONE : tail.index, headers.last) + 1,
-      sameViewThrough: Math.max(tail === null ? NONE : tail.index, headers.last) as CommitIndex,
+      differsAtCheckpoint: false,
+      aboveFrom: promised + 1,
+      sameViewThrough: promised,
       rest: false,
       notes,
     };
   }
 
   run(found: FoundSegment[]): PhysicalLog {
-    const { tail, manifest } = this.context;
-    const promisedSegment = tail === null || tail.index === NONE ? -1 : tail.segment;
-    const first = found[0];
-    const fromSnapshot = first !== undefined && first.base > 0 && manifest.checkpoint.index >= first.base - 1;
-    if (fromSnapshot) this.startAt(first.base);
+    const { tail } = this.context;
+    const promisedSegment = tail === null || tail.endOffset === 0 ? -1 : tail.segment;
+    this.begin(found[0], tail !== null && tail.index !== NONE && tail.endOffset === 0);
     const covered = found.filter((segment) => tail === null || segment.base <= promisedSegment);
-    if (promisedSegment >= 0 && !covered.some((segment) => segment.base === promisedSegment)) {
+    const needed = promisedSegment >= 0 && tail !== null && tail.index > this.log.end;
+    if (needed && !covered.some((segment) => segment.base === promisedSegment)) {
       this.log.notes.push(`${segmentPath(promisedSegment)} is missing`);
-      covered.push(missing(promisedSegment));
+      covered.push(missing(Math.max(promisedSegment, next(this.log.end))));
     }
     for (let i = 0; i < covered.length; i++) this.scanCovered(covered[i]!, covered[i + 1] ?? null);
     for (const segment of found) if (!covered.includes(segment)) this.scanAbove(segment);
     this.noteJunction();
+    this.noteCheckpoint();
     return this.log;
   }
 
-  private startAt(base: number): void {
-    Object.assign(this.log, { start: base, end: base - 1, endHash: this.context.manifest.checkpoint.hash });
+  /**
+   * Where the log begins: at 0, or above it when the manifest's checkpoint covers everything below. With `afterSnapshot` the tail record says that
+   * no frame above the snapshot was ever promised.
+   */
+  private begin(first: FoundSegment | undefined, afterSnapshot: boolean): void {
+    const { index, hash } = this.context.manifest.checkpoint;
+    if (index === NONE) return;
+    if (!afterSnapshot && first !== undefined && first.base <= index) {
+      if (first.base > 0)
+        Object.assign(this.log, { start: first.base, end: below(first.base), endHash: first.prevHash });
+    } else Object.assign(this.log, { start: index + 1, end: index, endHash: hash });
+  }
+
+  /** The snapshot's chain hash against what stands at its index: a committed entry, so the frames through it are right when that one is. */
+  private noteCheckpoint(): void {
+    const { log } = this;
+    const { index, hash } = this.context.manifest.checkpoint;
+    if (index === NONE || log.end < index) return;
+    let own = this.checkpointHash;
+    if (log.start === index + 1) own = log.segments[0]?.prevHash ?? hash;
+    for (const { pieces } of log.segments)
+      for (const piece of pieces) if (piece.kind === 'gap' && piece.to === index) own = piece.hash;
+    if (own === null) return;
+    if (!sameHash(own, hash)) log.differsAtCheckpoint = true;
+    else if (log.agreed === null || log.agreed < index) log.agreed = index;
   }
 
   /** A segment whose frames were promised, as far as the tail record or the next segment says. */
@@ -239,7 +271,7 @@ class LogScan {
     const run = runAt(this.context.codec, bytes, at, bytes.length, index, this.log.endHash);
     if (run !== null) this.take(segment, bytes, [run]);
     const end = run === null ? at : run.end;
-    if (end < bytes.length) {
+    if (end < bytes.length && !segment.recycled) {
       const fault = faultAt(this.context.codec, bytes, end, bytes.length, this.log.end + 1, this.log.endHash);
       if (fault !== 'empty') this.log.rest = true;
     }
@@ -310,7 +342,8 @@ class LogScan {
     if (!(view <= log.viewMax)) log.viewMax = view;
     segment.marks.noteAgain(index, at, frame.size(bytes, at));
     log.records.note(index, bytes, at, hash);
-    const { headers, logView } = this.context.manifest;
+    const { headers, logView, checkpoint } = this.context.manifest;
+    if (index === checkpoint.index) this.checkpointHash = hash.slice();
     if (index === log.sameViewThrough + 1 && view === logView) log.sameViewThrough = index as CommitIndex;
     if (!headers.contains(index)) return;
     const stored = headers.hash(index);
@@ -334,7 +367,8 @@ class LogScan {
 
 function missing(base: number): FoundSegment {
   const prevHash = base === 0 ? new Uint8Array(HASH_BYTES) : null;
-  return { base, file: null, size: 0, prevHash, headerDamaged: false, marks: new OffsetMarks(), pieces: [] };
+  const marks = new OffsetMarks();
+  return { base, file: null, size: 0, prevHash, headerDamaged: false, recycled: false, marks, pieces: [] };
 }
 
 /** Offset just behind the frame of `index`, which lies in a run or ends a gap with a known end; null otherwise. */

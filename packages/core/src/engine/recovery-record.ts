@@ -7,7 +7,7 @@
  *  - a tail record of an older log view is no head, it only forbids nacking what is unreadable;
  *  - while view > log view nothing above the stored headers counts.
  */
-import { type CommitIndex, max, min, NONE } from './commit-index.ts';
+import { below, type CommitIndex, max, min, next, NONE } from './commit-index.ts';
 import { FRAME_HEADER_BYTES } from './constants.ts';
 import { frame } from './frame.ts';
 import { sameHash, ZERO_HASH } from './hash.ts';
@@ -16,13 +16,8 @@ import type { IndexRange, ManifestState, Refusal } from './log-contract.ts';
 import type { PhysicalLog } from './recovery-physical.ts';
 import { describeTail, type TailState } from './tail-record.ts';
 
-/** What the tail record must say when opening ends; null: it stays lost. */
-export type TailPlan =
-  | { readonly kind: 'at-end' }
-  /** Promised, but its place is not known. */
-  | { readonly kind: 'unplaced'; readonly index: CommitIndex; readonly hash: Uint8Array }
-  | { readonly kind: 'unchanged' }
-  | { readonly kind: 'lost' };
+/** What the tail record must say when opening ends: the end of the log of record, what it says already, or it stays lost. */
+export type TailPlan = 'at-end' | 'unchanged' | 'lost';
 
 export interface LogOfRecord {
   readonly end: CommitIndex;
@@ -35,7 +30,7 @@ export interface LogOfRecord {
   readonly tail: TailPlan;
 }
 
-/** Decides what counts. `tail` null: lost. */
+/** Decides what counts. `tail` null: lost. What does not reach the snapshot of the checkpoint, or contradicts it, is dropped for it (in `log`, too). */
 export function logOfRecord(
   log: PhysicalLog,
   manifest: ManifestState,
@@ -44,25 +39,35 @@ export function logOfRecord(
 ): LogOfRecord | Refusal {
   const refusal = contradiction(log, manifest, tail);
   if (refusal !== null) return refusal;
+  const record = recordOf(log, manifest, tail, unconnectedFramesCount);
+  const { index } = manifest.checkpoint;
+  if ('code' in record) return record;
+  const damagedThere = record.end === index && record.faulty.some((range) => range.to === index);
+  if (record.end >= index && !log.differsAtCheckpoint && !damagedThere) return record;
+  log.stale.push(...log.segments);
+  log.segments = [];
+  log.start = next(index);
+  return build(log, manifest, tail, index, true, max(index, record.promised), tail === null ? 'lost' : 'at-end');
+}
+
+function recordOf(
+  log: PhysicalLog,
+  manifest: ManifestState,
+  tail: TailState | null,
+  unconnectedFramesCount: boolean,
+): LogOfRecord | Refusal {
   const { headers, logView } = manifest;
   if (tail === null) return recordWithoutTail(log, manifest);
-  const placed = tail.index === NONE || tail.endOffset > 0;
-  if (tail.logView === logView && placed) return recordOfTail(log, manifest, tail);
+  if (tail.logView === logView) return recordOfTail(log, manifest, tail);
 
-  const promised = min(tail.index, headers.last as CommitIndex);
+  const promised = min(max(tail.index, tail.promised), headers.last as CommitIndex);
   const agreed = headers.count === 0 ? below(log.start) : log.agreed;
   if (agreed === null) {
-    if (unconnectedFramesCount)
-      return build(log, manifest, tail, min(tail.index, log.end), true, promised, { kind: 'at-end' });
+    if (unconnectedFramesCount) return build(log, manifest, tail, min(tail.index, log.end), true, promised, 'at-end');
     const end = min(log.end, (headers.first - 1) as CommitIndex);
-    return build(log, manifest, tail, end, false, promised, { kind: 'unchanged' });
+    return build(log, manifest, tail, end, false, promised, 'unchanged');
   }
-  const unreadable = lastUnreadable(log, agreed, promised);
-  const plan: TailPlan =
-    unreadable === null
-      ? { kind: 'at-end' }
-      : { kind: 'unplaced', index: unreadable, hash: headers.hash(unreadable) ?? ZERO_HASH };
-  return build(log, manifest, tail, agreed, true, promised, plan);
+  return build(log, manifest, tail, agreed, true, lastUnreadable(log, agreed, promised) ?? agreed, 'at-end');
 }
 
 /** Two records that cannot both be true. */
@@ -83,6 +88,13 @@ function contradiction(log: PhysicalLog, manifest: ManifestState, tail: TailStat
     };
   }
   if (tail.logView < logView) return null;
+  const snapshot = manifest.checkpoint.index;
+  if (log.differsAtCheckpoint && tail.index >= snapshot) {
+    return {
+      code: 'E_LOG_CORRUPT',
+      message: `the frame of index ${snapshot} is intact but not the one that the manifest's checkpoint states; ${advice}`,
+    };
+  }
   const stored = headers.contains(tail.index) ? headers.hash(tail.index) : null;
   if (stored !== null && tail.endOffset > 0 && !sameHash(stored, tail.hash)) {
     return {
@@ -90,7 +102,7 @@ function contradiction(log: PhysicalLog, manifest: ManifestState, tail: TailStat
       message: `log/tail (${describeTail(tail)}) and the manifest's headers disagree; ${advice}`,
     };
   }
-  if (view > logView && tail.index > headers.last) {
+  if (view > logView && tail.index > Math.max(headers.last, snapshot)) {
     const vote = `the vote of view ${view} in the manifest ends at index ${headers.last}`;
     return { code: 'E_MANIFEST', message: `log/tail promises index ${tail.index}, ${vote}; ${advice}` };
   }
@@ -108,7 +120,7 @@ function recordOfTail(log: PhysicalLog, manifest: ManifestState, tail: TailState
   let end = tail.index;
   if (log.agreed !== null && log.agreed > end) end = log.agreed;
   if (end === log.aboveFrom - 1 && manifest.view === manifest.logView) end = max(end, log.sameViewThrough);
-  return build(log, manifest, tail, end, true, tail.index, { kind: 'at-end' });
+  return build(log, manifest, tail, end, true, max(tail.index, tail.promised), 'at-end');
 }
 
 /** The tail record is lost: only the manifest's headers say what counts, and nothing says what was promised above them. */
@@ -118,7 +130,7 @@ function recordWithoutTail(log: PhysicalLog, manifest: ManifestState): LogOfReco
   const connected = agreed !== null;
   let end = agreed ?? min(log.end, (headers.first - 1) as CommitIndex);
   if (connected && end === log.aboveFrom - 1 && manifest.view === manifest.logView) end = max(end, log.sameViewThrough);
-  return build(log, manifest, null, end, connected, max(end, headers.last as CommitIndex), { kind: 'lost' });
+  return build(log, manifest, null, end, connected, max(end, headers.last as CommitIndex), 'lost');
 }
 
 function build(
@@ -152,7 +164,7 @@ function hashOf(
   index: CommitIndex,
 ): Uint8Array | null {
   if (index === NONE) return ZERO_HASH;
-  if (index === manifest.checkpoint.index && index < log.start) return manifest.checkpoint.hash;
+  if (index === manifest.checkpoint.index) return manifest.checkpoint.hash;
   if (index === log.end && log.endHash !== null) return log.endHash;
   const record = log.records.get(index);
   if (record !== null) return record.slice(FRAME_HEADER_BYTES);
@@ -199,19 +211,20 @@ export function recordHeaders(
   pipelineMax: number,
 ): HeaderSuffix {
   if (through === NONE) return HeaderSuffix.EMPTY;
-  const first = Math.max(0, through - pipelineMax);
+  const first = Math.max(0, through - pipelineMax, log.start - 1);
   const bytes = new Uint8Array((through - first + 1) * HEADER_RECORD_BYTES);
   const { headers } = manifest;
   for (let index = first; index <= through; index++) {
     const at = (index - first) * HEADER_RECORD_BYTES;
-    const own = index <= end ? log.records.get(index) : null;
+    const own = index <= end && index >= log.start ? log.records.get(index) : null;
     if (own !== null) {
       bytes.set(own, at);
     } else if (headers.contains(index)) {
       const from = (index - headers.first) * HEADER_RECORD_BYTES;
       bytes.set(headers.bytes.subarray(from, from + HEADER_RECORD_BYTES), at);
     } else {
-      const hash = statedHash(log, tail, index, end);
+      const { checkpoint } = manifest;
+      const hash = index === checkpoint.index ? checkpoint.hash : statedHash(log, tail, index, end);
       if (hash !== null) bytes.set(hash, at + FRAME_HEADER_BYTES);
     }
   }
@@ -226,8 +239,4 @@ function statedHash(log: PhysicalLog, tail: TailState | null, index: number, end
     for (const piece of segment.pieces) if (piece.kind === 'gap' && piece.to === index) return piece.hash;
   }
   return null;
-}
-
-function below(start: number): CommitIndex {
-  return (start - 1) as CommitIndex;
 }

@@ -4,7 +4,7 @@
  *
  * Invariants: every outcome is a value, never a throw; a refusal changes no file; views and votes are never made up (no manifest, no start).
  */
-import { isNone, NONE } from './commit-index.ts';
+import { isNone } from './commit-index.ts';
 import type { FrameCodec } from './frame-codec.ts';
 import { frame } from './frame.ts';
 import { sameHash, toHex } from './hash.ts';
@@ -60,8 +60,7 @@ function read(options: RecoveryOptions): Recovery | Refusal {
   if ('code' in foundTail) return foundTail;
   const { tail, sequence: tailSequence } = foundTail;
   const { disk, codec, pipelineMax } = options;
-  const placed = tail !== null && (tail.index === NONE || tail.endOffset > 0) ? tail : null;
-  const log = scanLog({ disk, codec, manifest, tail: placed, pipelineMax });
+  const log = scanLog({ disk, codec, manifest, tail, pipelineMax });
   if ('code' in log) return log;
   const record = logOfRecord(log, manifest, tail, options.unconnectedFramesCount);
   if ('code' in record) return record;
@@ -156,6 +155,13 @@ function readTail(options: RecoveryOptions, manifest: ManifestState, notes: stri
   switch (decoded.kind) {
     case 'ok':
       if (decoded.damagedCopies > 0) notes.push(`${TAIL_PATH}: ${decoded.damagedCopies} damaged copies, made anew`);
+      if (decoded.tail.endOffset === 0 && decoded.tail.index > manifest.checkpoint.index) {
+        const states = `${TAIL_PATH} begins the log behind a snapshot at index ${decoded.tail.index}`;
+        return {
+          code: 'E_MANIFEST',
+          message: `${states}, which the manifest does not know: restore the newer manifest, or replace this replica (chronon recover)`,
+        };
+      }
       return { tail: decoded.tail, sequence: decoded.tail.sequence };
     case 'lost':
       notes.push(`${TAIL_PATH}: ${decoded.reason}: what this replica has promised is not known`);
@@ -211,6 +217,7 @@ function describe(
   return {
     outcome,
     manifest,
+    first: log.start,
     end,
     endHash,
     faulty,

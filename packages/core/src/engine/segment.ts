@@ -16,7 +16,9 @@ export const SEGMENT_VERSION = 2;
 /** "PLOG", little-endian. */
 export const SEGMENT_MAGIC = 0x474f4c50;
 
-const AT = { magic: 0, version: 4, base: 8, prevHash: 16, checksum: 32, clusterId: 36, view: 52 } as const;
+const AT = { magic: 0, version: 4, base: 8, prevHash: 16, checksum: 32, clusterId: 36, view: 52, flags: 60 } as const;
+/** The file held other frames before: what stands behind the last frame says nothing. */
+const FLAG_RECYCLED = 1;
 const NAME = /^(\d{20})\.seg$/;
 /** A mark every so many frames or bytes: how far a reader walks to a frame. */
 const MARK_FRAMES = 32;
@@ -30,6 +32,8 @@ export interface SegmentHeader {
   readonly clusterId: Uint8Array;
   /** View of this replica when it made the file. */
   readonly view: number;
+  /** Frames of an older segment may stand behind the last frame. */
+  readonly recycled: boolean;
 }
 
 export function segmentPath(base: number): string {
@@ -50,6 +54,7 @@ export function encodeSegmentHeader(
   prevHash: Uint8Array,
   clusterId: Uint8Array,
   view: number,
+  recycled: boolean,
 ): void {
   bytes.fill(0, 0, SEGMENT_HEADER_BYTES);
   writeU32(bytes, AT.magic, SEGMENT_MAGIC);
@@ -58,6 +63,7 @@ export function encodeSegmentHeader(
   bytes.set(prevHash, AT.prevHash);
   bytes.set(clusterId, AT.clusterId);
   writeU64(bytes, AT.view, view);
+  writeU32(bytes, AT.flags, recycled ? FLAG_RECYCLED : 0);
   writeU32(bytes, AT.checksum, headerChecksum(bytes));
 }
 
@@ -74,6 +80,7 @@ export function decodeSegmentHeader(bytes: Uint8Array): SegmentHeader | null {
     prevHash: bytes.slice(AT.prevHash, AT.prevHash + HASH_BYTES),
     clusterId: bytes.slice(AT.clusterId, AT.clusterId + HASH_BYTES),
     view,
+    recycled: (readU32(bytes, AT.flags) & FLAG_RECYCLED) !== 0,
   };
 }
 

@@ -1,15 +1,18 @@
 /**
  * SpareSegment: the next segment, made in the background before it is needed: pre-written with zeros and barriered, so that a full disk shows up here
- * and not inside an append, and appends never change a file's size.
+ * and not inside an append, and appends never change a file's size. A segment that compaction freed is as good: `log/recycled` is taken before another
+ * one is made, and its old frames do no harm, as they are of lower indexes and chain to nothing.
  *
- * Invariants: `log/spare` holds zeros only when it is ready; one write of it is in flight at a time; ENOSPC is no error but a state, tried again at
- * each tick.
+ * Invariants: `log/spare` holds zeros only, wholly, when it is ready; one write of it is in flight at a time; ENOSPC is no error but a state, tried again at
+ * each tick; at most one segment is recycled at a time, and its new name is durable before it is handed over.
  */
 import { assert } from '../assert.ts';
 import { LOG_DIRECTORY } from './segment.ts';
 import { type DiskError, DiskFailure, type DiskFile, type VirtualDisk } from './virtual-disk.ts';
 
 export const SPARE_PATH = `${LOG_DIRECTORY}/spare`;
+/** A freed segment that waits to be used again. */
+export const RECYCLED_PATH = `${LOG_DIRECTORY}/recycled`;
 /** Zeros are written in pieces of this many bytes. */
 const PIECE_BYTES = 1024 * 1024;
 
@@ -21,6 +24,13 @@ export interface SpareOptions {
   onError(error: DiskError): void;
 }
 
+/** A segment's file before it has its name. */
+export interface Spare {
+  readonly file: DiskFile;
+  /** Where it is to be renamed from. */
+  readonly path: string;
+}
+
 export class SpareSegment {
   private readonly options: SpareOptions;
   private readonly zeros: Uint8Array;
@@ -28,6 +38,7 @@ export class SpareSegment {
   private state: 'none' | 'writing' | 'ready' | 'full' = 'none';
   /** Bytes of zeros written. */
   private written = 0;
+  private recycled: DiskFile | null = null;
 
   constructor(options: SpareOptions) {
     this.options = options;
@@ -35,33 +46,53 @@ export class SpareSegment {
   }
 
   get ready(): boolean {
-    return this.state === 'ready';
+    return this.state === 'ready' || this.recycled !== null;
   }
 
   get full(): boolean {
-    return this.state === 'full';
+    return this.state === 'full' && this.recycled === null;
+  }
+
+  /** True while no freed segment is kept. */
+  get wantsRecycled(): boolean {
+    return this.recycled === null;
+  }
+
+  /** Keeps a freed segment, durably named RECYCLED_PATH, as the next one. */
+  recycle(file: DiskFile): void {
+    assert(this.recycled === null, 'one recycled segment at a time');
+    const wasFull = this.full;
+    this.recycled = file;
+    if (wasFull) this.options.onSpace(false);
+    this.options.onReady();
   }
 
   /** Begins to make the next one, or goes on after the disk was full. */
   start(): void {
-    if (this.state === 'writing' || this.state === 'ready') return;
+    if (this.state === 'writing' || this.ready) return;
     if (this.file === null && !this.create()) return;
     this.state = this.state === 'full' ? 'full' : 'writing';
     this.writePiece();
   }
 
-  /** Hands over the finished file; the caller renames it. */
-  take(): DiskFile {
-    assert(this.state === 'ready' && this.file !== null, 'the spare segment is ready');
-    const { file } = this;
+  /** Hands over a finished file; the caller renames it. */
+  take(): Spare {
+    const { recycled, file } = this;
+    if (recycled !== null) {
+      this.recycled = null;
+      if (this.state === 'full') this.state = 'none';
+      return { file: recycled, path: RECYCLED_PATH };
+    }
+    assert(this.state === 'ready' && file !== null, 'the spare segment is ready');
     this.file = null;
     this.state = 'none';
     this.written = 0;
-    return file;
+    return { file, path: SPARE_PATH };
   }
 
   close(): void {
     this.file?.close();
+    this.recycled?.close();
   }
 
   private create(): boolean {
@@ -110,7 +141,7 @@ export class SpareSegment {
       this.failed(error);
       return;
     }
-    const wasFull = this.state === 'full';
+    const wasFull = this.full;
     this.state = 'ready';
     if (wasFull) this.options.onSpace(false);
     this.options.onReady();
@@ -122,8 +153,8 @@ export class SpareSegment {
   }
 
   private setFull(): void {
-    const wasFull = this.state === 'full';
+    const wasFull = this.full;
     this.state = 'full';
-    if (!wasFull) this.options.onSpace(true);
+    if (!wasFull && this.full) this.options.onSpace(true);
   }
 }

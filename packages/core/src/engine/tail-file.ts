@@ -19,6 +19,8 @@ export interface TailFileOptions {
   /** No record on disk has a higher sequence. */
   readonly sequence: number;
   readonly logView: number;
+  /** As the newest record says. */
+  readonly promised: CommitIndex;
   /** Nothing may be promised yet. */
   readonly held: boolean;
   /** A record through this index is durable. */
@@ -40,6 +42,8 @@ export class TailFile {
   private sequence: number;
   /** Log view of the records written from now on. */
   logView: number;
+  /** What the records written from now on forbid to nack, beyond their own index. */
+  promised: CommitIndex;
   held: boolean;
   /** Records written since open. */
   writes = 0;
@@ -54,6 +58,7 @@ export class TailFile {
     this.options = options;
     this.sequence = options.sequence;
     this.logView = options.logView;
+    this.promised = options.promised;
     this.held = options.held;
     this.slots = [this.newSlot(), this.newSlot()];
   }
@@ -103,7 +108,8 @@ export class TailFile {
     const slot = this.nextSlot;
     this.sequence++;
     const { clusterId, file } = this.options;
-    encodeTail(slot.bytes, clusterId, this.sequence, this.logView, this.index, this.hash, this.segment, this.endOffset);
+    const { sequence, logView, index, hash, segment, endOffset, promised } = this;
+    encodeTail(slot.bytes, clusterId, sequence, logView, index, hash, segment, endOffset, promised);
     slot.index = this.index;
     slot.inFlight = true;
     this.waiting = false;

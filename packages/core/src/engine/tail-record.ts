@@ -8,11 +8,11 @@
  *  - the newest valid record is T.
  */
 import { assert } from '../assert.ts';
-import { type CommitIndex, fromWire, NONE, toWire } from './commit-index.ts';
+import { type CommitIndex, fromWire, max, NONE, toWire } from './commit-index.ts';
 import { BLOCK_BYTES, HASH_BYTES, SECTOR_BYTES } from './constants.ts';
 import { crc32c } from './codec/crc32c.ts';
 import { readU32, readU64, writeU32, writeU64 } from './frame.ts';
-import { sameHash, toHex, ZERO_HASH } from './hash.ts';
+import { sameHash, toHex } from './hash.ts';
 
 export const TAIL_PATH = 'log/tail';
 export const TAIL_SLOT_BYTES = 2 * BLOCK_BYTES;
@@ -37,12 +37,13 @@ const AT = {
   chainHash: 48,
   segment: 64,
   endOffset: 72,
+  promised: 80,
   checksum: RECORD_BYTES - 4,
 } as const;
 
 assert(RECORD_BYTES <= SECTOR_BYTES, 'a tail record lies within one sector');
 
-/** One promise: the log through `index` is durable here. */
+/** One promise: the log through `index` is durable here, and nothing through `promised` may be nacked. */
 export interface TailState {
   readonly sequence: number;
   readonly logView: number;
@@ -52,8 +53,13 @@ export interface TailState {
   readonly hash: Uint8Array;
   /** Base index of the segment that holds `index`. */
   readonly segment: number;
-  /** Offset just behind the frame of `index` in that segment; 0 when its place is not known. */
+  /** Offset just behind the frame of `index` in that segment; 0: `index` is the snapshot's, and no frame above it was written yet. */
   readonly endOffset: number;
+  /**
+   * `index`, or above it: a slot up to here may have held, and promised, a frame that is no longer here (damage that an install cut, promises of a lost tail
+   * record, frames that a snapshot replaced). It is never nacked, also after further crashes.
+   */
+  readonly promised: CommitIndex;
 }
 
 /** `sequence` of a lost record: the highest that is readable; the lost one is at most LOST_SEQUENCES above it. */
@@ -62,11 +68,6 @@ export type TailDecoded =
   | { readonly kind: 'lost'; readonly reason: string; readonly sequence: number }
   | { readonly kind: 'version'; readonly version: number }
   | { readonly kind: 'cluster'; readonly clusterId: Uint8Array };
-
-/** The record of a directory that has just been formatted. */
-export function emptyTail(logView: number): Omit<TailState, 'sequence'> {
-  return { logView, index: NONE, hash: ZERO_HASH, segment: 0, endOffset: 0 };
-}
 
 /** Writes both copies of a record into `slot` (TAIL_SLOT_BYTES bytes, zero elsewhere). */
 export function encodeTail(
@@ -78,6 +79,7 @@ export function encodeTail(
   hash: Uint8Array,
   segment: number,
   endOffset: number,
+  promised: CommitIndex,
 ): void {
   assert(slot.length === TAIL_SLOT_BYTES, 'a slot is two blocks');
   writeU32(slot, AT.magic, MAGIC);
@@ -89,6 +91,7 @@ export function encodeTail(
   slot.set(hash, AT.chainHash);
   writeU64(slot, AT.segment, segment);
   writeU64(slot, AT.endOffset, endOffset);
+  writeU64(slot, AT.promised, toWire(max(index, promised)));
   writeU32(slot, AT.checksum, crc32c(slot, 0, AT.checksum));
   slot.copyWithin(BLOCK_BYTES, 0, RECORD_BYTES);
 }
@@ -138,13 +141,15 @@ function decodeCopy(bytes: Uint8Array, at: number): TailState | null {
   const last = readU64(bytes, at + AT.lastIndex);
   const segment = readU64(bytes, at + AT.segment);
   const endOffset = readU64(bytes, at + AT.endOffset);
-  if (Number.isNaN(sequence + logView + last + segment + endOffset)) return null;
+  const promised = readU64(bytes, at + AT.promised);
+  if (Number.isNaN(sequence + logView + last + segment + endOffset + promised)) return null;
   const hash = bytes.slice(at + AT.chainHash, at + AT.chainHash + HASH_BYTES);
-  return { sequence, logView, index: fromWire(last), hash, segment, endOffset };
+  return { sequence, logView, index: fromWire(last), hash, segment, endOffset, promised: fromWire(promised) };
 }
 
 /** For notes and error messages. */
 export function describeTail(tail: TailState): string {
   const index = tail.index === NONE ? 'none' : String(tail.index);
-  return `index ${index}, chain hash ${toHex(tail.hash)}, log view ${tail.logView}, segment ${tail.segment}, end offset ${tail.endOffset}`;
+  const place = `segment ${tail.segment}, end offset ${tail.endOffset}, promised ${tail.promised}`;
+  return `index ${index}, chain hash ${toHex(tail.hash)}, log view ${tail.logView}, ${place}`;
 }

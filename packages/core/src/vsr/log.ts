@@ -62,6 +62,9 @@ export function junction(n: NodeState, head: CommitIndex, headers: HeaderSuffix)
  *
  * When the headers do not reach down to the own log, the frames above what is certainly committed are dropped and fetched anew. That loses no needed copy: the
  * headers cover head - P..head, so the index below them is committed by a quorum whose log this replica does not share there.
+ *
+ * `promisesLost`: through here this replica may have promised what it does not know any more. What stays promised goes into the tail record with the install, so
+ * that no crash forgets it.
  */
 export function installSuffix(
   n: NodeState,
@@ -69,6 +72,7 @@ export function installSuffix(
   head: CommitIndex,
   headHash: Uint8Array,
   headers: HeaderSuffix,
+  promisesLost = NONE,
 ): void {
   assert(view >= n.view && view >= n.logView, 'views never go back');
   const certain = certainlyCommitted(n);
@@ -87,7 +91,7 @@ export function installSuffix(
   if (keep < n.end) n.event({ kind: 'truncate', from: keep + 1, to: n.end });
   // What P told of the longer log is remembered: the ring reaches down to it, and a second install from far behind keeps as much.
   n.commitHeard = max(n.commitHeard, min(certain, keep));
-  n.promised = stillPromised(n, keep, head);
+  n.promised = promisesLost === NONE ? stillPromised(n, keep, head) : max(n.promised, promisesLost);
   n.view = view;
   n.logView = view;
   n.endHash = isNone(keep) ? ZERO_HASH : keep === n.end ? n.endHash : hashAt(n, keep);
@@ -102,7 +106,8 @@ export function installSuffix(
   n.epochEnds.push(keep);
   n.stored = false;
   n.manifest = { ...n.manifest, view, logView: view, headers };
-  n.out.push({ type: 'install', manifest: n.manifest, keepThrough: keep, token: ++n.saveToken });
+  const { manifest, promised } = n;
+  n.out.push({ type: 'install', manifest, keepThrough: keep, promised, token: ++n.saveToken });
 }
 
 /** An index above `keep` of which the own log and the headers have different frames of one view: the protocol is broken. */

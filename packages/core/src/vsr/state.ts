@@ -70,6 +70,7 @@ export type Output =
       readonly type: 'install';
       readonly manifest: ManifestState;
       readonly keepThrough: CommitIndex;
+      readonly promised: CommitIndex;
       readonly token: number;
     }
   /** Rewrite damaged slots; answer with input 'repaired' once durable. */

@@ -267,9 +267,9 @@ export function onStartView(n: NodeState, from: number, m: StartView): void {
   n.abdicated = false;
   n.attempts = 0;
   if (m.view > n.view) n.viewChanges++;
-  installSuffix(n, m.view, m.head, m.headHash, m.headers);
   // What the lost tail record promised is not known: nothing of the settled log may be nacked for its absence.
-  if (promisesLost) n.promised = max(max(n.promised, m.head), m.acked);
+  const lost = promisesLost ? max(m.head, m.acked) : NONE;
+  installSuffix(n, m.view, m.head, m.headHash, m.headers, lost);
   n.dataLoss = null;
   n.setStatus('normal');
   if (entering) n.event({ kind: 'view', view: m.view, primary: from });

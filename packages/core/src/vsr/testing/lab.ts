@@ -304,6 +304,7 @@ function recovered(replica: LabReplica): RecoveredLog {
   return {
     outcome: end === NONE ? 'empty' : 'clean',
     manifest: replica.manifest,
+    first: 0,
     end,
     endHash: last?.lastHash ?? ZERO_HASH,
     faulty: replica.faulty,
