@@ -67,6 +67,7 @@ export const DEFAULT_CONFIG: Omit<ReplicaConfig, 'replicaId' | 'clusterId' | 'se
   batchBytesMax: 512 * 1024,
   batchCountMax: 1024,
   queueMax: 16_384,
+  queueBytesMax: 64 * 1024 * 1024,
   segmentBytes: 64 * 1024 * 1024,
   snapshotEvery: 100_000,
   snapshotChunkBytes: SNAPSHOT_CHUNK_BYTES,
@@ -132,7 +133,8 @@ export interface ReplicaHandle {
   receive(from: number, message: Message): void;
   /** One request record of a client; `payload` (envelope ++ body) may be kept: it must not change. */
   request(origin: number, payload: Uint8Array): void;
-  query(origin: number, nonce: number, query: number, body: Uint8Array, consistency: number): void;
+  /** `maxLagMs`: how much a stale answer may lack; Infinity: any amount. */
+  query(origin: number, nonce: number, query: number, body: Uint8Array, consistency: number, maxLagMs: number): void;
   /** The connection is gone; its requests go on, replies go nowhere. */
   disconnect(origin: number): void;
   status(): ReplicaStatus;

@@ -20,9 +20,10 @@ import { ReplicaEffects } from './replica-effects.ts';
 import { restoreNewest, SnapshotTaker } from './replica-snapshots.ts';
 import { replicaStatus } from './replica-status.ts';
 import type { ReplicaConfig, ReplicaHandle, ReplicaPorts, ReplicaStatus } from './replica-contract.ts';
-import { CONSISTENCY, REFUSAL, refusal, TO_CLIENT } from './vsr/client-protocol.ts';
+import { CONSISTENCY, TO_CLIENT } from './vsr/client-protocol.ts';
 import type { Message } from './vsr/messages.ts';
 import { type Input, VsrNode } from './vsr/node.ts';
+import { staleRefusal } from './vsr/reads.ts';
 import type { Output, Read } from './vsr/state.ts';
 
 /** Entries applied before other work gets its turn. */
@@ -164,23 +165,24 @@ export class Replica implements ReplicaHandle {
     });
   }
 
-  query(origin: number, nonce: number, query: number, body: Uint8Array, consistency: number): void {
+  query(origin: number, nonce: number, query: number, body: Uint8Array, consistency: number, maxLagMs: number): void {
     if (this.stopped) return;
     this.clientOrigins.add(origin);
     this.guarded(() => {
       if (consistency !== CONSISTENCY.stale) {
         this.step({ type: 'query', origin, nonce, query, body });
-      } else if (this.node.state.diverged === null) {
-        this.answer({ origin, nonce, query, body, commit: NONE, round: 0 });
-      } else {
-        const message = refusal(TO_CLIENT.queryRefusal, REFUSAL.unavailable, 0, nonce, new Uint8Array(0));
-        this.ports.reply(origin, message);
+        return;
       }
+      this.node.state.monotonicMs = this.ports.monotonicMs();
+      const refused = staleRefusal(this.node.state, nonce, maxLagMs);
+      if (refused === null) this.answer({ origin, nonce, query, body, commit: NONE, round: 0 });
+      else this.ports.reply(origin, refused);
     });
   }
 
   disconnect(origin: number): void {
     this.clientOrigins.delete(origin);
+    this.node.disconnect(origin);
   }
 
   status(): ReplicaStatus {

@@ -131,8 +131,8 @@ function gatewayOf(ground: Ground, replica: Replica, auth: Authenticator, rules:
     request: (origin, payload) => {
       replica.request(origin, payload);
     },
-    query: (origin, nonce, query, body, consistency) => {
-      replica.query(origin, nonce, query, body, consistency);
+    query: (origin, nonce, query, body, consistency, maxLagMs) => {
+      replica.query(origin, nonce, query, body, consistency, maxLagMs);
     },
     disconnect: (origin) => {
       replica.disconnect(origin);

@@ -45,7 +45,7 @@ export interface GatewayOptions {
   readonly connectionsMax?: number;
   readonly bufferBytesMax?: number;
   request(origin: number, payload: Uint8Array): void;
-  query(origin: number, nonce: number, query: number, body: Uint8Array, consistency: number): void;
+  query(origin: number, nonce: number, query: number, body: Uint8Array, consistency: number, maxLagMs: number): void;
   disconnect(origin: number): void;
 }
 
@@ -207,7 +207,8 @@ export class Gateway {
     const onRecord = (record: ClientRecord): void => {
       if (record.type === 'query') {
         this.counters.queries++;
-        this.options.query(connection.origin, record.nonce, record.query, record.body, record.consistency);
+        const { nonce, query, body, consistency, maxLagMs } = record;
+        this.options.query(connection.origin, nonce, query, body, consistency, maxLagMs);
       } else if (mayRequest) {
         this.counters.requests++;
         this.options.request(connection.origin, record.payload);

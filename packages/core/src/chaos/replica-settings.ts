@@ -20,6 +20,7 @@ export function replicaConfig(profile: Profile, replicaId: number, clusterId: Ui
     batchCountMax: profile.batchCountMax,
     batchBytesMax: 8 * 1024,
     queueMax: 256,
+    queueBytesMax: 16 * 1024,
     segmentBytes: 64 * 1024,
     snapshotEvery: profile.snapshotEvery,
     snapshotChunkBytes: BLOCK_BYTES,

@@ -139,7 +139,15 @@ export class SimClients {
         const problem = decodeClientRecords(bytes, (record) => {
           if (!machine.alive) return;
           if (record.type === 'request') replica.request(connection.origin, record.payload);
-          else replica.query(connection.origin, record.nonce, record.query, record.body, record.consistency);
+          else
+            replica.query(
+              connection.origin,
+              record.nonce,
+              record.query,
+              record.body,
+              record.consistency,
+              record.maxLagMs,
+            );
         });
         if (problem !== null) this.world.fail('client', 'records-are-well-formed', problem);
       });

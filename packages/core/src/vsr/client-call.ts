@@ -8,10 +8,30 @@ import { assert } from '../assert.ts';
 import { type CommitIndex, NONE } from '../engine/commit-index.ts';
 import { REPLY, replyName, type ReplyStatus, SESSION_WINDOW } from '../reply.ts';
 
-/** Names a call whose outcome is not known, so that it can be asked for later. */
+/** Names a call whose outcome is not known, so that it can be asked for later, by another process too (`formatToken`). */
 export interface CallToken {
   readonly session: number;
   readonly request: number;
+  /** Every lower number of the session was settled. */
+  readonly from?: number;
+  /** First bytes of the cluster id, hex. */
+  readonly cluster?: string;
+}
+
+/** A token as one word, for people and files. */
+export function formatToken(token: CallToken): string {
+  return [token.cluster ?? '', token.session, token.request, token.from ?? token.request].join('.');
+}
+
+/** What `formatToken` made, or null for anything else. */
+export function parseToken(text: string): CallToken | null {
+  const match = /^([0-9a-f]{8})?\.(\d{1,16})\.(\d{1,16})\.(\d{1,16})$/.exec(text);
+  if (match === null) return null;
+  const [, cluster, ...digits] = match;
+  const [session, request, from] = digits.map(Number) as [number, number, number];
+  if (![session, request, from].every(Number.isSafeInteger)) return null;
+  if (session < 1 || from < 1 || from > request || request - from >= SESSION_WINDOW) return null;
+  return { session, request, from, ...(cluster === undefined ? {} : { cluster }) };
 }
 
 /** Why a call was refused without any reply of the log. Closed set. */
@@ -45,6 +65,8 @@ export type QueryCallback = (outcome: QueryOutcome) => void;
 export class Call {
   readonly command: number;
   readonly body: Uint8Array;
+  /** Idempotency key, or null. */
+  readonly key: Uint8Array | null;
   readonly timeoutMs: number;
   /** Null once its caller was told (and nobody resumed it). */
   callback: OutcomeCallback | null;
@@ -62,9 +84,17 @@ export class Call {
   /** Its caller was told `unknown`: the late outcome is kept for `resume`. */
   unknown = false;
 
-  constructor(command: number, body: Uint8Array, timeoutMs: number, deadlineMs: number, callback: OutcomeCallback) {
+  constructor(
+    command: number,
+    body: Uint8Array,
+    key: Uint8Array | null,
+    timeoutMs: number,
+    deadlineMs: number,
+    callback: OutcomeCallback,
+  ) {
     this.command = command;
     this.body = body;
+    this.key = key;
     this.timeoutMs = timeoutMs;
     this.deadlineMs = deadlineMs;
     this.callback = callback;
@@ -83,13 +113,24 @@ export class QueryCall {
   readonly consistency: number;
   readonly deadlineMs: number;
   readonly callback: QueryCallback;
+  readonly maxLagMs: number;
   epoch = 0;
   sentMs = 0;
+  /** The last replica asked could not meet `maxLagMs`. */
+  lagged = false;
 
-  constructor(query: number, body: Uint8Array, consistency: number, deadlineMs: number, callback: QueryCallback) {
+  constructor(
+    query: number,
+    body: Uint8Array,
+    consistency: number,
+    maxLagMs: number,
+    deadlineMs: number,
+    callback: QueryCallback,
+  ) {
     this.query = query;
     this.body = body;
     this.consistency = consistency;
+    this.maxLagMs = maxLagMs;
     this.deadlineMs = deadlineMs;
     this.callback = callback;
   }
@@ -183,7 +224,7 @@ const EMPTY = new Uint8Array(0);
 /** The outcome a reply means. */
 export function outcomeOf(status: number, index: CommitIndex, body: Uint8Array, token: CallToken): Outcome {
   if (status === REPLY.ok) return { kind: 'ok', index, body, token };
-  const code = replyName(status);
+  const code = status === REPLY.conflict ? IDEMPOTENCY_CONFLICT : replyName(status);
   return { kind: 'rejected', code, status: status as ReplyStatus, index, body, message: MESSAGES[code] ?? code, token };
 }
 
@@ -192,6 +233,9 @@ export function refusedOutcome(code: RefusalCode, message: string, token: CallTo
   return { kind: 'rejected', code, status: null, index: NONE, body: EMPTY, message, token };
 }
 
+/** The code of a command whose idempotency key is bound to another one. */
+export const IDEMPOTENCY_CONFLICT = 'IdempotencyConflict';
+
 const MESSAGES: Readonly<Record<string, string>> = {
   rejected: 'the application rejected the command',
   fault: 'the application failed on this command; nothing of it was kept',
@@ -199,5 +243,6 @@ const MESSAGES: Readonly<Record<string, string>> = {
   evicted: 'the session is gone',
   mismatch: 'this number of the session is bound to another payload',
   sequence: 'this number is outside the window of the session',
+  [IDEMPOTENCY_CONFLICT]: 'the idempotency key was used for another command; nothing changed',
   invalid: 'no such command, or a body the application cannot read',
 };

@@ -5,7 +5,7 @@
  * Client to replica:
  *   1 request: `1 u8, 0 u8, 0 u16, 0 u32, payload` where payload = envelope (32) ++ body exactly as it will stand in the frame; kinds command, register, cancel.
  *              register: client 0, request = random nonce.
- *   2 query:   `2 u8, consistency u8 (0 linearizable, 1 stale), 0 u16, query u32, nonce u64, body`
+ *   2 query:   `2 u8, consistency u8 (0 linearizable, 1 stale), 0 u16, query u32, nonce u64, max lag in ms u32 (all ones: none), 0 u32, body`
  * Replica to client:
  *   `type u8, status u8, 0 u16, 0 u32, session u64, request u64, index u64 (index + 1; 0 = none), body`
  *   1 reply (status REPLY), 2 refusal (status REFUSAL; concerns one transmission), 3 answer (request = nonce; status 0 ok, else the application's failure),
@@ -16,7 +16,7 @@ import { fromWire, toWire, type CommitIndex, NONE } from '../engine/commit-index
 import { envelope, ENVELOPE_VERSION, keyProblem, KIND, readU32, readU64, writeU32, writeU64 } from '../engine/frame.ts';
 
 export const REFUSAL = {
-  /** Queue or pipeline full, or the primary is not ready yet: send again later. */
+  /** Queue or pipeline full, or the primary is not ready yet: send again later; body = when, ms u32. */
   busy: 1,
   /** Not the primary: body = view u64, primary id u64. */
   notPrimary: 2,
@@ -26,8 +26,10 @@ export const REFUSAL = {
   deposed: 4,
   /** Malformed or oversized payload. Definite. */
   invalid: 5,
-  /** A stale read whose bound could not be met, or a replica that must not serve reads. */
+  /** A replica that must not serve reads. */
   unavailable: 6,
+  /** A stale read whose `maxLag` this replica cannot meet now. */
+  lag: 7,
 } as const;
 export type RefusalStatus = (typeof REFUSAL)[keyof typeof REFUSAL];
 
@@ -36,7 +38,9 @@ export const TO_CLIENT = { reply: 1, refusal: 2, answer: 3, queryRefusal: 4, hel
 export const CONSISTENCY = { linearizable: 0, stale: 1 } as const;
 
 export const REQUEST_HEAD_BYTES = 8;
-export const QUERY_HEAD_BYTES = 16;
+export const QUERY_HEAD_BYTES = 24;
+/** `max lag` of a query that states none. */
+const NO_MAX_LAG = 0xffff_ffff;
 export const REPLY_HEAD_BYTES = 32;
 
 /** A decoded record from a client; `payload` and `body` are views. */
@@ -47,6 +51,8 @@ export type ClientRecord =
       readonly consistency: number;
       readonly query: number;
       readonly nonce: number;
+      /** How much a stale answer may lack; Infinity: any amount. */
+      readonly maxLagMs: number;
       readonly body: Uint8Array;
     };
 
@@ -74,12 +80,14 @@ export function decodeClientRecords(bytes: Uint8Array, onRecord: (record: Client
       onRecord({ type: 'request', payload: bytes.subarray(at + REQUEST_HEAD_BYTES, end) });
     } else if (type === TO_REPLICA.query && length >= QUERY_HEAD_BYTES) {
       const nonce = readU64(bytes, at + 8);
+      const maxLag = readU32(bytes, at + 16);
       if (Number.isNaN(nonce)) return 'query nonce above 2^53';
       onRecord({
         type: 'query',
         consistency: bytes[at + 1]!,
         query: readU32(bytes, at + 4),
         nonce,
+        maxLagMs: maxLag === NO_MAX_LAG ? Number.POSITIVE_INFINITY : maxLag,
         body: bytes.subarray(at + QUERY_HEAD_BYTES, end),
       });
     } else {
@@ -117,13 +125,20 @@ export function writeRequestHead(out: Uint8Array, at: number, payloadLength: num
   return at + 4 + REQUEST_HEAD_BYTES;
 }
 
-export function encodeQuery(query: number, nonce: number, consistency: number, body: Uint8Array): Uint8Array {
+export function encodeQuery(
+  query: number,
+  nonce: number,
+  consistency: number,
+  body: Uint8Array,
+  maxLagMs: number = Number.POSITIVE_INFINITY,
+): Uint8Array {
   const out = new Uint8Array(4 + QUERY_HEAD_BYTES + body.length);
   writeU32(out, 0, QUERY_HEAD_BYTES + body.length);
   out[4] = TO_REPLICA.query;
   out[5] = consistency;
   writeU32(out, 8, query);
   writeU64(out, 12, nonce);
+  writeU32(out, 20, Math.min(NO_MAX_LAG, Math.max(0, Math.floor(maxLagMs))));
   out.set(body, 4 + QUERY_HEAD_BYTES);
   return out;
 }
@@ -187,6 +202,18 @@ export function decodeRedirect(body: Uint8Array): { readonly view: number; reado
   const view = readU64(body, 0);
   const primary = readU64(body, 8);
   return Number.isNaN(view) || Number.isNaN(primary) ? null : { view, primary };
+}
+
+/** Body of a busy refusal. */
+export function encodeRetryAfter(ms: number): Uint8Array {
+  const body = new Uint8Array(4);
+  writeU32(body, 0, ms);
+  return body;
+}
+
+/** What a busy refusal says; 0 when it says nothing. */
+export function decodeRetryAfter(body: Uint8Array): number {
+  return body.length === 4 ? readU32(body, 0) : 0;
 }
 
 export function refusal(

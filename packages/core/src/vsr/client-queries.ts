@@ -3,7 +3,7 @@
  *
  * Invariants: a nonce is used once; each callback is called exactly once; a query is under way on at most one connection.
  */
-import { QueryCall, type QueryCallback } from './client-call.ts';
+import type { QueryCall } from './client-call.ts';
 import { type ClientMessage, CONSISTENCY } from './client-protocol.ts';
 import type { ClientSender } from './client-sender.ts';
 
@@ -17,8 +17,8 @@ export class ClientQueries {
     return this.calls.size;
   }
 
-  add(query: number, body: Uint8Array, consistency: number, deadlineMs: number, callback: QueryCallback): void {
-    this.calls.set(this.nextNonce++, new QueryCall(query, body, consistency, deadlineMs, callback));
+  add(call: QueryCall): void {
+    this.calls.set(this.nextNonce++, call);
   }
 
   /** Stale ones go to whatever replica there is, the others where requests may go. */
@@ -39,11 +39,12 @@ export class ClientQueries {
     return call.consistency === CONSISTENCY.linearizable;
   }
 
-  /** The query must be sent again; returns its consistency, or null when there is no such query. */
-  again(nonce: number): number | null {
+  /** The query must be sent again; returns its consistency, or null when there is no such query. `lagged`: the replica lacks too much for it. */
+  again(nonce: number, lagged: boolean): number | null {
     const call = this.calls.get(nonce);
     if (call === undefined) return null;
     call.epoch = 0;
+    call.lagged = lagged;
     return call.consistency;
   }
 
@@ -63,7 +64,8 @@ export class ClientQueries {
         continue;
       }
       this.calls.delete(nonce);
-      reject(call, 'timeout', 'no answer before the deadline');
+      if (call.lagged) reject(call, 'lag', `no replica that was asked lacks at most ${call.maxLagMs} ms`);
+      else reject(call, 'timeout', 'no answer before the deadline');
     }
     return earliest;
   }

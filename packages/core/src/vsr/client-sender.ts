@@ -5,7 +5,7 @@
  * leave; a message stays below BATCH_BYTES unless a single record is larger.
  */
 import { ENVELOPE_BYTES } from '../engine/constants.ts';
-import { KIND, writeEnvelope } from '../engine/frame.ts';
+import { keyBytes, KIND, writeEnvelope, writeKey } from '../engine/frame.ts';
 import type { Call, CallWindow, QueryCall } from './client-call.ts';
 import { encodeQuery, requestRecordBytes, writeRequestHead } from './client-protocol.ts';
 import type { SessionPort } from './client-route.ts';
@@ -68,10 +68,17 @@ export class ClientSender {
     this.sendNow(out);
   }
 
+  /** Cancels a number of whichever session. */
+  cancel(session: number, request: number): void {
+    const out = new Uint8Array(requestRecordBytes(ENVELOPE_BYTES));
+    writeEnvelope(out, writeRequestHead(out, 0, ENVELOPE_BYTES), KIND.cancel, 0, session, request, 0);
+    this.sendNow(out);
+  }
+
   query(nonce: number, call: QueryCall): void {
     call.epoch = this.epoch;
     call.sentMs = this.nowMs;
-    this.sendNow(encodeQuery(call.query, nonce, call.consistency, call.body));
+    this.sendNow(encodeQuery(call.query, nonce, call.consistency, call.body, call.maxLagMs));
   }
 
   /** Sends every number that is not under way on this connection, in order. */
@@ -140,12 +147,12 @@ export class ClientSender {
       writeEnvelope(out, payload, KIND.cancel, 0, this.session, call.request, this.ackBelow);
     } else {
       writeEnvelope(out, payload, KIND.command, call.command, this.session, call.request, this.ackBelow);
-      out.set(call.body, payload + ENVELOPE_BYTES);
+      out.set(call.body, writeKey(out, payload, call.key));
     }
     return payload + size;
   }
 }
 
 function payloadBytes(call: Call): number {
-  return call.cancelling ? ENVELOPE_BYTES : ENVELOPE_BYTES + call.body.length;
+  return call.cancelling ? ENVELOPE_BYTES : ENVELOPE_BYTES + keyBytes(call.key) + call.body.length;
 }

@@ -11,6 +11,8 @@
 import { assert } from '../assert.ts';
 import { ENVELOPE_BYTES, PAYLOAD_BYTES_MAX } from '../engine/constants.ts';
 import { isNone } from '../engine/commit-index.ts';
+import { IDEMPOTENCY_KEY_BYTES_MAX, keyBytes } from '../engine/frame.ts';
+import { toHex } from '../engine/hash.ts';
 import { SOUND, type Policy } from '../policy.ts';
 import { Prng } from '../prng.ts';
 import { REPLY } from '../reply.ts';
@@ -22,6 +24,7 @@ import {
   type Outcome,
   type OutcomeCallback,
   outcomeOf,
+  QueryCall,
   type QueryCallback,
   type RefusalCode,
   refusedOutcome,
@@ -31,14 +34,17 @@ import {
   CONSISTENCY,
   decodeClientMessages,
   decodeRedirect,
+  decodeRetryAfter,
   REFUSAL,
   TO_CLIENT,
 } from './client-protocol.ts';
 import { type ClientTimes, DEFAULT_TIMES, QUEUE_MAX, type SessionClientOptions } from './client-options.ts';
 import { ClientQueries } from './client-queries.ts';
+import { ClientResumes } from './client-resume.ts';
 import { ClientRoute, type SessionPort } from './client-route.ts';
 import { ClientSender } from './client-sender.ts';
 
+export { formatToken, parseToken } from './client-call.ts';
 export type { CallToken, Outcome, OutcomeCallback, QueryCallback, QueryOutcome } from './client-call.ts';
 export { type ClientTimes, DEFAULT_TIMES, QUEUE_MAX, type SessionClientOptions } from './client-options.ts';
 export type { SessionPort } from './client-route.ts';
@@ -61,6 +67,9 @@ export class SessionClient {
   /** Calls without a number yet. */
   private readonly queue = new CallQueue();
   private readonly queries = new ClientQueries();
+  private readonly resumes = new ClientResumes();
+  /** First bytes of the cluster's id, hex; null before the first hello. */
+  private cluster: string | null = null;
   private readonly late = new Map<number, Outcome>();
   private nowMs: number;
   private lastHeardMs = 0;
@@ -94,27 +103,41 @@ export class SessionClient {
     return { replica: this.route.target, connected: this.route.connected, view: this.route.view };
   }
 
-  /** Submits a command; `callback` is called exactly once. `body` must not change before that. */
-  submit(command: number, body: Uint8Array, timeoutMs: number, callback: OutcomeCallback): void {
+  /**
+   * Submits a command; `callback` is called exactly once. `body` and `key` must not change before that. A command with an idempotency key runs once for
+   * that key, whichever process submits it how often; later ones get what the first came to.
+   */
+  submit(
+    command: number,
+    body: Uint8Array,
+    timeoutMs: number,
+    callback: OutcomeCallback,
+    key: Uint8Array | null = null,
+  ): void {
     if (this.closed) return callback(refusedOutcome('closed', 'the client is closed', null));
-    if (body.length > PAYLOAD_BYTES_MAX - ENVELOPE_BYTES) {
-      const limit = PAYLOAD_BYTES_MAX - ENVELOPE_BYTES;
-      return callback(refusedOutcome('invalid', `a body of ${body.length} bytes, the limit is ${limit}`, null));
-    }
+    const problem = callProblem(body, key);
+    if (problem !== null) return callback(refusedOutcome('invalid', problem, null));
     if (this.queue.length >= this.queueMax) {
       return callback(refusedOutcome('queue-full', `${this.queueMax} calls wait already`, null));
     }
     const deadlineMs = this.nowMs + timeoutMs;
     if (deadlineMs < this.earliestDeadlineMs) this.earliestDeadlineMs = deadlineMs;
-    this.queue.push(new Call(command, body, timeoutMs, deadlineMs, callback));
+    this.queue.push(new Call(command, body, key, timeoutMs, deadlineMs, callback));
     this.want();
   }
 
-  /** Runs a query; it changes nothing, so it is either answered or not. */
+  /**
+   * Runs a query; it changes nothing, so it is either answered or not. A stale one is answered by whatever replica there is; `maxLagMs` bounds what the
+   * answer may lack: everything committed so long before it is in it.
+   */
   query(
     query: number,
     body: Uint8Array,
-    options: { readonly consistency?: 'linearizable' | 'stale'; readonly timeoutMs: number },
+    options: {
+      readonly consistency?: 'linearizable' | 'stale';
+      readonly maxLagMs?: number;
+      readonly timeoutMs: number;
+    },
     callback: QueryCallback,
   ): void {
     if (this.closed)
@@ -122,18 +145,29 @@ export class SessionClient {
     const deadlineMs = this.nowMs + options.timeoutMs;
     if (deadlineMs < this.earliestDeadlineMs) this.earliestDeadlineMs = deadlineMs;
     const consistency = CONSISTENCY[options.consistency ?? 'linearizable'];
-    this.queries.add(query, body, consistency, deadlineMs, callback);
+    const maxLagMs = options.maxLagMs ?? Number.POSITIVE_INFINITY;
+    this.queries.add(new QueryCall(query, body, consistency, maxLagMs, deadlineMs, callback));
     this.want();
   }
 
-  /** Asks again for a call that ended as `unknown`. A number this client does not know (any more) stays unknown. */
+  /**
+   * Asks for the outcome of a call that ended as `unknown`: one of this client, which is being settled already, or one of a process that is gone, whose
+   * number is then cancelled: its outcome, or `cancelled` for ever.
+   */
   resume(token: CallToken, timeoutMs: number, callback: OutcomeCallback): void {
-    const known = token.session === this.session;
-    const settled = known ? this.late.get(token.request) : undefined;
+    const own = token.session === this.session && token.request < this.window.next;
+    const settled = own ? this.late.get(token.request) : undefined;
     if (settled !== undefined) return callback(settled);
-    const call = known ? this.window.get(token.request) : null;
-    if (call === null || this.closed) {
-      return callback({ kind: 'unknown', message: 'this session no longer knows the call', token });
+    const call = own ? this.window.get(token.request) : null;
+    if (this.closed || (own && call === null)) {
+      const message = this.closed ? 'the client is closed' : 'this session no longer knows the call';
+      return callback({ kind: 'unknown', message, token });
+    }
+    if (call === null) {
+      const deadlineMs = this.nowMs + timeoutMs;
+      this.resumes.add(token, deadlineMs, callback);
+      this.earliestDeadlineMs = Math.min(this.earliestDeadlineMs, deadlineMs);
+      return this.want();
     }
     assert(call.callback === null, 'a call is resumed only after its caller was told');
     call.callback = callback;
@@ -186,6 +220,7 @@ export class SessionClient {
     const { sender, route } = this;
     sender.begin(route.target, route.epoch, this.nowMs, route.open ? Number.POSITIVE_INFINITY : route.mayProbe ? 1 : 0);
     if (sender.room) this.sendRequests();
+    if (sender.room) this.resumes.send(sender, route.epoch, this.nowMs, this.cluster);
     this.queries.send(sender, route.epoch);
     if (sender.end() > 0 && !route.open) route.onProbeSent();
   }
@@ -198,6 +233,7 @@ export class SessionClient {
       tell(call, refusedOutcome('closed', 'the client was closed before the command was sent', null));
     for (const call of this.window.calls()) this.fail(call, 'closed', 'the client was closed');
     this.queries.close();
+    this.resumes.close();
   }
 
   private sendRequests(): void {
@@ -227,6 +263,7 @@ export class SessionClient {
       case TO_CLIENT.queryRefusal:
         return this.onQueryRefusal(message);
       case TO_CLIENT.hello:
+        this.cluster = toHex(message.body.subarray(0, 4));
         return this.route.onDirection(message.session, isNone(message.index) ? null : message.index, 'hello');
       default:
     }
@@ -239,13 +276,14 @@ export class SessionClient {
       this.route.onServed();
       return;
     }
+    if (this.resumes.size > 0 && this.resumes.onReply(message)) this.route.onServed();
     if (message.session !== this.session) return;
     if (message.status === REPLY.evicted) return this.abandon('the session was evicted');
     const call = this.window.get(message.request);
     if (call === null) return;
     this.route.onServed();
     if (message.status === REPLY.sequence) return this.abandon('the session does not continue where this client does');
-    const token = { session: message.session, request: message.request };
+    const token = this.token(message.request);
     const outcome: Outcome =
       message.status === REPLY.mismatch && call.sent - call.refused > 1
         ? { kind: 'unknown', message: 'the session refused a repeated copy', token }
@@ -260,6 +298,7 @@ export class SessionClient {
       this.sender.registerEpoch = 0;
       return this.direct(message);
     }
+    if (this.resumes.size > 0) this.resumes.onRefusal(message);
     const call = message.session === this.session ? this.window.get(message.request) : null;
     if (call !== null) {
       if (message.status !== REFUSAL.deposed) call.refused++;
@@ -275,7 +314,7 @@ export class SessionClient {
 
   private onQueryRefusal(message: ClientMessage): void {
     if (message.status === REFUSAL.invalid) return this.queries.refuse(message.request);
-    const consistency = this.queries.again(message.request);
+    const consistency = this.queries.again(message.request, message.status === REFUSAL.lag);
     if (consistency === null) return;
     // A replica that must not serve reads: another one may.
     if (message.status === REFUSAL.unavailable && consistency === CONSISTENCY.stale) this.route.leave();
@@ -294,18 +333,22 @@ export class SessionClient {
       case REFUSAL.invalid:
         return;
       default:
-        this.pause();
+        this.pause(decodeRetryAfter(message.body));
     }
   }
 
-  private pause(): void {
-    if (this.nowMs >= this.pausedUntilMs) this.pausedUntilMs = this.nowMs + this.route.nextBackoffMs();
+  /** Sends nothing for a jittered while: at least about `retryAfterMs`. */
+  private pause(retryAfterMs = 0): void {
+    if (this.nowMs >= this.pausedUntilMs) {
+      const advisedMs = retryAfterMs * (0.75 + this.prng.float() / 2);
+      this.pausedUntilMs = this.nowMs + Math.max(this.route.nextBackoffMs(), advisedMs);
+    }
     if (!this.route.open) this.route.doubt();
   }
 
   /** Tells a caller that has no reply; its number is settled behind its back. */
   private fail(call: Call, code: RefusalCode, message: string): void {
-    const token = { session: this.session!, request: call.request };
+    const token = this.token(call.request);
     const definite = (call.definitelyAbsent && !call.unknown) || this.policy.unknownReportedAsFailure;
     call.unknown ||= !definite;
     call.cancelling ||= definite || this.cancels;
@@ -313,9 +356,15 @@ export class SessionClient {
     tell(call, definite ? refusedOutcome(code, message, token) : { kind: 'unknown', message, token });
   }
 
+  private token(request: number): CallToken {
+    const token = { session: this.session!, request, from: this.window.ackBelow };
+    return this.cluster === null ? token : { ...token, cluster: this.cluster };
+  }
+
   /** Leaves a session that is of no use any more. */
   private abandon(why: string): void {
-    const session = this.session!;
+    const tokens = new Map<Call, CallToken>();
+    for (const call of this.window.calls()) tokens.set(call, this.token(call.request));
     const waiting = this.queue.take();
     const calls = [...this.window.calls()];
     this.session = null;
@@ -328,7 +377,7 @@ export class SessionClient {
     }
     for (const call of waiting) this.queue.push(call);
     for (const call of calls.filter((c) => c.sent > 0)) {
-      tell(call, { kind: 'unknown', message: why, token: { session, request: call.request } });
+      tell(call, { kind: 'unknown', message: why, token: tokens.get(call)! });
     }
   }
 
@@ -347,7 +396,7 @@ export class SessionClient {
       if (call.deadlineMs <= this.nowMs) this.fail(call, 'timeout', `no reply within ${call.timeoutMs} ms`);
       else earliest = Math.min(earliest, call.deadlineMs);
     }
-    this.earliestDeadlineMs = Math.min(earliest, this.queries.expire(this.nowMs));
+    this.earliestDeadlineMs = Math.min(earliest, this.queries.expire(this.nowMs), this.resumes.expire(this.nowMs));
     for (const call of overdue) {
       tell(call, refusedOutcome('timeout', `no replica took the command within ${call.timeoutMs} ms`, null));
     }
@@ -369,7 +418,7 @@ export class SessionClient {
       oldestMs = Math.min(oldestMs, call.sentMs);
       if (call.sentMs <= staleMs) sender.again(call);
     }
-    oldestMs = Math.min(oldestMs, this.queries.watch(route.epoch, staleMs));
+    oldestMs = Math.min(oldestMs, this.queries.watch(route.epoch, staleMs), this.resumes.watch(route.epoch, staleMs));
     if (nowMs - Math.max(oldestMs, this.lastHeardMs) >= this.times.silenceMs) route.leave();
   }
 
@@ -380,7 +429,7 @@ export class SessionClient {
   }
 
   private hasWork(): boolean {
-    return !this.window.empty || this.queue.length > 0 || this.queries.size > 0;
+    return !this.window.empty || this.queue.length > 0 || this.queries.size > 0 || this.resumes.size > 0;
   }
 
   private want(): void {
@@ -395,6 +444,14 @@ export class SessionClient {
 }
 
 const NOTHING = new Uint8Array(0);
+
+/** Why a command cannot be sent at all, or null. */
+function callProblem(body: Uint8Array, key: Uint8Array | null): string | null {
+  const limit = PAYLOAD_BYTES_MAX - ENVELOPE_BYTES - keyBytes(key);
+  if (body.length > limit) return `a body of ${body.length} bytes, the limit is ${limit}`;
+  if (key === null || (key.length >= 1 && key.length <= IDEMPOTENCY_KEY_BYTES_MAX)) return null;
+  return `an idempotency key of ${key.length} bytes, it has 1 to ${IDEMPOTENCY_KEY_BYTES_MAX}`;
+}
 
 function tell(call: Call, outcome: Outcome): void {
   const { callback } = call;

@@ -10,16 +10,20 @@ import { EMPTY_BODY, REPLY, type Reply } from '../reply.ts';
 import {
   type ClientMessage,
   encodeRedirect,
+  encodeRetryAfter,
   payloadProblem,
   REFUSAL,
   type RefusalStatus,
   refusal,
   TO_CLIENT,
 } from './client-protocol.ts';
-import { addRead } from './reads.ts';
+import { addRead, hasRoomForRead } from './reads.ts';
+import type { Verdict } from './requests.ts';
 import type { NodeState, PrimaryState, Read } from './state.ts';
 
 const TEXT = new TextEncoder();
+/** When a client that found no room for held requests or reads may try again, ms. */
+const HELD_RETRY_MS = 50;
 
 /** One request record of a client. `full`: the log cannot grow (read-only alarm). */
 export function onRequest(n: NodeState, origin: number, payload: Uint8Array, payloadMax: number, full: boolean): void {
@@ -33,18 +37,24 @@ export function onRequest(n: NodeState, origin: number, payload: Uint8Array, pay
     refuse(n, origin, payload, REFUSAL.notPrimary, redirect(n));
     return;
   }
-  if (!n.serving) {
-    if (primary.heldRequests.length < n.config.queueMax) primary.heldRequests.push({ origin, payload });
-    else refuse(n, origin, payload, REFUSAL.busy, EMPTY_BODY);
+  if (!n.serving) hold(n, primary, origin, payload);
+  else admit(n, origin, payload, full);
+}
+
+/** Keeps a request until the own no-op is applied. */
+function hold(n: NodeState, primary: PrimaryState, origin: number, payload: Uint8Array): void {
+  const { queueMax, queueBytesMax } = n.config;
+  if (primary.heldRequests.length >= queueMax || primary.heldBytes + payload.length > queueBytesMax) {
+    refuse(n, origin, payload, REFUSAL.busy, encodeRetryAfter(HELD_RETRY_MS));
     return;
   }
-  admit(n, origin, payload, full);
+  primary.heldRequests.push({ origin, payload });
+  primary.heldBytes += payload.length;
 }
 
 function admit(n: NodeState, origin: number, payload: Uint8Array, full: boolean): void {
   if (envelope.kind(payload, 0) === KIND.register) {
-    if (refusedForLoad(n, origin, payload, full)) return;
-    n.requests.register(origin, payload);
+    refuseUnless(n, origin, payload, n.requests.register(origin, payload, full));
     return;
   }
   const session = envelope.client(payload, 0);
@@ -54,17 +64,13 @@ function admit(n: NodeState, origin: number, payload: Uint8Array, full: boolean)
     n.out.push({ type: 'reply', origin, message: replyMessage(answer.reply) });
     return;
   }
-  if (refusedForLoad(n, origin, payload, full)) return;
   const next = answer.kind === 'ahead' ? answer.next : (n.sessions.nextRequest(session) ?? number);
-  if (!n.requests.accept(origin, payload, next, n.policy.noSessionDedupe))
-    refuse(n, origin, payload, REFUSAL.busy, EMPTY_BODY);
+  refuseUnless(n, origin, payload, n.requests.accept(origin, payload, next, full, n.policy.noSessionDedupe));
 }
 
-function refusedForLoad(n: NodeState, origin: number, payload: Uint8Array, full: boolean): boolean {
-  if (full) refuse(n, origin, payload, REFUSAL.noSpace, EMPTY_BODY);
-  else if (n.requests.waiting >= n.config.queueMax) refuse(n, origin, payload, REFUSAL.busy, EMPTY_BODY);
-  else return false;
-  return true;
+function refuseUnless(n: NodeState, origin: number, payload: Uint8Array, verdict: Verdict): void {
+  if (verdict === 'full') refuse(n, origin, payload, REFUSAL.noSpace, EMPTY_BODY);
+  else if (verdict === 'busy') refuse(n, origin, payload, REFUSAL.busy, encodeRetryAfter(n.requests.retryAfterMs));
 }
 
 function refuse(n: NodeState, origin: number, payload: Uint8Array, status: RefusalStatus, body: Uint8Array): void {
@@ -89,20 +95,22 @@ function redirect(n: NodeState): Uint8Array {
 /** A linearizable read. */
 export function onQuery(n: NodeState, read: Read): void {
   const primary = n.primary;
-  if (primary === null || !n.isPrimary) {
-    const message = refusal(TO_CLIENT.queryRefusal, REFUSAL.notPrimary, 0, read.nonce, redirect(n));
-    n.out.push({ type: 'reply', origin: read.origin, message });
-  } else if (n.serving) {
-    addRead(n, primary, read);
-  } else if (primary.heldReads.length < n.config.queueMax) {
-    primary.heldReads.push(read);
+  if (n.diverged !== null) {
+    refuseRead(n, read, REFUSAL.unavailable, EMPTY_BODY);
+  } else if (primary === null || !n.isPrimary) {
+    refuseRead(n, read, REFUSAL.notPrimary, redirect(n));
+  } else if (!hasRoomForRead(n, primary, read)) {
+    refuseRead(n, read, REFUSAL.busy, encodeRetryAfter(HELD_RETRY_MS));
   } else {
-    n.out.push({
-      type: 'reply',
-      origin: read.origin,
-      message: refusal(TO_CLIENT.queryRefusal, REFUSAL.busy, 0, read.nonce, EMPTY_BODY),
-    });
+    primary.readBytes += read.body.length;
+    if (n.serving) addRead(n, primary, read);
+    else primary.heldReads.push(read);
   }
+}
+
+function refuseRead(n: NodeState, read: Read, status: RefusalStatus, body: Uint8Array): void {
+  const message = refusal(TO_CLIENT.queryRefusal, status, 0, read.nonce, body);
+  n.out.push({ type: 'reply', origin: read.origin, message });
 }
 
 /** A session was evicted with copies parked behind a gap: its clients hear that it is gone. */
@@ -127,6 +135,7 @@ export function releaseHeld(n: NodeState, primary: PrimaryState, full: boolean):
   const reads = primary.heldReads;
   primary.heldRequests = [];
   primary.heldReads = [];
+  primary.heldBytes = 0;
   for (const { origin, payload } of requests) admit(n, origin, payload, full);
   for (const read of reads) addRead(n, primary, read);
 }

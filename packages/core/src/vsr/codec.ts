@@ -53,6 +53,7 @@ export function encodeMessage(message: Message): Uint8Array[] {
       w.index(message.commit);
       w.index(message.head);
       w.u64(message.round);
+      w.numbers(message.answered);
       w.index(message.applied);
       w.bytes(message.digest);
       return [w.done()];
@@ -134,6 +135,7 @@ function decodeBody(type: number, view: number, r: Reader, codec: FrameCodec): M
         commit: r.index(),
         head: r.index(),
         round: r.u64(),
+        answered: r.numbers(MEMBERS_MAX),
         applied: r.index(),
         digest: r.hash(),
       });

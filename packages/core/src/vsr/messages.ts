@@ -26,13 +26,17 @@ export interface PrepareOk {
   readonly hash: Uint8Array;
 }
 
-/** Heartbeat of a normal primary. `round` numbers ReadIndex rounds; digest is D at `applied` (all zero when none). */
+/**
+ * Heartbeat of a normal primary. `round` numbers ReadIndex rounds; `answered`: the highest one that each member has answered, empty until the primary
+ * serves; digest is D at `applied` (all zero when none).
+ */
 export interface Commit {
   readonly type: 'commit';
   readonly view: number;
   readonly commit: CommitIndex;
   readonly head: CommitIndex;
   readonly round: number;
+  readonly answered: readonly number[];
   readonly applied: CommitIndex;
   readonly digest: Uint8Array;
 }

@@ -226,6 +226,11 @@ export class VsrNode {
     }
   }
 
+  /** The client connection is gone. */
+  disconnect(origin: number): void {
+    this.state.requests.disconnect(origin);
+  }
+
   /** A client's entry was applied: called by the host for each, between 'applied' inputs. */
   reply(reply: Reply): void {
     onReply(this.state, reply);
@@ -286,6 +291,7 @@ export class VsrNode {
     const why = tickPrimary(n, stalledTicks);
     if (why !== null) this.abdicate(why);
     else flush(n);
+    n.requests.measure(n.monotonicMs);
     if (n.serving && n.tickCount % SWEEP_TICKS === 0) sweepParked(n);
   }
 

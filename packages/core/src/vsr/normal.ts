@@ -119,6 +119,7 @@ export function onCommit(n: NodeState, from: number, m: Commit): void {
   n.dataLoss = null;
   n.attempts = 0;
   moveCommit(n, m.commit);
+  n.freshness.heardFrom(m, n.members.indexOf(n.id), n.quorum, n.monotonicMs);
   n.send(from, commitOk(n, m));
   repeatPromise(n, m.commit);
   if (m.commit > n.end || needsFrames(n)) catchUp(n);

@@ -4,16 +4,19 @@
  * Invariants: a read uses only a round sent after it arrived; a round is confirmed by replicas that are normal in the same view; the primary has
  * applied its own no-op; a read is answered from a state at or above the commit noted when it arrived.
  */
-import { type CommitIndex, NONE } from '../engine/commit-index.ts';
+import { type CommitIndex, fromWire, NONE, toWire } from '../engine/commit-index.ts';
 import { ZERO_HASH, sameHash } from '../engine/hash.ts';
+import { type ClientMessage, REFUSAL, refusal, type RefusalStatus, TO_CLIENT } from './client-protocol.ts';
+import { quorumAnswered, ROUND_RING } from './freshness.ts';
 import type { Commit, CommitOk } from './messages.ts';
-import { type NodeState, type PrimaryState, type Read, ROUND_RING } from './state.ts';
+import type { NodeState, PrimaryState, Read } from './state.ts';
 
 /** Sends a heartbeat, which is a new round. */
 export function sendHeartbeat(n: NodeState, primary: PrimaryState): void {
   n.round++;
   primary.sentMs[n.round % ROUND_RING] = n.monotonicMs;
   primary.sentTick[n.round % ROUND_RING] = n.tickCount;
+  primary.sentCommit[n.round % ROUND_RING] = n.serving ? toWire(n.commit) : 0;
   primary.heartbeatTick = n.tickCount;
   const commit = n.policy.commitZeroHeartbeat && n.commit === NONE ? (0 as CommitIndex) : n.commit;
   n.broadcast({
@@ -22,12 +25,24 @@ export function sendHeartbeat(n: NodeState, primary: PrimaryState): void {
     commit,
     head: n.end,
     round: n.round,
+    answered: n.serving ? answeredRounds(n, primary) : [],
     applied: n.applied,
     digest: n.sessions.digestAt(n.applied) ?? ZERO_HASH,
   });
 }
 
-/** A linearizable read at a serving primary. */
+/** Highest round each member has answered, in the order of the members; the own one is the newest. */
+function answeredRounds(n: NodeState, primary: PrimaryState): number[] {
+  return n.members.map((id) => (id === n.id ? n.round : (primary.rounds.get(id) ?? 0)));
+}
+
+/** True while there is room for another read, held or not. */
+export function hasRoomForRead(n: NodeState, primary: PrimaryState, read: Read): boolean {
+  const count = primary.reads.length + primary.heldReads.length;
+  return count < n.config.queueMax && primary.readBytes + read.body.length <= n.config.queueBytesMax;
+}
+
+/** A linearizable read at a serving primary; its bytes are counted already. */
 export function addRead(n: NodeState, primary: PrimaryState, read: Read): void {
   if (n.quorum === 1 || n.policy.staleReadFromPausedPrimary) {
     read.commit = n.commit;
@@ -72,9 +87,30 @@ export function commitOk(n: NodeState, m: Commit): CommitOk {
 /** Highest round that a quorum (this primary included) has answered. */
 export function confirmedRound(n: NodeState, primary: PrimaryState): number {
   if (n.quorum === 1) return n.round;
-  const rounds = n.others().map((id) => primary.rounds.get(id) ?? 0);
-  rounds.sort((a, b) => b - a);
-  return rounds[n.quorum - 2]!;
+  return quorumAnswered(answeredRounds(n, primary), n.quorum);
+}
+
+/** How much the applied state may lack, in ms; Infinity when that is not known. */
+export function lagMs(n: NodeState): number {
+  const { primary, freshness } = n;
+  if (primary !== null && n.serving) {
+    if (n.quorum === 1) freshness.note(n.commit, n.monotonicMs);
+    else {
+      const round = confirmedRound(n, primary);
+      const at = round % ROUND_RING;
+      const known = round > 0 && n.round - round < ROUND_RING && primary.sentCommit[at]! > 0;
+      if (known) freshness.note(fromWire(primary.sentCommit[at]!), primary.sentMs[at]!);
+    }
+  }
+  return Math.max(0, n.monotonicMs - freshness.asOf(n.applied));
+}
+
+/** Why this replica must not answer a stale read that may lack `maxLagMs` (Infinity: any amount), or null. */
+export function staleRefusal(n: NodeState, nonce: number, maxLagMs: number): ClientMessage | null {
+  const refuse = (status: RefusalStatus): ClientMessage =>
+    refusal(TO_CLIENT.queryRefusal, status, 0, nonce, new Uint8Array(0));
+  if (n.diverged !== null) return refuse(REFUSAL.unavailable);
+  return maxLagMs === Number.POSITIVE_INFINITY || lagMs(n) <= maxLagMs ? null : refuse(REFUSAL.lag);
 }
 
 /** When the newest quorum-confirmed round was sent, monotonic ms; -Infinity when none in this view. */
@@ -102,6 +138,7 @@ export function answerReads(n: NodeState, primary: PrimaryState): void {
     const ready = read.round === 0 || read.round <= confirmed;
     if (!ready || n.applied < read.commit) break;
     n.out.push({ type: 'answer', read });
+    primary.readBytes -= read.body.length;
     done++;
   }
   if (done > 0) primary.reads = primary.reads.slice(done);

@@ -266,24 +266,24 @@ describe('requests of a primary', () => {
   }
 
   it('parked copies are bounded over all sessions', () => {
-    const requests = new Requests(8);
-    const taken = Array.from({ length: 20 }, (_, i) => requests.accept(1, command(10 + i, 2), 1, false));
-    expect(taken.filter(Boolean).length).toBe(8);
-    expect(requests.accept(1, command(10, 1), 1, false)).toBe(true);
+    const requests = new Requests({ countMax: 8, bytesMax: 1 << 20 });
+    const taken = Array.from({ length: 20 }, (_, i) => requests.accept(1, command(10 + i, 2), 1, false, false));
+    expect(taken.filter((verdict) => verdict === 'taken').length).toBe(8);
+    expect(requests.accept(1, command(10, 1), 1, false, false)).toBe('taken');
     expect(requests.waiting).toBe(2);
-    expect(requests.accept(1, command(50, 2), 1, false)).toBe(true);
+    expect(requests.accept(1, command(50, 2), 1, false, false)).toBe('taken');
   });
 
   it('parked copies of a session that is gone are answered and forgotten', () => {
-    const requests = new Requests(8);
-    requests.accept(1, command(10, 2), 1, false);
-    requests.accept(2, command(11, 2), 1, false);
+    const requests = new Requests({ countMax: 8, bytesMax: 1 << 20 });
+    requests.accept(1, command(10, 2), 1, false, false);
+    requests.accept(2, command(11, 2), 1, false, false);
     const abandoned: number[] = [];
     requests.sweep(
       (session) => session === 11,
       (_origin, session) => abandoned.push(session),
     );
     expect(abandoned).toEqual([10]);
-    for (let i = 0; i < 7; i++) expect(requests.accept(1, command(20 + i, 2), 1, false)).toBe(true);
+    for (let i = 0; i < 7; i++) expect(requests.accept(1, command(20 + i, 2), 1, false, false)).toBe('taken');
   });
 });

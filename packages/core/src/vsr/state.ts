@@ -16,6 +16,7 @@ import type { Policy } from '../policy.ts';
 import { Prng } from '../prng.ts';
 import type { Reply } from '../reply.ts';
 import type { ClientMessage } from './client-protocol.ts';
+import { Freshness } from './freshness.ts';
 import { HeaderRing } from './header-ring.ts';
 import { LogCache } from './log-cache.ts';
 import type { DoViewChange, Message, Prepare } from './messages.ts';
@@ -37,8 +38,10 @@ export interface VsrConfig {
   readonly batchesInFlightMax: number;
   readonly batchBytesMax: number;
   readonly batchCountMax: number;
-  /** Requests waiting for the pipeline, all clients together. */
+  /** Requests waiting for the pipeline, all clients together. The same bound again for parked copies, for held requests and for reads. */
   readonly queueMax: number;
+  /** Their bytes: as for `queueMax`. */
+  readonly queueBytesMax: number;
   /** Bytes of frames kept in memory for peers that catch up. */
   readonly cacheBytes: number;
   /** Seed of this process run's jitter. */
@@ -132,20 +135,22 @@ export interface PrimaryState {
   readonly startedTick: number;
   /** Monotonic ms at which the own no-op was applied; null before. */
   servingSinceMs: number | null;
-  /** Round sent when, by round modulo ROUND_RING: monotonic ms and tick. */
+  /** Round sent when, by round modulo ROUND_RING: monotonic ms and tick, and the commit noted then (index + 1; 0: not serving yet). */
   readonly sentMs: Float64Array;
   readonly sentTick: Float64Array;
+  readonly sentCommit: Float64Array;
   heartbeatTick: number;
   reads: Read[];
   heldRequests: { readonly origin: number; readonly payload: Uint8Array }[];
   heldReads: Read[];
+  /** Bytes of the held requests; of the reads, held or not. */
+  heldBytes: number;
+  readBytes: number;
   /** Highest index whose digest each backup confirmed. */
   readonly digests: Map<number, CommitIndex>;
   /** Highest index each backup has promised in this view. */
   readonly acked: Map<number, CommitIndex>;
 }
-
-export const ROUND_RING = 1024;
 
 /** The suffix a new primary has chosen and is completing. */
 export interface Chosen {
@@ -239,6 +244,7 @@ export class NodeState {
   readonly headless = new Map<number, number>();
   /** An index that nobody can settle (E_DATA_LOSS); null while nothing of the kind is known. */
   dataLoss: { readonly index: number; readonly why: string } | null = null;
+  readonly freshness = new Freshness();
 
   constructor(
     config: VsrConfig,
@@ -249,7 +255,7 @@ export class NodeState {
     applied: CommitIndex,
   ) {
     this.config = config;
-    this.requests = new Requests(config.queueMax);
+    this.requests = new Requests({ countMax: config.queueMax, bytesMax: config.queueBytesMax });
     this.codec = codec;
     this.sessions = sessions;
     this.policy = policy;

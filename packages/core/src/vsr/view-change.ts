@@ -8,6 +8,7 @@ import { assert } from '../assert.ts';
 import { at, type CommitIndex, isNone, max, min, NONE } from '../engine/commit-index.ts';
 import { HASH_BYTES } from '../engine/constants.ts';
 import { envelope } from '../engine/frame.ts';
+import { ROUND_RING } from './freshness.ts';
 import { complete, installSuffix, moveCommit, recordHeaders } from './log.ts';
 import type { CommitOk, DoViewChange, RequestStartView, StartView, StartViewChange } from './messages.ts';
 import { chooseSuffix, countedVotes } from './choose.ts';
@@ -18,7 +19,7 @@ import { QuorumTracker } from './quorum-tracker.ts';
 import { sendHeartbeat } from './reads.ts';
 import { catchUp, needsFrames } from './state-transfer.ts';
 import { REFUSAL, TO_CLIENT, encodeRedirect, refusal } from './client-protocol.ts';
-import { type NodeState, ROUND_RING } from './state.ts';
+import type { NodeState } from './state.ts';
 
 /** Votes for the next view when the primary has been silent too long (or this replica must not be primary again). */
 export function suspect(n: NodeState, why: string): void {
@@ -83,17 +84,14 @@ export function enterViewChange(n: NodeState, view: number): void {
   if (n.policy.voteTwiceAfterRestart) sendVote(n);
 }
 
-/** A primary that is none any more answers what it has accepted: outcome unknown, ask the next one. */
+/** A primary that is none any more answers what it has accepted: of what it proposed the outcome is unknown; all ask the next one. */
 export function leavePrimary(n: NodeState): void {
   const primary = n.primary;
   n.primary = null;
   const where = encodeRedirect(n.view, n.primaryOf(n.view + 1));
-  n.requests.clear((origin, session, request) => {
-    n.out.push({
-      type: 'reply',
-      origin,
-      message: refusal(TO_CLIENT.refusal, REFUSAL.deposed, session, request, where),
-    });
+  n.requests.clear((origin, session, request, proposed) => {
+    const status = proposed ? REFUSAL.deposed : REFUSAL.notPrimary;
+    n.out.push({ type: 'reply', origin, message: refusal(TO_CLIENT.refusal, status, session, request, where) });
   });
   if (primary === null) return;
   for (const { origin, payload } of primary.heldRequests) {
@@ -201,10 +199,13 @@ export function settle(n: NodeState): void {
     servingSinceMs: null,
     sentMs: new Float64Array(ROUND_RING),
     sentTick: new Float64Array(ROUND_RING),
+    sentCommit: new Float64Array(ROUND_RING),
     heartbeatTick: n.tickCount,
     reads: [],
     heldRequests: [],
     heldReads: [],
+    heldBytes: 0,
+    readBytes: 0,
     digests: new Map(),
     acked: new Map(),
   };

@@ -139,6 +139,7 @@ test('a promise without a durable frame, a second vote that differs, and a secon
     commit: NONE,
     head: NONE,
     round: 1,
+    answered: [],
     applied: NONE,
     digest: hash,
   };

@@ -30,6 +30,7 @@ export const LAB_CONFIG: VsrConfig = {
   batchBytesMax: 64 * 1024,
   batchCountMax: 8,
   queueMax: 64,
+  queueBytesMax: 1 << 20,
   cacheBytes: 1 << 20,
   seed: 1,
 };
