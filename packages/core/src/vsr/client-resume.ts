@@ -83,7 +83,7 @@ export class ClientResumes {
   }
 
   close(): void {
-    for (const resume of [...this.resumes]) this.end(resume, unknown(resume.token, 'the client was closed'));
+    for (const resume of this.resumes) this.end(resume, unknown(resume.token, 'the client was closed'));
   }
 
   private end(resume: Resume, outcome: Outcome): void {
