@@ -9,7 +9,7 @@ import { BankModel } from '../apps/models/bank-model.ts';
 import { FRAME_HEADER_BYTES } from '../engine/constants.ts';
 import type { FrameCodec } from '../engine/frame-codec.ts';
 import { envelope, frame, KIND, writeU32 } from '../engine/frame.ts';
-import { toHex } from '../engine/hash.ts';
+import { sameHash, toHex } from '../engine/hash.ts';
 import { decodeValue, encodeValue } from '../kernel/values.ts';
 import { REPLY } from '../reply.ts';
 import type { DurableFrame } from './durable-log.ts';
@@ -77,7 +77,7 @@ export class CanonicalLog {
     const previous = this.entries[index - 1];
     mustHold(index === this.entries.length, 'log', 'commit-without-gaps', () => `entry ${index} follows ${this.last}`);
     mustHold(
-      previous === undefined || toHex(frame.prevHash(bytes, 0)) === toHex(previous.hash),
+      previous === undefined || sameHash(frame.prevHash(bytes, 0), previous.hash),
       'log',
       'parents-chain',
       () => `committed entry ${index} does not chain to committed entry ${index - 1}`,

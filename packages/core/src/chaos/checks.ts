@@ -1,6 +1,6 @@
 /** Checks: every invariant of a simulation, called at the moments that matter. */
 import type { FrameCodec } from '../engine/frame-codec.ts';
-import type { EffectCall } from '../replica-contract.ts';
+import type { EffectCall, ReplicaStatusName } from '../replica-contract.ts';
 import type { Message } from '../vsr/messages.ts';
 import { CanonicalLog } from './canonical.ts';
 import { DurableLog } from './durable-log.ts';
@@ -10,8 +10,44 @@ import { EffectInvariants } from './invariants/effect.ts';
 import { LogInvariants } from './invariants/log.ts';
 import { StateInvariants } from './invariants/state.ts';
 import { ViewInvariants } from './invariants/view.ts';
-import type { Observed } from './observation.ts';
+import type { Observation, Observed } from './observation.ts';
 import type { SimStorage } from './sim-storage.ts';
+
+/** The observation of a replica that was judged last. */
+class Judged {
+  private run = 0;
+  private status: ReplicaStatusName = 'normal';
+  private view = -1;
+  private logView = -1;
+  private acting = false;
+  private commit = -1;
+  private applied = -1;
+  private last = -1;
+
+  equals(run: number, seen: Observation): boolean {
+    return (
+      this.applied === seen.applied &&
+      this.commit === seen.commit &&
+      this.last === seen.last &&
+      this.run === run &&
+      this.view === seen.view &&
+      this.logView === seen.logView &&
+      this.acting === seen.acting &&
+      this.status === seen.status
+    );
+  }
+
+  take(run: number, seen: Observation): void {
+    this.run = run;
+    this.status = seen.status;
+    this.view = seen.view;
+    this.logView = seen.logView;
+    this.acting = seen.acting;
+    this.commit = seen.commit;
+    this.applied = seen.applied;
+    this.last = seen.last;
+  }
+}
 
 export class Checks {
   readonly canonical: CanonicalLog;
@@ -20,6 +56,8 @@ export class Checks {
   readonly state: StateInvariants;
   readonly client: ClientInvariants;
   readonly effect: EffectInvariants;
+  /** By replica id. */
+  private readonly judged: (Judged | undefined)[] = [];
 
   constructor(codec: FrameCodec, clusterId: Uint8Array, storages: readonly SimStorage[]) {
     this.canonical = new CanonicalLog(codec, clusterId);
@@ -39,9 +77,12 @@ export class Checks {
     this.effect = new EffectInvariants(this.canonical);
   }
 
-  /** After each step of a replica. */
+  /** After each step of a replica. What these checks look at is all in the observation: an equal one has been judged already. */
   step(replica: Observed): void {
     const seen = replica.observe();
+    const last = (this.judged[replica.id] ??= new Judged());
+    if (last.equals(replica.run, seen) && !this.state.waiting && !this.effect.waiting) return;
+    last.take(replica.run, seen);
     this.log.step(replica, seen);
     this.view.step(replica, seen);
     this.state.step(replica, seen);

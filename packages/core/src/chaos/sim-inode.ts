@@ -15,18 +15,37 @@ interface Unsynced {
   readonly bytes: Uint8Array;
 }
 
-/** Bytes of a file that grow by doubling. */
-class Extent {
-  bytes = new Uint8Array(4096);
-  size = 0;
+const CAPACITY_MIN = 4096;
+const NO_BYTES = new Uint8Array(0);
 
+/** Bytes of a file that grow by doubling, and that two extents may share until one of them writes. */
+class Extent {
+  bytes: Uint8Array = NO_BYTES;
+  size = 0;
+  private shared = false;
+
+  /** Takes over what `other` holds, without a copy. */
+  share(other: Extent): void {
+    this.borrow(other);
+    other.shared = true;
+  }
+
+  /** The same for as long as `other` does not change. */
+  borrow(other: Extent): void {
+    this.bytes = other.bytes;
+    this.size = other.size;
+    this.shared = true;
+  }
+
+  /** Makes room through `size`, in memory of its own. */
   reserve(size: number): void {
-    if (size <= this.bytes.length) return;
-    let capacity = this.bytes.length;
+    if (size <= this.bytes.length && !this.shared) return;
+    let capacity = Math.max(this.bytes.length, CAPACITY_MIN);
     while (capacity < size) capacity *= 2;
     const grown = new Uint8Array(capacity);
     grown.set(this.bytes.subarray(0, this.size));
     this.bytes = grown;
+    this.shared = false;
   }
 
   write(offset: number, bytes: Uint8Array): void {
@@ -123,9 +142,16 @@ export class SimInode {
     }
     if (size > this.mediumExtent.size) this.land(size - 1, new Uint8Array(1));
     this.unsynced = [];
-    this.cache.bytes = this.mediumExtent.bytes.slice();
-    this.cache.size = this.mediumExtent.size;
+    this.cache.share(this.mediumExtent);
     return lost;
+  }
+
+  /** A file with what is on the medium of this one, to be looked at before this one changes: no bytes are copied. */
+  worstImage(id: number, watcher: MediumWatcher): SimInode {
+    const image = new SimInode(id, watcher);
+    image.mediumExtent.borrow(this.mediumExtent);
+    image.cache.borrow(this.mediumExtent);
+    return image;
   }
 
   /** A bit of the medium goes bad, wherever no newer write hides it. */

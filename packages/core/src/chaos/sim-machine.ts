@@ -5,15 +5,15 @@
  * process that died; what reaches a paused one waits.
  */
 import type { Prng } from '../prng.ts';
-import type { ReplicaEvent, ReplicaPorts } from '../replica-contract.ts';
+import type { ReplicaEvent, ReplicaPorts, ReplicaStatusName } from '../replica-contract.ts';
 import { openReplica, type Replica } from '../replica.ts';
-import { decodeMessage, encodeMessage } from '../vsr/codec.ts';
 import type { Message } from '../vsr/messages.ts';
 import { max } from '../engine/commit-index.ts';
 import { describe } from './describe.ts';
 import { formatMachine } from './format.ts';
 import { observedApplication } from './observed-application.ts';
 import type { Observation, Observed } from './observation.ts';
+import { openParcel, type Parcel, parcelOf } from './parcel.ts';
 import { replicaConfig } from './replica-settings.ts';
 import type { SimClock } from './sim-clock.ts';
 import { SimCrash, SimDisk, type SimDevice } from './sim-disk.ts';
@@ -23,6 +23,9 @@ import type { World } from './world.ts';
 
 /** What waits for a paused process at most; beyond it messages are lost, as a full socket buffer would. */
 const BACKLOG_MAX = 20_000;
+
+/** Of the messages without frames, one in so many travels as bytes. */
+const ENCODE_EVERY = 16;
 
 export class SimMachine implements Observed {
   readonly id: number;
@@ -43,8 +46,21 @@ export class SimMachine implements Observed {
   onArmedWrite: (() => void) | null = null;
   private readonly world: World;
   private readonly prng: Prng;
+  private readonly seen = {
+    status: 'normal' as ReplicaStatusName,
+    view: 0,
+    logView: 0,
+    acting: false,
+    serving: false,
+    commit: -1,
+    applied: -1,
+    durable: -1,
+    last: -1,
+    digest: (): Uint8Array => this.replica!.executor.digest,
+  };
   private backlog: (() => void)[] = [];
   private inside = false;
+  private sent = 0;
 
   constructor(world: World, storage: SimStorage, device: SimDevice, clock: SimClock, prng: Prng) {
     this.world = world;
@@ -158,34 +174,34 @@ export class SimMachine implements Observed {
     for (const task of backlog) if (this.run === run) this.enter(task);
   }
 
+  /** One object a machine, refreshed by each call: an observation is made after every step. */
   observe(): Observation {
+    const { seen } = this;
     const { node, executor } = this.replica!;
     const n = node.state;
-    return {
-      status: n.status,
-      view: n.view,
-      logView: n.logView,
-      acting: n.isPrimary,
-      serving: n.serving,
-      commit: n.commit,
-      applied: executor.applied,
-      durable: n.durable,
-      last: max(n.end, n.head),
-      digest: () => executor.digest,
-    };
+    seen.status = n.status;
+    seen.view = n.view;
+    seen.logView = n.logView;
+    seen.acting = n.isPrimary;
+    seen.serving = n.serving;
+    seen.commit = n.commit;
+    seen.applied = executor.applied;
+    seen.durable = n.durable;
+    seen.last = max(n.end, n.head);
+    return seen;
   }
 
   /** A message from another replica. */
-  receive(from: number, bytes: Uint8Array): void {
+  receive(from: number, parcel: Parcel): void {
     this.enter(() => {
-      const decoded = decodeMessage(bytes, this.world.codec);
-      if ('error' in decoded)
+      const opened = openParcel(parcel, this.world.codec);
+      if ('error' in opened)
         this.world.fail(
           'replica',
           'messages-decode',
-          `r${this.id} cannot decode a message of r${from}: ${decoded.error}`,
+          `r${this.id} cannot decode a message of r${from}: ${opened.error}`,
         );
-      this.replica?.receive(from, decoded.message);
+      this.replica?.receive(from, opened.message);
     });
   }
 
@@ -243,7 +259,9 @@ export class SimMachine implements Observed {
     if (world.trace.verbose) world.trace.note('send', describe(this.id, to, message));
     world.checks.sends(this, message);
     const machine = world.machine(to);
-    world.network.send(this.id, to, encodeMessage(message), (bytes) => machine.receive(this.id, bytes));
+    world.network.send(this.id, to, parcelOf(message, ++this.sent % ENCODE_EVERY === 0), (parcel) =>
+      machine.receive(this.id, parcel),
+    );
   }
 
   private onEvent(event: ReplicaEvent): void {
@@ -315,10 +333,12 @@ export class SimMachine implements Observed {
 
   private tickLater(run: number): void {
     const { queue, profile } = this.world;
-    queue.after(this.clock.toVirtualUs(profile.tickMs), () => {
+    const enter = (): void => this.replica?.tick();
+    const tick = (): void => {
       if (this.run !== run || !this.alive) return;
-      if (!this.paused) this.enter(() => this.replica?.tick());
-      this.tickLater(run);
-    });
+      if (!this.paused) this.enter(enter);
+      queue.after(this.clock.toVirtualUs(profile.tickMs), tick);
+    };
+    queue.after(this.clock.toVirtualUs(profile.tickMs), tick);
   }
 }

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { Prng } from '../prng.ts';
 import { EventQueue } from './event-queue.ts';
+import { parcelOf } from './parcel.ts';
 import { PARTITIONS, partitionLinks } from './partitions.ts';
 import { PERFECT_NETWORK, SimNetwork, type NetworkRates } from './sim-network.ts';
 import { emptyStatistics } from './sometimes.ts';
@@ -17,7 +18,9 @@ function world(rates: Partial<NetworkRates>) {
     new Trace(queue, null),
   );
   const got: number[] = [];
-  const send = (value: number): void => network.send(1, 2, [Uint8Array.of(value)], (bytes) => got.push(bytes[0]!));
+  const send = (view: number): void => {
+    network.send(1, 2, parcelOf({ type: 'startViewChange', view }, false), ({ message }) => got.push(message.view));
+  };
   const run = (): number[] => {
     while (queue.step());
     return got;

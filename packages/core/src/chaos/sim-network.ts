@@ -1,10 +1,11 @@
 /**
- * SimNetwork: directed links between nodes, carrying bytes. Each link delays, loses, duplicates, reorders and clogs; partitions cut links.
+ * SimNetwork: directed links between nodes, carrying parcels. Each link delays, loses, duplicates, reorders and clogs; partitions cut links.
  * Replicas are nodes 1..n, clients are nodes above.
  *
- * Invariants: the receiver gets its own copy of the bytes, never the sender's memory; nothing is delivered synchronously; a link holds at most
+ * Invariants: frames reach the receiver in memory of its own (parcel.ts); nothing is delivered synchronously; a link holds at most
  * LINK_MESSAGES_MAX messages, what comes beyond is lost.
  */
+import { copyOf, mixParcel, type Parcel } from './parcel.ts';
 import type { Prng } from '../prng.ts';
 import type { EventQueue } from './event-queue.ts';
 import type { Statistics } from './sometimes.ts';
@@ -63,8 +64,8 @@ export class SimNetwork {
     this.trace = trace;
   }
 
-  /** Sends a message made of `parts`; `deliver` gets a copy of its own each time it arrives. */
-  send(from: number, to: number, parts: readonly Uint8Array[], deliver: (bytes: Uint8Array) => void): void {
+  /** Sends a parcel; `deliver` is called each time it arrives. */
+  send(from: number, to: number, parcel: Parcel, deliver: (parcel: Parcel) => void): void {
     const link = this.link(from, to);
     const { rates, prng } = this;
     this.statistics.messagesSent++;
@@ -72,12 +73,11 @@ export class SimNetwork {
       this.lose(from, to);
       return;
     }
-    const bytes = concat(parts);
-    this.trace.mixBytes(from * 64 + to, bytes);
-    this.carry(link, from, to, bytes, deliver);
+    mixParcel(this.trace, from * 64 + to, parcel);
+    this.carry(link, from, to, parcel, deliver);
     if (prng.chance(rates.duplication)) {
       this.statistics.messagesDuplicated++;
-      this.carry(link, from, to, bytes, (copy) => deliver(copy.slice()));
+      this.carry(link, from, to, copyOf(parcel), deliver);
     }
   }
 
@@ -104,7 +104,7 @@ export class SimNetwork {
     this.rates = PERFECT_NETWORK;
   }
 
-  private carry(link: Link, from: number, to: number, bytes: Uint8Array, deliver: (bytes: Uint8Array) => void): void {
+  private carry(link: Link, from: number, to: number, parcel: Parcel, deliver: (parcel: Parcel) => void): void {
     const { rates, prng, queue } = this;
     const now = queue.now;
     let due = now + prng.range(rates.delayLowUs, rates.delayHighUs);
@@ -122,7 +122,7 @@ export class SimNetwork {
     queue.at(due, () => {
       link.inFlight--;
       if (link.cuts > 0) this.lose(from, to);
-      else deliver(bytes);
+      else deliver(parcel);
     });
   }
 
@@ -140,16 +140,4 @@ export class SimNetwork {
     }
     return link;
   }
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  let length = 0;
-  for (const part of parts) length += part.length;
-  const bytes = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
 }

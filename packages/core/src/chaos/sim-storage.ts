@@ -139,12 +139,14 @@ export class SimStorage {
     return report;
   }
 
-  /** A storage of its own with what a power cut would leave at worst: nothing unsynced. */
+  /** What a power cut would leave at worst: nothing unsynced. To be looked at now, before this storage changes. */
   worstImage(): SimStorage {
     const image = new SimStorage(this.id, new Prng(0));
-    for (const [path, inode] of this.durableNames) image.create(path).write(0, inode.medium, true);
-    for (const change of image.changes) image.settle(change);
-    image.changes = [];
+    for (const [path, inode] of this.durableNames) {
+      const copy = inode.worstImage(++image.inodes, image.watcher);
+      image.names.set(path, copy);
+      image.durableNames.set(path, copy);
+    }
     return image;
   }
 

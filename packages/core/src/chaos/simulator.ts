@@ -178,10 +178,10 @@ export class Simulator implements World {
   /** Every now and then: what if the power went out now? */
   private checkSurvivalLater(): void {
     this.queue.after(this.survivalPrng.range(SURVIVAL_LOW_US, SURVIVAL_HIGH_US), () => {
-      const { segmentBytes, pipelineMax } = replicaConfig(this.profile, 1, this.clusterId, 0);
+      const { pipelineMax } = replicaConfig(this.profile, 1, this.clusterId, 0);
       const { codec, clusterId } = this;
       const storages = this.machines.map(({ storage }) => storage);
-      checkSurvival(this.checks.canonical, storages, { codec, clusterId, segmentBytes, pipelineMax });
+      checkSurvival(this.checks.canonical, storages, { codec, clusterId, pipelineMax });
       this.checkSurvivalLater();
     });
   }

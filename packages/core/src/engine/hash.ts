@@ -1,4 +1,4 @@
-/** 16-byte hashes: comparison and hex. */
+/** Comparison and hex of hashes and other bytes. */
 import { assert } from '../assert.ts';
 import { HASH_BYTES } from './constants.ts';
 
@@ -7,6 +7,13 @@ export const ZERO_HASH: Uint8Array = new Uint8Array(HASH_BYTES);
 
 export function sameHash(a: Uint8Array, b: Uint8Array): boolean {
   for (let i = 0; i < HASH_BYTES; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
+/** Equal in length and content. */
+export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
   return true;
 }
 

@@ -15,6 +15,9 @@ import type { SideEffect } from './types.ts';
 /** How many D are remembered by default. */
 export const DIGEST_RING = 65_536;
 
+/** The ring begins with so many. */
+const RING_START = 1024;
+
 const EFFECT_KIND = { emit: 0, log: 1 } as const;
 const NO_EFFECTS: readonly SideEffect[] = [];
 const NO_BYTES = new Uint8Array(0);
@@ -23,7 +26,8 @@ const SCRATCH_KEEP_BYTES = 4 * 1024 * 1024;
 
 export class ExecutionDigest {
   private readonly codec: FrameCodec;
-  private readonly ring: Uint8Array;
+  /** Grows by doubling up to `size` entries: a young replica does not pay for what it has not executed. */
+  private ring: Uint8Array;
   private readonly size: number;
   private readonly current = new Uint8Array(HASH_BYTES);
   private scratch = new ByteWriter(4096);
@@ -35,7 +39,7 @@ export class ExecutionDigest {
     assert(Number.isSafeInteger(ringSize) && ringSize > 0, 'the digest ring has room');
     this.codec = codec;
     this.size = ringSize;
-    this.ring = new Uint8Array(ringSize * HASH_BYTES);
+    this.ring = new Uint8Array(Math.min(ringSize, RING_START) * HASH_BYTES);
   }
 
   get index(): CommitIndex {
@@ -50,7 +54,7 @@ export class ExecutionDigest {
   /** D[index], or null when it is not (or no longer) known: a copy. */
   at(index: number): Uint8Array | null {
     if (index < this.floor || index > this.last) return null;
-    const at = (index % this.size) * HASH_BYTES;
+    const at = this.offsetOf(index);
     return this.ring.slice(at, at + HASH_BYTES);
   }
 
@@ -83,9 +87,10 @@ export class ExecutionDigest {
     this.codec.hash(w.raw(), 0, w.length, this.current, 0);
     if (w.length > SCRATCH_KEEP_BYTES) this.scratch = new ByteWriter(4096);
     this.last = index;
-    const at = (index % this.size) * HASH_BYTES;
-    for (let i = 0; i < HASH_BYTES; i++) this.ring[at + i] = this.current[i]!;
     if (index - this.floor >= this.size) this.floor = index - this.size + 1;
+    if ((index - this.floor) * HASH_BYTES >= this.ring.length) this.grow();
+    const at = this.offsetOf(index);
+    for (let i = 0; i < HASH_BYTES; i++) this.ring[at + i] = this.current[i]!;
   }
 
   /** Continues from a snapshot at `index`, whose digest is taken over. */
@@ -94,7 +99,20 @@ export class ExecutionDigest {
     this.current.set(digest);
     this.last = index;
     this.floor = index;
-    this.ring.set(digest, (index % this.size) * HASH_BYTES);
+    this.ring.set(digest, this.offsetOf(index));
+  }
+
+  private offsetOf(index: number): number {
+    return (index * HASH_BYTES) % this.ring.length;
+  }
+
+  private grow(): void {
+    const old = this.ring;
+    this.ring = new Uint8Array(Math.min(this.size * HASH_BYTES, old.length * 2));
+    for (let index = this.floor; index < this.last; index++) {
+      const at = (index * HASH_BYTES) % old.length;
+      this.ring.set(old.subarray(at, at + HASH_BYTES), this.offsetOf(index));
+    }
   }
 }
 

@@ -2,7 +2,7 @@
  * Client invariants: an acknowledged command is in the canonical list exactly once and its reply is the model's; a definite failure never commits; a
  * linearizable read shows the state at an index between the commit at its invocation and the commit at its return.
  */
-import { toHex } from '../../engine/hash.ts';
+import { sameBytes, toHex } from '../../engine/hash.ts';
 import { decodeValue } from '../../kernel/values.ts';
 import { REPLY, replyName } from '../../reply.ts';
 import type { Outcome, QueryOutcome } from '../../vsr/client.ts';
@@ -53,7 +53,7 @@ export class ClientInvariants {
     mustHold(settled.index === outcome.index, 'client', 'a-command-is-committed-once', () => {
       return `${name} was acknowledged at index ${outcome.index}, the canonical list has it at ${settled.index}`;
     });
-    const same = settled.status === status && toHex(settled.body) === toHex(outcome.body);
+    const same = settled.status === status && sameBytes(settled.body, outcome.body);
     mustHold(same || status === REPLY.cancelled, 'client', 'a-reply-is-the-models', () => {
       const word = (s: number, body: Uint8Array): string => `${replyName(s)} ${text(body)}`;
       return `${name} at ${outcome.index} was answered ${word(status, outcome.body)}; the model says ${word(settled.status, settled.body)}`;
@@ -87,7 +87,7 @@ export class ClientInvariants {
       return `${what} shows index ${index}; committed was ${read.low} when it began and ${this.canonical.last} when it ended`;
     });
     const expected = this.canonical.answerAt(read.query, read.input, index);
-    mustHold(expected !== null && toHex(expected) === toHex(outcome.body), 'client', 'reads-are-linearizable', () => {
+    mustHold(expected !== null && sameBytes(expected, outcome.body), 'client', 'reads-are-linearizable', () => {
       return `${what} says ${text(outcome.body)} at ${index}, the model ${expected === null ? 'has no such account' : text(expected)}`;
     });
   }

@@ -25,6 +25,11 @@ export class EffectInvariants {
     this.pending.push({ replica, effect });
   }
 
+  /** Something was handed over that `step` has not looked at. */
+  get waiting(): boolean {
+    return this.pending.length > 0;
+  }
+
   step(replica: Observed, seen: Observation): void {
     if (this.pending.length === 0) return;
     const { pending } = this;

@@ -2,7 +2,7 @@
  * State invariants: equal applied index, equal execution digest, on every replica and after every restart; a command reaches the application
  * exactly when the canonical log says so; snapshots of one index are equal byte for byte.
  */
-import { toHex } from '../../engine/hash.ts';
+import { sameHash, toHex } from '../../engine/hash.ts';
 import type { CanonicalLog } from '../canonical.ts';
 import type { Observation, Observed } from '../observation.ts';
 import { mustHold } from '../violation.ts';
@@ -14,7 +14,7 @@ interface Seen {
 
 export class StateInvariants {
   private readonly canonical: CanonicalLog;
-  private readonly digests: (string | undefined)[] = [];
+  private readonly digests: (Uint8Array | undefined)[] = [];
   private readonly snapshots = new Map<string, { readonly digest: string; readonly by: number }>();
   private readonly seen = new Map<number, Seen>();
   /** Indexes that reached the application since the last look, by replica. */
@@ -29,17 +29,22 @@ export class StateInvariants {
     this.pending.push({ replica, index, session });
   }
 
+  /** Something was executed that `step` has not looked at. */
+  get waiting(): boolean {
+    return this.pending.length > 0;
+  }
+
   step(replica: Observed, seen: Observation): void {
     if (this.pending.length > 0) this.checkExecuted();
     const last = this.seen.get(replica.id);
     if (seen.applied < 0 || (last !== undefined && last.run === replica.run && last.applied === seen.applied)) return;
     this.seen.set(replica.id, { run: replica.run, applied: seen.applied });
-    const digest = toHex(seen.digest());
+    const digest = seen.digest();
     const known = this.digests[seen.applied];
-    if (known === undefined) this.digests[seen.applied] = digest;
+    if (known === undefined) this.digests[seen.applied] = digest.slice();
     else {
-      mustHold(known === digest, 'state', 'equal-applied-equal-digest', () => {
-        return `r${replica.id} has digest ${digest} at ${seen.applied}, elsewhere it was ${known}`;
+      mustHold(sameHash(known, digest), 'state', 'equal-applied-equal-digest', () => {
+        return `r${replica.id} has digest ${toHex(digest)} at ${seen.applied}, elsewhere it was ${toHex(known)}`;
       });
     }
   }

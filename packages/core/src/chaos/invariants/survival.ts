@@ -6,7 +6,7 @@
 import type { FrameCodec } from '../../engine/frame-codec.ts';
 import { sameHash, toHex } from '../../engine/hash.ts';
 import type { RecoveredLog } from '../../engine/log-contract.ts';
-import { LogStore } from '../../engine/log-store.ts';
+import { recover } from '../../engine/recovery.ts';
 import { Prng } from '../../prng.ts';
 import type { CanonicalLog } from '../canonical.ts';
 import { EventQueue } from '../event-queue.ts';
@@ -17,7 +17,6 @@ import { mustHold } from '../violation.ts';
 export interface SurvivalSettings {
   readonly codec: FrameCodec;
   readonly clusterId: Uint8Array;
-  readonly segmentBytes: number;
   readonly pipelineMax: number;
 }
 
@@ -62,7 +61,7 @@ function hashAt(log: RecoveredLog, index: number): Uint8Array | null {
 }
 
 function recoverWorst(storage: SimStorage, settings: SurvivalSettings): RecoveredLog {
-  const { codec, clusterId, segmentBytes, pipelineMax } = settings;
+  const { codec, clusterId, pipelineMax } = settings;
   const disk = new SimDisk({
     queue: new EventQueue(),
     storage: storage.worstImage(),
@@ -72,16 +71,10 @@ function recoverWorst(storage: SimStorage, settings: SurvivalSettings): Recovere
     onArmedWrite: () => {},
     onDiskError: () => {},
   });
-  const opened = LogStore.open({
-    disk,
-    codec,
-    segmentBytes,
-    pipelineMax,
-    expect: { clusterId, replicaId: storage.id },
-    events: { onDurable: () => {}, onFatal: () => {}, onSpace: () => {} },
-  });
-  if ('refusal' in opened) {
-    const { code, message } = opened.refusal;
+  const expect = { clusterId, replicaId: storage.id };
+  const recovery = recover({ disk, codec, expect, pipelineMax, unconnectedFramesCount: false });
+  if ('refusal' in recovery) {
+    const { code, message } = recovery.refusal;
     mustHold(
       false,
       'durability',
@@ -89,7 +82,7 @@ function recoverWorst(storage: SimStorage, settings: SurvivalSettings): Recovere
       () => `r${storage.id} would refuse to start: ${code}: ${message}`,
     );
   }
-  return (opened as Exclude<typeof opened, { refusal: unknown }>).recovered;
+  return (recovery as Exclude<typeof recovery, { refusal: unknown }>).recovered;
 }
 
 function subsets(n: number, size: number): number[][] {
