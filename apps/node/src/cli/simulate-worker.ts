@@ -1,12 +1,13 @@
 /** A thread of `chronon simulate`: takes seeds, gives reports. */
 import { parentPort } from 'node:worker_threads';
-import { runSeed, type SeedRequest } from '@chronon/core/chaos/cli';
-import { createWasmCodec } from '@chronon/core/engine/codec/wasm';
+import type { SeedRequest } from '@chronon/core/chaos/cli';
+import { chooseCodec } from '../replica/choose-codec.ts';
+import { timedSeed } from './simulate-pool.ts';
 
-const codec = createWasmCodec();
+const chosen = chooseCodec();
 
 parentPort?.on('message', (request: SeedRequest) => {
   void (async () => {
-    parentPort?.postMessage(await runSeed(request, await codec));
+    parentPort?.postMessage(await timedSeed(request, (await chosen).codec));
   })();
 });

@@ -1,37 +1,62 @@
 /**
- * `chronon simulate`: seeds of the simulator over all cores. The simulation itself is pure and in core; here are threads, files and the terminal.
+ * `chronon simulate`: seeds of the simulator over all cores. The simulation itself is pure and in core; here are files, signals and the terminal.
  *
  * Exit codes: 0 every seed passed, 1 a violation, 2 usage.
  */
-import { createWriteStream } from 'node:fs';
+import { createWriteStream, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { Worker } from 'node:worker_threads';
 import {
+  describeFault,
   mutationNames,
   replayCommand,
   runSeed,
+  type ScheduleFile,
   type SeedReport,
   type SeedRequest,
   shrinkSeed,
   Totals,
 } from '@chronon/core/chaos/cli';
-import { createWasmCodec } from '@chronon/core/engine/codec/wasm';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { z } from 'zod';
+import { chooseCodec } from '../replica/choose-codec.ts';
+import { usage } from '../supervisor/failure.ts';
+import { EXIT } from './exit-codes.ts';
+import { printJson, printLine } from './output.ts';
+import { clusterSize, wholeNumber } from './parse.ts';
+import { runSeeds } from './simulate-pool.ts';
 
 interface SimulateFlags {
   readonly seed?: number;
   readonly seeds?: number;
-  readonly firstSeed: number;
-  readonly replicas?: number;
+  readonly minutes?: number;
+  readonly firstSeed?: number;
+  readonly replicas?: readonly number[];
   readonly mutation?: string;
-  readonly without?: number[];
+  readonly without?: readonly number[];
+  readonly schedule?: string;
+  readonly save?: string;
   readonly trace?: string;
   readonly threads?: number;
+  readonly checkDeterminism?: boolean;
   readonly shrink: boolean;
+  readonly shrinkSeconds: number;
   readonly json?: boolean;
 }
 
+/** What all seeds of a run have in common. */
+interface Plan extends Omit<SeedRequest, 'seed' | 'replicas'> {
+  /** Cluster sizes, taken in turn; null: what each seed draws. */
+  readonly sizes: readonly number[] | null;
+  readonly first: number;
+  /** Infinity: until the time is over. */
+  readonly count: number;
+  readonly minutes: number;
+}
+
 const SEEDS_DEFAULT = 200;
+/** `--minutes` without `--first-seed` starts anywhere below this. */
+const FRESH_SEEDS_BELOW = 2 ** 31;
+const PROGRESS_MS = 200;
 
 export const simulateCommand = new Command('simulate')
   .description('run the whole cluster in virtual time under faults drawn from seeds')
@@ -39,102 +64,210 @@ export const simulateCommand = new Command('simulate')
   .addOption(
     new Option('--seeds <n>', `how many seeds (default ${SEEDS_DEFAULT})`).argParser(wholeNumber).conflicts('seed'),
   )
-  .option('--first-seed <n>', 'first of the seeds', wholeNumber, 1)
-  .addOption(new Option('--replicas <n>', 'instead of what the seed draws').argParser(clusterSize))
+  .addOption(
+    new Option('--minutes <m>', 'fresh seeds until the time is over').argParser(minutes).conflicts(['seed', 'seeds']),
+  )
+  .addOption(new Option('--first-seed <n>', 'first of the seeds (default 1)').argParser(wholeNumber).conflicts('seed'))
+  .addOption(new Option('--replicas <n>', 'instead of what the seed draws; 3,5,7: in turn').argParser(clusterSizes))
   .option('--mutation <name>', 'break the replica on purpose; the run must fail')
   .option('--without <ids>', 'fault events to leave out, by id (a shrunk schedule)', idList)
+  .addOption(
+    new Option('--schedule <file>', 'replay a schedule that --save wrote').conflicts([
+      'seed',
+      'seeds',
+      'minutes',
+      'firstSeed',
+      'replicas',
+      'mutation',
+      'without',
+    ]),
+  )
+  .option('--save <file>', 'write the shrunk schedule of the first failing seed')
   .option('--trace <file>', 'write every event as a JSON line (one seed)')
   .option('--threads <n>', 'worker threads (default: all cores)', wholeNumber)
+  .option('--check-determinism', 'run each seed twice and compare the trace hashes')
   .option('--no-shrink', 'do not look for a smaller schedule that fails as well')
+  .option('--shrink-seconds <s>', 'patience of the shrinking', wholeNumber, 60)
   .option('--json', 'print one JSON object')
-  .addHelpText('after', '\nExit codes: 0 every seed passed, 1 a violation, 2 usage.')
+  .addHelpText('after', '\nExit codes: 0 every seed passed, 1 a violation (or too little was proved), 2 usage.')
   .action(async (flags: SimulateFlags, command: Command) => {
-    const names = flags.mutation === undefined ? [] : await mutationNames();
-    if (flags.mutation !== undefined && !names.includes(flags.mutation)) {
-      command.error(`error: no mutation is named ${flags.mutation}; there are: ${names.join(', ')}`, { exitCode: 2 });
-    }
-    if (flags.trace !== undefined && flags.seed === undefined) {
-      command.error('error: --trace needs --seed', { exitCode: 2 });
-    }
-    process.exitCode = await simulateSeeds(flags);
+    const plan = planOf(flags);
+    const names = plan.mutation === null ? [] : await mutationNames();
+    if (plan.mutation !== null && !names.includes(plan.mutation))
+      command.error(`error: no mutation is named ${plan.mutation}; there are: ${names.join(', ')}`, { exitCode: 2 });
+    if (flags.trace !== undefined && plan.count !== 1) command.error('error: --trace needs --seed', { exitCode: 2 });
+    process.exitCode = await simulateSeeds(plan, flags);
   });
 
-async function simulateSeeds(flags: SimulateFlags): Promise<number> {
-  const common = {
-    replicas: flags.replicas ?? null,
+function planOf(flags: SimulateFlags): Plan {
+  const twice = flags.checkDeterminism === true;
+  if (flags.schedule !== undefined) {
+    const { seed, replicas, mutation, without } = readSchedule(flags.schedule);
+    const sizes = replicas === null ? null : [replicas];
+    return { sizes, mutation, without, twice, first: seed, count: 1, minutes: Number.POSITIVE_INFINITY };
+  }
+  const fresh = flags.minutes === undefined ? 1 : Math.floor(Math.random() * FRESH_SEEDS_BELOW);
+  const unbounded = flags.minutes === undefined ? SEEDS_DEFAULT : Number.POSITIVE_INFINITY;
+  return {
+    sizes: flags.replicas ?? null,
     mutation: flags.mutation ?? null,
     without: flags.without ?? [],
+    twice,
+    first: flags.seed ?? flags.firstSeed ?? fresh,
+    count: flags.seed === undefined ? (flags.seeds ?? unbounded) : 1,
+    minutes: flags.minutes ?? Number.POSITIVE_INFINITY,
   };
-  const first = flags.seed ?? flags.firstSeed;
-  const count = flags.seed === undefined ? (flags.seeds ?? SEEDS_DEFAULT) : 1;
-  const requests = Array.from({ length: count }, (_, i): SeedRequest => ({ ...common, seed: first + i }));
+}
+
+async function simulateSeeds(plan: Plan, flags: SimulateFlags): Promise<number> {
+  const common = { ...plan, replicas: plan.sizes?.[0] ?? null };
+  const threads = Math.min(flags.threads ?? availableParallelism(), plan.count);
   const totals = new Totals();
   const startedMs = performance.now();
-  const progress = progressLine(count, flags.json === true);
-  const add = (report: SeedReport): void => {
+  const progress = progressLine(plan, flags.json === true, startedMs);
+  let busyMs = 0;
+  const add = (report: SeedReport, realMs: number): void => {
     totals.add(report);
+    busyMs += realMs;
     progress.show(totals);
   };
-  if (flags.trace !== undefined) add(await traced(requests[0]!, flags.trace));
-  else await runAll(requests, flags.threads ?? availableParallelism(), add);
+  const interrupted = await untilInterrupted(async (stopped) => {
+    if (flags.trace !== undefined) {
+      const { codec } = await chooseCodec();
+      const report = await traced(requestOf(plan, plan.first), codec, flags.trace);
+      return add(report, performance.now() - startedMs);
+    }
+    let given = 0;
+    const next = (): SeedRequest | null => {
+      const over = stopped() || given >= plan.count || performance.now() - startedMs >= plan.minutes * 60_000;
+      return over ? null : requestOf(plan, plan.first + given++);
+    };
+    await runSeeds(next, threads, ({ report, realMs }) => add(report, realMs));
+  });
   progress.end();
   const realMs = performance.now() - startedMs;
-  const json = totals.toJson(common, realMs);
-  if (flags.json !== true) process.stdout.write(`${totals.toText(common, realMs)}\n`);
-  const failed = [...totals.failures].sort((a, b) => a.seed - b.seed)[0];
-  if (failed !== undefined && flags.shrink && common.mutation === null) {
-    const request = { ...common, seed: failed.seed };
-    const shrunk = await shrinkSeed(request, await createWasmCodec());
-    const replay = replayCommand({ ...request, without: shrunk.without });
-    json['shrunk'] = { seed: failed.seed, ...shrunk, replay };
-    if (flags.json !== true) process.stdout.write(`shrunk to ${shrunk.left} of ${failed.faults} faults: ${replay}\n`);
+  const speed = speedOf(totals, busyMs);
+  const json: Record<string, unknown> = {
+    ...totals.toJson(common, realMs),
+    firstSeed: plan.first,
+    threads,
+    interrupted,
+    ...speed,
+  };
+  if (flags.json !== true) {
+    if (interrupted) printLine('interrupted; this is what was done:');
+    printLine(totals.toText(common, realMs));
+    printLine(
+      `on one core: ${speed.simulatedSecondsPerSecond} simulated seconds and ${speed.commandsPerSecond} acknowledged commands a second`,
+    );
   }
-  if (flags.json === true) process.stdout.write(`${JSON.stringify(json)}\n`);
-  return totals.passed(common.mutation !== null) ? 0 : 1;
+  const failed = [...totals.failures].sort((a, b) => a.seed - b.seed)[0];
+  if (failed !== undefined && flags.shrink && !interrupted && (plan.mutation === null || plan.count === 1))
+    json['shrunk'] = await shrunkOf(requestOf(plan, failed.seed), failed, flags);
+  if (flags.json === true) printJson(json);
+  return totals.passed(plan.mutation !== null) ? EXIT.ok : EXIT.failed;
+}
+
+function requestOf(plan: Plan, seed: number): SeedRequest {
+  const { sizes, mutation, without, twice } = plan;
+  return {
+    seed,
+    replicas: sizes?.[(seed - plan.first) % sizes.length] ?? null,
+    mutation,
+    without,
+    twice: twice === true,
+  };
+}
+
+/** Per second of one busy thread. */
+function speedOf(totals: Totals, busyMs: number): { simulatedSecondsPerSecond: number; commandsPerSecond: number } {
+  if (busyMs === 0) return { simulatedSecondsPerSecond: 0, commandsPerSecond: 0 };
+  return {
+    simulatedSecondsPerSecond: Math.round((10 * totals.virtualMs) / busyMs) / 10,
+    commandsPerSecond: Math.round(((totals.sums.get('commandsAcknowledged') ?? 0) * 1000) / busyMs),
+  };
+}
+
+/** Looks for a smaller schedule of a failing seed, says what it is, and writes it where --save says. */
+async function shrunkOf(request: SeedRequest, failed: SeedReport, flags: SimulateFlags): Promise<object> {
+  const { codec } = await chooseCodec();
+  const patienceMs = performance.now() + flags.shrinkSeconds * 1000;
+  const shrunk = await shrinkSeed(request, codec, () => performance.now() < patienceMs);
+  const { without, faults, left, runs } = shrunk;
+  const replay = replayCommand({ ...request, without });
+  const { invariant } = failed.violation!;
+  if (flags.json !== true) {
+    printLine(`seed ${request.seed} shrunk to ${left} of ${failed.faults} faults in ${runs} runs:`);
+    for (const fault of faults) printLine(`  ${describeFault(fault)}`);
+    printLine(`  replay: ${replay}`);
+  }
+  if (flags.save !== undefined) {
+    const { seed, replicas, mutation } = request;
+    const file: ScheduleFile = { seed, replicas, mutation, without, invariant, faults };
+    writeFileSync(flags.save, `${JSON.stringify(file, null, 2)}\n`);
+  }
+  return { seed: request.seed, ...shrunk, replay };
+}
+
+const SCHEDULE = z.object({
+  seed: z.int().nonnegative(),
+  replicas: z.union([z.literal(1), z.literal(3), z.literal(5), z.literal(7), z.null()]),
+  mutation: z.string().nullable(),
+  without: z.array(z.int().nonnegative()).max(100_000),
+});
+
+function readSchedule(path: string): ScheduleFile {
+  try {
+    return SCHEDULE.parse(JSON.parse(readFileSync(path, 'utf8')));
+  } catch (error) {
+    const why = error instanceof z.ZodError ? z.prettifyError(error) : (error as Error).message;
+    throw usage(`${path} is not a schedule that --save wrote: ${why}`);
+  }
 }
 
 /** One seed in this thread, with its events written to a file. */
-async function traced(request: SeedRequest, path: string): Promise<SeedReport> {
+async function traced(request: SeedRequest, codec: Parameters<typeof runSeed>[1], path: string): Promise<SeedReport> {
   const file = createWriteStream(path);
-  const report = await runSeed(request, await createWasmCodec(), (line) => file.write(`${line}\n`));
-  await new Promise<void>((resolve, reject) => {
-    file.on('error', reject);
-    file.end(resolve);
+  const failed = new Promise<never>((_, reject) => {
+    file.on('error', (error) => reject(usage(`the trace cannot be written: ${error.message}`)));
   });
+  await Promise.race([failed, new Promise<void>((resolve) => file.once('open', () => resolve()))]);
+  const report = await runSeed(request, codec, (line) => file.write(`${line}\n`));
+  await Promise.race([failed, new Promise<void>((resolve) => file.end(resolve))]);
   return report;
 }
 
-/** Spreads seeds over threads; a single seed, or a run from source, stays in this one. */
-async function runAll(requests: SeedRequest[], threads: number, add: (report: SeedReport) => void): Promise<void> {
-  if (requests.length === 1 || import.meta.url.endsWith('.ts')) {
-    const codec = await createWasmCodec();
-    for (const request of requests) add(await runSeed(request, codec));
-    return;
+/** Runs `work`; SIGINT makes `stopped` true, a second one ends the process. */
+async function untilInterrupted(work: (stopped: () => boolean) => Promise<void>): Promise<boolean> {
+  let stopped = false;
+  const stop = (): void => {
+    stopped = true;
+  };
+  process.once('SIGINT', stop);
+  try {
+    await work(() => stopped);
+  } finally {
+    process.off('SIGINT', stop);
   }
-  let next = 0;
-  const work = (): Promise<void> =>
-    new Promise((resolve, reject) => {
-      const worker = new Worker(new URL('./simulate-worker.js', import.meta.url));
-      const give = (): void => {
-        const request = requests[next++];
-        if (request !== undefined) worker.postMessage(request);
-        else void worker.terminate().then(() => resolve(), reject);
-      };
-      worker.on('message', (report: SeedReport) => {
-        add(report);
-        give();
-      });
-      worker.on('error', reject);
-      give();
-    });
-  await Promise.all(Array.from({ length: Math.min(threads, requests.length) }, work));
+  return stopped;
 }
 
-function progressLine(count: number, quiet: boolean): { show(totals: Totals): void; end(): void } {
-  const visible = !quiet && count > 1 && process.stderr.isTTY;
+function progressLine(plan: Plan, quiet: boolean, startedMs: number): { show(totals: Totals): void; end(): void } {
+  const visible = !quiet && plan.count > 1 && process.stderr.isTTY;
+  let shownMs = 0;
   return {
     show: (totals) => {
-      if (visible) process.stderr.write(`\r${totals.seeds} of ${count} seeds, ${totals.failures.length} failed `);
+      const nowMs = performance.now();
+      if (!visible || nowMs - shownMs < PROGRESS_MS) return;
+      shownMs = nowMs;
+      const spentMs = nowMs - startedMs;
+      const of =
+        plan.count === Number.POSITIVE_INFINITY
+          ? `seeds in ${(spentMs / 60_000).toFixed(1)} of ${plan.minutes} minutes`
+          : `of ${plan.count} seeds`;
+      process.stderr.write(
+        `\r${totals.seeds} ${of}, ${totals.failures.length} failed, ${Math.round(totals.virtualMs / spentMs)} x real time\u001b[K`,
+      );
     },
     end: () => {
       if (visible) process.stderr.write('\r\u001b[K');
@@ -142,18 +275,17 @@ function progressLine(count: number, quiet: boolean): { show(totals: Totals): vo
   };
 }
 
-function wholeNumber(text: string): number {
+function minutes(text: string): number {
   const value = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) throw new InvalidArgumentError('a whole number is needed');
+  if (!/^\d+(\.\d+)?$/.test(text) || value <= 0 || value > 100_000)
+    throw new InvalidArgumentError('a number of minutes above 0 is needed');
   return value;
 }
 
-function clusterSize(text: string): number {
-  const value = wholeNumber(text);
-  if (![1, 3, 5, 7].includes(value)) throw new InvalidArgumentError('a cluster has 1, 3, 5 or 7 replicas');
-  return value;
+function clusterSizes(text: string): readonly number[] {
+  return text.split(',').map(clusterSize);
 }
 
-function idList(text: string): number[] {
+function idList(text: string): readonly number[] {
   return text.split(',').map(wholeNumber);
 }

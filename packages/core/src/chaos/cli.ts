@@ -4,6 +4,7 @@
  */
 import type { FrameCodec } from '../engine/frame-codec.ts';
 import { SOUND } from '../policy.ts';
+import type { FaultEvent } from './schedule.ts';
 import { shrink } from './shrink.ts';
 import { simulate, type SimulationOptions, type SimulationResult } from './simulator.ts';
 import { COMMANDS_ACKNOWLEDGED_MIN, REQUIRED_STATISTICS, STATISTICS, type Statistic } from './sometimes.ts';
@@ -13,6 +14,8 @@ export interface SeedRequest {
   readonly replicas: number | null;
   readonly mutation: string | null;
   readonly without: readonly number[];
+  /** The seed is run twice, and must come to one trace hash. */
+  readonly twice?: boolean;
 }
 
 export interface SeedReport extends Omit<SimulationResult, 'schedule'> {
@@ -24,10 +27,23 @@ export interface ShrinkReport {
   readonly without: readonly number[];
   readonly left: number;
   readonly runs: number;
+  /** The faults that are needed, in order. */
+  readonly faults: readonly FaultEvent[];
+}
+
+/** A schedule as a file: what `--save` writes and `--schedule` reads. */
+export interface ScheduleFile {
+  readonly seed: number;
+  readonly replicas: number | null;
+  readonly mutation: string | null;
+  readonly without: readonly number[];
+  /** What it breaks; for people. */
+  readonly invariant?: string;
+  readonly faults?: readonly FaultEvent[];
 }
 
 /** Runs that a shrink may take. */
-export const SHRINK_RUNS_MAX = 60;
+export const SHRINK_RUNS_MAX = 200;
 /** From so many seeds on, each required statistic must be above zero in half of them. */
 export const SEEDS_FOR_STATISTICS = 100;
 
@@ -37,14 +53,31 @@ export async function runSeed(
   codec: FrameCodec,
   traceSink: ((line: string) => void) | null = null,
 ): Promise<SeedReport> {
-  return reportOf(simulate(await optionsOf(request, codec, traceSink)));
+  const options = await optionsOf(request, codec, traceSink);
+  const report = reportOf(simulate(options));
+  if (request.twice !== true) return report;
+  const { traceHash } = simulate({ ...options, traceSink: null });
+  if (traceHash === report.traceHash) return report;
+  const sentence = `seed ${request.seed} ran twice in two ways: trace hash ${report.traceHash}, then ${traceHash}`;
+  return { ...report, violation: { family: 'determinism', invariant: 'one-seed-one-run', sentence } };
 }
 
 /** Drops faults of a failing seed while it still fails in the same way. */
-export async function shrinkSeed(request: SeedRequest, codec: FrameCodec): Promise<ShrinkReport> {
+export async function shrinkSeed(
+  request: SeedRequest,
+  codec: FrameCodec,
+  patient: () => boolean = () => true,
+): Promise<ShrinkReport> {
   const options = await optionsOf(request, codec, null);
-  const { without, left, runs } = shrink(options, simulate(options), SHRINK_RUNS_MAX);
-  return { without, left, runs };
+  const failed = simulate(options);
+  const { without, left, runs } = shrink(options, failed, SHRINK_RUNS_MAX, patient);
+  const faults = failed.schedule.filter(({ id }) => !without.includes(id));
+  return { without, left, runs, faults };
+}
+
+/** One fault of a schedule, in words. */
+export function describeFault({ id, atUs, kind, atPrimary, durationUs }: FaultEvent): string {
+  return `#${id} at ${(atUs / 1000).toFixed(1)} ms: ${kind} for ${(durationUs / 1000).toFixed(1)} ms, aimed at ${atPrimary ? 'the primary' : 'any replica'}`;
 }
 
 /** Names that `--mutation` takes. */
@@ -69,6 +102,10 @@ const BETWEEN_REPLICAS: ReadonlySet<Statistic> = new Set<Statistic>(['messagesLo
 export class Totals {
   seeds = 0;
   virtualMs = 0;
+  /** Fault events of all schedules. */
+  faults = 0;
+  /** Trace hashes of all seeds, xored: the same in whatever order they came. */
+  private hash = 0n;
   private severalReplicas = false;
   readonly sums = new Map<Statistic, number>();
   /** In how many seeds each statistic was above zero. */
@@ -82,6 +119,8 @@ export class Totals {
     this.seeds++;
     if (report.replicas > 1) this.severalReplicas = true;
     this.virtualMs += report.virtualMs;
+    this.faults += report.faults;
+    this.hash ^= BigInt(`0x${report.traceHash}`);
     for (const name of STATISTICS) {
       const value = report.statistics[name];
       this.sums.set(name, (this.sums.get(name) ?? 0) + value);
@@ -105,11 +144,19 @@ export class Totals {
     return this.failures.length === 0 && (mutated || (this.poor.length === 0 && this.rare.length === 0));
   }
 
+  get traceHash(): string {
+    return this.hash.toString(16).padStart(16, '0');
+  }
+
   toJson(request: Omit<SeedRequest, 'seed'>, realMs: number): Record<string, unknown> {
     const sorted = [...this.failures].sort((a, b) => a.seed - b.seed);
     return {
       ok: this.passed(request.mutation !== null),
+      verdict:
+        this.failures.length > 0 ? 'violation' : this.passed(request.mutation !== null) ? 'pass' : 'proves-too-little',
       seeds: this.seeds,
+      faults: this.faults,
+      traceHash: this.traceHash,
       mutation: request.mutation,
       totals: Object.fromEntries(this.sums),
       seedsAboveZero: Object.fromEntries(this.seedsAbove),
@@ -122,7 +169,8 @@ export class Totals {
         seed: report.seed,
         ...report.violation,
         atMs: report.virtualMs,
-        replay: replayCommand({ ...request, seed: report.seed }),
+        traceHash: report.traceHash,
+        replay: replayCommand({ ...request, ...replicasOf(request, report), seed: report.seed }),
       })),
     };
   }
@@ -132,6 +180,7 @@ export class Totals {
     const lines: string[] = [];
     const rate = realMs > 0 ? Math.round(this.virtualMs / realMs) : 0;
     lines.push(`${this.seeds} seeds, ${seconds(this.virtualMs)} simulated in ${seconds(realMs)} (${rate} x real time)`);
+    lines.push(`trace hash ${this.traceHash}, ${this.faults} faults`);
     for (const name of STATISTICS) {
       lines.push(
         `  ${name.padEnd(24)} ${String(this.sums.get(name) ?? 0).padStart(10)}   in ${this.seedsAbove.get(name) ?? 0} seeds`,
@@ -145,12 +194,19 @@ export class Totals {
       const { invariant, sentence } = report.violation!;
       lines.push(
         `seed ${report.seed}: ${invariant}: ${sentence}`,
-        `  replay: ${replayCommand({ ...request, seed: report.seed })}`,
+        `  replay: ${replayCommand({ ...request, ...replicasOf(request, report), seed: report.seed })}`,
       );
     }
-    lines.push(this.passed(request.mutation !== null) ? 'pass' : 'VIOLATION');
+    lines.push(
+      this.failures.length > 0 ? 'VIOLATION' : this.passed(request.mutation !== null) ? 'pass' : 'PROVES TOO LITTLE',
+    );
     return lines.join('\n');
   }
+}
+
+/** A size given on the command line belongs to the replay; one drawn from the seed is drawn again. */
+function replicasOf(request: Omit<SeedRequest, 'seed'>, report: SeedReport): { readonly replicas: number | null } {
+  return { replicas: request.replicas === null ? null : report.replicas };
 }
 
 function reportOf(result: SimulationResult): SeedReport {

@@ -1,6 +1,7 @@
 /** Violation: an invariant that did not hold, in words. The only way a simulation fails. */
 
-/** Families of invariants, one file each in `invariants/`; `replica` = the replica itself gave up when it had no reason to. */
+/** Families of invariants, one file each in `invariants/`; `replica` = the replica itself gave up when it had no reason to;
+ * `determinism` = one seed ran in two ways. */
 export type InvariantFamily =
   | 'log'
   | 'durability'
@@ -10,7 +11,8 @@ export type InvariantFamily =
   | 'effect'
   | 'liveness'
   | 'replica'
-  | 'disk';
+  | 'disk'
+  | 'determinism';
 
 export class Violation extends Error {
   override readonly name = 'Violation';

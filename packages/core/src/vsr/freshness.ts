@@ -10,6 +10,7 @@
  */
 import type { CommitIndex } from '../engine/commit-index.ts';
 import type { Commit } from './messages.ts';
+import { nthLargest } from './quorum-tracker.ts';
 
 /** Rounds that are remembered. */
 export const ROUND_RING = 1024;
@@ -54,7 +55,7 @@ export class Freshness {
       this.answeredMs[at] = nowMs;
     }
     if (m.answered.length === 0) return;
-    const confirmed = quorumAnswered(m.answered, quorum);
+    const confirmed = nthLargest(quorum, m.answered, 0);
     const from = confirmed % ROUND_RING;
     if (confirmed > 0 && this.heard[from] === confirmed) this.note(this.heardCommit[from]!, this.heardMs[from]!);
   }
@@ -74,10 +75,4 @@ export class Freshness {
     if (done > 0) this.pending = this.pending.slice(done);
     return this.asOfMs;
   }
-}
-
-/** Highest round that `quorum` of these have answered. */
-export function quorumAnswered(answered: readonly number[], quorum: number): number {
-  const rounds = [...answered].sort((a, b) => b - a);
-  return rounds[quorum - 1] ?? 0;
 }

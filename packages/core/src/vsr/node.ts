@@ -79,8 +79,29 @@ export type Input =
   /** End of a burst of input: make batches. */
   | { readonly type: 'flush' };
 
+interface Facts {
+  normalPrimary: boolean;
+  view: number;
+  generation: number;
+  nowMs: number;
+  quorumContactAtMs: number | null;
+  viewStartedAtMs: number | null;
+  confirmedDigestIndex: CommitIndex;
+  quarantined: boolean;
+}
+
 export class VsrNode {
   readonly state: NodeState;
+  private readonly facts: Facts = {
+    normalPrimary: false,
+    view: 0,
+    generation: 0,
+    nowMs: 0,
+    quorumContactAtMs: null,
+    viewStartedAtMs: null,
+    confirmedDigestIndex: NONE,
+    quarantined: false,
+  };
   private readonly payloadMax: number;
   private readonly appliedHash: Uint8Array;
 
@@ -318,29 +339,19 @@ export class VsrNode {
     flush(n);
   }
 
-  /** Facts for VsrAuthority (kernel/authority.ts), at `monotonicMs`. */
-  authorityFacts(monotonicMs: number): {
-    readonly normalPrimary: boolean;
-    readonly view: number;
-    readonly generation: number;
-    readonly nowMs: number;
-    readonly quorumContactAtMs: number | null;
-    readonly viewStartedAtMs: number | null;
-    readonly confirmedDigestIndex: CommitIndex;
-    readonly quarantined: boolean;
-  } {
-    const n = this.state;
+  /** Facts for VsrAuthority (kernel/authority.ts), at `monotonicMs`. One object, refreshed by each call: asked after every step. */
+  authorityFacts(monotonicMs: number): Readonly<Facts> {
+    const { state: n, facts } = this;
     if (n.quorum === 1) n.monotonicMs = monotonicMs;
     const contact = quorumContactMs(n);
-    return {
-      normalPrimary: n.serving && n.stored && n.logView === n.view,
-      view: n.view,
-      generation: n.manifest.generation,
-      nowMs: monotonicMs,
-      quorumContactAtMs: Number.isFinite(contact) ? contact : null,
-      viewStartedAtMs: n.primary?.servingSinceMs ?? null,
-      confirmedDigestIndex: confirmedDigest(n),
-      quarantined: n.diverged !== null,
-    };
+    facts.normalPrimary = n.serving && n.stored && n.logView === n.view;
+    facts.view = n.view;
+    facts.generation = n.manifest.generation;
+    facts.nowMs = monotonicMs;
+    facts.quorumContactAtMs = Number.isFinite(contact) ? contact : null;
+    facts.viewStartedAtMs = n.primary?.servingSinceMs ?? null;
+    facts.confirmedDigestIndex = confirmedDigest(n);
+    facts.quarantined = n.diverged !== null;
+    return facts;
   }
 }

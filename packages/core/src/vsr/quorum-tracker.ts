@@ -13,6 +13,8 @@ export class QuorumTracker {
   /** Disjoint ascending ranges above the commit, by replica id. */
   private readonly ranges: Map<number, IndexRange[]>;
   private committed: CommitIndex;
+  /** Scratch of `advance`. */
+  private readonly covers = new Map<number, number>();
 
   constructor(members: readonly number[], quorum: number, commit: CommitIndex) {
     this.quorum = quorum;
@@ -28,6 +30,11 @@ export class QuorumTracker {
     let from = Math.max(first, next(this.committed));
     let to = last;
     if (from > to) return;
+    // Nearly always: nothing above the commit was acknowledged before.
+    if (list.length === 0 || (list.length === 1 && list[0]!.to <= this.committed)) {
+      list[0] = { from, to };
+      return;
+    }
     const kept: IndexRange[] = [];
     for (const range of list) {
       if (range.to < from - 1 || range.from > to + 1) {
@@ -53,14 +60,29 @@ export class QuorumTracker {
   advance(): CommitIndex {
     for (;;) {
       const start = next(this.committed);
-      const covers: number[] = [];
-      for (const list of this.ranges.values()) {
-        const range = list.find((r) => r.from <= start && r.to >= start);
-        if (range !== undefined) covers.push(range.to);
-      }
-      if (covers.length < this.quorum) return this.committed;
-      covers.sort((a, b) => b - a);
-      this.committed = at(covers[this.quorum - 1]!);
+      const { covers } = this;
+      for (const [id, list] of this.ranges) covers.set(id, coverOf(list, start));
+      const through = nthLargest(this.quorum, covers, -1);
+      if (through < start) return this.committed;
+      this.committed = at(through);
     }
   }
+}
+
+/** Through where a replica covers the log from `start` on; -1 when it does not. */
+function coverOf(list: readonly IndexRange[], start: number): number {
+  for (const range of list) if (range.from <= start && range.to >= start) return range.to;
+  return -1;
+}
+
+/** The `n`-th largest (from 1) of the values, none of which is below `lowest`; `lowest` when there are fewer. Allocates nothing: asked after every message. */
+export function nthLargest<T extends number>(n: number, values: { values(): Iterable<T> }, lowest: T): T {
+  let best = lowest;
+  for (const value of values.values()) {
+    if (value <= best) continue;
+    let count = 0;
+    for (const other of values.values()) if (other >= value) count++;
+    if (count >= n) best = value;
+  }
+  return best;
 }

@@ -7,8 +7,9 @@
 import { type CommitIndex, fromWire, NONE, toWire } from '../engine/commit-index.ts';
 import { ZERO_HASH, sameHash } from '../engine/hash.ts';
 import { type ClientMessage, REFUSAL, refusal, type RefusalStatus, TO_CLIENT } from './client-protocol.ts';
-import { quorumAnswered, ROUND_RING } from './freshness.ts';
+import { ROUND_RING } from './freshness.ts';
 import type { Commit, CommitOk } from './messages.ts';
+import { nthLargest } from './quorum-tracker.ts';
 import type { NodeState, PrimaryState, Read } from './state.ts';
 
 /** Sends a heartbeat, which is a new round. */
@@ -87,7 +88,7 @@ export function commitOk(n: NodeState, m: Commit): CommitOk {
 /** Highest round that a quorum (this primary included) has answered. */
 export function confirmedRound(n: NodeState, primary: PrimaryState): number {
   if (n.quorum === 1) return n.round;
-  return quorumAnswered(answeredRounds(n, primary), n.quorum);
+  return nthLargest(n.quorum - 1, primary.rounds, 0);
 }
 
 /** How much the applied state may lack, in ms; Infinity when that is not known. */
@@ -149,9 +150,7 @@ export function confirmedDigest(n: NodeState): CommitIndex {
   const primary = n.primary;
   if (primary === null) return NONE;
   if (n.quorum === 1) return n.applied;
-  const confirmed = n.others().map((id) => primary.digests.get(id) ?? NONE);
-  confirmed.sort((a, b) => b - a);
-  return confirmed[n.quorum - 2]!;
+  return nthLargest(n.quorum - 1, primary.digests, NONE);
 }
 
 function compareDigest(

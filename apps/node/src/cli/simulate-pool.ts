@@ -1,0 +1,52 @@
+/** Spreads the seeds of `chronon simulate` over threads. */
+import { Worker } from 'node:worker_threads';
+import { runSeed, type SeedReport, type SeedRequest } from '@chronon/core/chaos/cli';
+import type { FrameCodec } from '@chronon/core/engine/frame-codec';
+import { chooseCodec } from '../replica/choose-codec.ts';
+
+export interface TimedReport {
+  readonly report: SeedReport;
+  /** How long the seed kept its thread busy. */
+  readonly realMs: number;
+}
+
+export async function timedSeed(request: SeedRequest, codec: FrameCodec): Promise<TimedReport> {
+  const startedMs = performance.now();
+  const report = await runSeed(request, codec);
+  return { report, realMs: performance.now() - startedMs };
+}
+
+/** Runs what `next` gives until it gives null. A single thread, or a run from source, is this one. */
+export async function runSeeds(
+  next: () => SeedRequest | null,
+  threads: number,
+  add: (report: TimedReport) => void,
+): Promise<void> {
+  if (threads <= 1 || import.meta.url.endsWith('.ts')) {
+    const { codec } = await chooseCodec();
+    for (let request = next(); request !== null; request = next()) {
+      add(await timedSeed(request, codec));
+      // Signals and the terminal get their turn.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return;
+  }
+  await Promise.all(Array.from({ length: threads }, () => runThread(next, add)));
+}
+
+function runThread(next: () => SeedRequest | null, add: (report: TimedReport) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const worker = new Worker(new URL('./simulate-worker.js', import.meta.url));
+    const give = (): void => {
+      const request = next();
+      if (request !== null) worker.postMessage(request);
+      else void worker.terminate().then(() => resolve(), reject);
+    };
+    worker.on('message', (report: TimedReport) => {
+      add(report);
+      give();
+    });
+    worker.on('error', reject);
+    give();
+  });
+}
