@@ -5,6 +5,7 @@
 import type { CommitIndex } from './engine/commit-index.ts';
 import type { FrameCodec, FrameCodecBackend } from './engine/frame-codec.ts';
 import type { LogReport } from './engine/log-contract.ts';
+import type { Damage, ScrubReport } from './engine/scrubber.ts';
 import { SNAPSHOT_CHUNK_BYTES } from './engine/snapshot-format.ts';
 import type { DiskKind, VirtualDisk } from './engine/virtual-disk.ts';
 import type { EffectRun, EffectSink } from './kernel/effect-sink.ts';
@@ -53,6 +54,10 @@ export interface ReplicaConfig extends VsrConfig {
   readonly snapshotPieceBytes: number;
   readonly authorityWindowMs: number;
   readonly effectConcurrency: number;
+  /** Most bytes the scrubber reads a second; 0: it does not run. */
+  readonly scrubBytesPerSecond: number;
+  /** Rest between two passes of the scrubber, ticks. */
+  readonly scrubRestTicks: number;
 }
 
 export const DEFAULT_CONFIG: Omit<ReplicaConfig, 'replicaId' | 'clusterId' | 'seed'> = {
@@ -75,6 +80,8 @@ export const DEFAULT_CONFIG: Omit<ReplicaConfig, 'replicaId' | 'clusterId' | 'se
   cacheBytes: 16 * 1024 * 1024,
   authorityWindowMs: 500,
   effectConcurrency: 16,
+  scrubBytesPerSecond: 4 * 1024 * 1024,
+  scrubRestTicks: 6000,
 };
 
 export type ReplicaStatusName = Status;
@@ -111,6 +118,7 @@ export interface ReplicaStatus {
   readonly disk: { readonly kind: DiskKind; readonly fallbackReason: string | null };
   readonly codec: FrameCodecBackend;
   readonly log: LogReport;
+  readonly scrub: ScrubReport;
   readonly notes: readonly string[];
   readonly app: string;
 }
@@ -124,7 +132,8 @@ export type ReplicaEvent =
       readonly id: string;
       readonly state: 'started' | 'ran' | 'failed' | 'acknowledged' | 'dead';
     }
-  | { readonly kind: 'space'; readonly full: boolean };
+  | { readonly kind: 'space'; readonly full: boolean }
+  | ({ readonly kind: 'damage' } & Damage);
 
 /** `Replica` of replica.ts, as its hosts use it. */
 export interface ReplicaHandle {

@@ -39,6 +39,7 @@ export function replicaStatus(replica: Replica): ReplicaStatus {
     disk: { kind: ports.disk.kind, fallbackReason: ports.disk.fallbackReason },
     codec: ports.codec.backend,
     log: store.report(),
+    scrub: replica.scrubber.report(),
     notes: [...replica.notes, ...waits(n)],
     app: ports.app.name,
   };

@@ -10,6 +10,7 @@ import { type CommitIndex, NONE } from './engine/commit-index.ts';
 import { PAYLOAD_BYTES_MAX } from './engine/constants.ts';
 import type { RecoveredLog, Refusal } from './engine/log-contract.ts';
 import { LogStore } from './engine/log-store.ts';
+import { Scrubber } from './engine/scrubber.ts';
 import type { FrameBatch } from './engine/frame-batch.ts';
 import type { EntryKind } from './engine/frame.ts';
 import { SnapshotStore } from './engine/snapshot-file.ts';
@@ -40,6 +41,7 @@ export function openReplica(
     codec: ports.codec,
     events: {
       onDurable: (index, hash, epoch) => replica?.onDurable(index, hash, epoch),
+      onDamaged: (index) => replica?.onDamaged(index),
       onFatal: (fatal) => replica?.halt(fatal.code, fatal.message),
       onSpace: (full) => ports.onEvent({ kind: 'space', full }),
     },
@@ -62,6 +64,7 @@ export class Replica implements ReplicaHandle {
   readonly node: VsrNode;
   readonly executor: Executor;
   readonly effects: ReplicaEffects;
+  readonly scrubber: Scrubber;
   readonly notes: string[];
   private readonly recovered: RecoveredLog;
   private readonly snapshots: SnapshotTaker;
@@ -121,6 +124,15 @@ export class Replica implements ReplicaHandle {
       onFailed: (why) => this.notes.push(why),
     });
     this.effects = new ReplicaEffects(this);
+    this.scrubber = new Scrubber({
+      store,
+      bytesPerTick: (config.scrubBytesPerSecond * config.tickMs) / 1000,
+      restTicks: config.scrubRestTicks,
+      onDamage: ({ file, index, fault, remedy }) => {
+        ports.onEvent({ kind: 'damage', file, index, fault, remedy });
+        if (index !== null) this.onDamaged(index);
+      },
+    });
   }
 
   start(): void {
@@ -135,6 +147,7 @@ export class Replica implements ReplicaHandle {
   tick(): void {
     this.guarded(() => {
       this.store.tick();
+      this.scrubber.tick(this.ports.monotonicMs());
       this.watchStall();
       this.step({ type: 'tick', stalledTicks: this.stalledTicks });
       this.effects.tick();
@@ -214,6 +227,11 @@ export class Replica implements ReplicaHandle {
 
   onDurable(index: number, hash: Uint8Array, epoch: number): void {
     this.guarded(() => this.step({ type: 'durable', index, hash, epoch }));
+  }
+
+  /** The medium does not give this frame any more: it is repaired from a peer. */
+  onDamaged(index: number): void {
+    this.guarded(() => this.step({ type: 'damaged', index }));
   }
 
   halt(code: string, message: string): void {

@@ -96,6 +96,19 @@ export const replicaDetail = replicaSummary.extend({
     barriers: z.number(),
     fileSystem: z.string().nullable(),
   }),
+  scrub: z.object({
+    /** What the scrubber does now; `rest` between two passes, `off` when it is not wanted. */
+    phase: z.enum(['off', 'rest', 'manifest', 'tail', 'log', 'snapshots']),
+    /** Passes finished since start. */
+    passes: z.number(),
+    /** Last entry looked at in this pass. */
+    position: indexOrNone,
+    bytes: z.number(),
+    ofBytes: z.number(),
+    msSinceLastPass: z.number().nullable(),
+    damaged: z.number(),
+    repaired: z.number(),
+  }),
   codec: z.string(),
   app: z.object({ name: z.string(), version: z.number() }),
   chaosEnabled: z.boolean(),

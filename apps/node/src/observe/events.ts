@@ -38,6 +38,11 @@ export class EventRing {
   }
 }
 
+const REMEDY_TEXT = {
+  peers: 'it is asked of the other replicas',
+  rewritten: 'it is written again',
+} as const;
+
 /** An event of the replica in words. */
 export function eventText(event: ReplicaEvent): string {
   switch (event.kind) {
@@ -67,6 +72,8 @@ export function eventText(event: ReplicaEvent): string {
       return `effect ${event.id.slice(0, 8)} ${event.state}`;
     case 'space':
       return event.full ? 'no space for the log: read-only' : 'space for the log again';
+    case 'damage':
+      return `damaged: ${event.file}${event.index === null ? '' : ` index ${event.index}`}: ${event.fault}; ${REMEDY_TEXT[event.remedy]}`;
   }
 }
 
@@ -79,6 +86,7 @@ export function eventLevel(event: ReplicaEvent): 'info' | 'warn' | 'error' | nul
     case 'abdicate':
     case 'space':
     case 'truncate':
+    case 'damage':
       return 'warn';
     case 'diverged':
     case 'data-loss':

@@ -18,6 +18,14 @@ function number(index: string | null): number {
   return index === null ? -1 : Number(index);
 }
 
+function secondsSincePass({ scrub }: ReplicaDetail): number {
+  return scrub.msSinceLastPass === null ? -1 : scrub.msSinceLastPass / 1000;
+}
+
+function faultyEntries({ faulty }: ReplicaDetail): number {
+  return faulty.reduce((sum, { from, to }) => sum + Number(to) - Number(from) + 1, 0);
+}
+
 function replicaValues(detail: ReplicaDetail): Values {
   return {
     view: ['Current view', Number(detail.view)],
@@ -40,6 +48,12 @@ function replicaValues(detail: ReplicaDetail): Values {
     disk_writes_total: ['Disk writes', detail.disk.writes],
     disk_written_bytes_total: ['Bytes written', detail.disk.bytesWritten],
     disk_barriers_total: ['Barriers completed', detail.disk.barriers],
+    scrub_passes_total: ['Passes of the scrubber over everything stored', detail.scrub.passes],
+    scrub_pass_bytes: ['Bytes read in this pass', detail.scrub.bytes],
+    scrub_damaged_total: ['Damaged entries and copies the scrubber found', detail.scrub.damaged],
+    scrub_repaired_total: ['Of them whole again', detail.scrub.repaired],
+    scrub_seconds_since_pass: ['Seconds since the last pass ended, -1 before', secondsSincePass(detail)],
+    faulty_entries: ['Entries known to be damaged now', faultyEntries(detail)],
     chaos_leases: ['Faults in force here', detail.leases.length],
   };
 }

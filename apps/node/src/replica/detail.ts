@@ -26,6 +26,7 @@ export function buildDetail(sources: DetailSources): ReplicaDetail {
   const status = sources.status();
   const links = sources.links();
   const { log, disk } = status;
+  const { lastPassMs, ...scrubbed } = status.scrub;
   const cpu = process.cpuUsage();
   return {
     id: status.id,
@@ -64,6 +65,11 @@ export function buildDetail(sources: DetailSources): ReplicaDetail {
       bytesWritten: log.disk.bytesWritten,
       barriers: log.disk.barriers,
       fileSystem: sources.fileSystem,
+    },
+    scrub: {
+      ...scrubbed,
+      position: toJson(scrubbed.position),
+      msSinceLastPass: lastPassMs === null ? null : Math.max(0, sources.monotonicMs() - lastPassMs),
     },
     codec: status.codec,
     app: { name: sources.app.name, version: sources.app.version },

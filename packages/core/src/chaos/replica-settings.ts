@@ -26,6 +26,8 @@ export function replicaConfig(profile: Profile, replicaId: number, clusterId: Ui
     snapshotChunkBytes: BLOCK_BYTES,
     snapshotPieceBytes: SNAPSHOT_PIECE_BYTES,
     cacheBytes: profile.cacheBytes,
+    scrubBytesPerSecond: 128 * 1024,
+    scrubRestTicks: 100,
     authorityWindowMs: 5 * profile.viewChangeTicks,
   };
 }

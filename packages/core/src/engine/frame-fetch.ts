@@ -7,6 +7,7 @@ import { FRAME_HEADER_BYTES, PAYLOAD_BYTES_MAX } from './constants.ts';
 import { FrameBatch } from './frame-batch.ts';
 import type { FrameCodec } from './frame-codec.ts';
 import { frame, OFFSET, readU32 } from './frame.ts';
+import { readSalvaging } from './salvage.ts';
 import type { Segment } from './segment.ts';
 
 /** Bytes read at once while walking. */
@@ -17,7 +18,8 @@ export type Located =
   | { readonly kind: 'damaged'; readonly index: number; readonly offset: number; readonly fault: string };
 
 export type Fetched =
-  | { readonly kind: 'frames'; readonly batch: FrameBatch }
+  /** `offset` is that of the first frame. */
+  | { readonly kind: 'frames'; readonly batch: FrameBatch; readonly offset: number }
   | { readonly kind: 'damaged'; readonly index: number; readonly offset: number; readonly fault: string };
 
 export class FrameFetch {
@@ -36,7 +38,7 @@ export class FrameFetch {
         callback({ kind: 'damaged', index: from, offset, fault: 'incomplete' });
         return;
       }
-      segment.file.read(offset, length, (error, chunk) => {
+      readSalvaging(segment.file, offset, length, (error, chunk) => {
         if (error !== null || chunk === null) {
           callback({ kind: 'damaged', index: from, offset, fault: error?.message ?? 'nothing was read' });
           return;
@@ -79,7 +81,7 @@ export class FrameFetch {
         callback(this.verified(chunk.subarray(at, at + want), from, last, offset));
         return;
       }
-      segment.file.read(offset, want, (error, bytes) => {
+      readSalvaging(segment.file, offset, want, (error, bytes) => {
         if (error !== null || bytes === null) {
           callback({ kind: 'damaged', index: from, offset, fault: error?.message ?? 'nothing was read' });
         } else callback(this.verified(bytes, from, last, offset));
@@ -93,7 +95,7 @@ export class FrameFetch {
     const result = this.codec.verify(bytes, 0, bytes.length, from, chain);
     if (result.count === 0) return { kind: 'damaged', index: from, offset, fault: result.fault ?? 'empty' };
     const batch = new FrameBatch(bytes.slice(0, result.end), result.count, chain);
-    return { kind: 'frames', batch: batch.last <= last ? batch : batch.slice(from, last) };
+    return { kind: 'frames', batch: batch.last <= last ? batch : batch.slice(from, last), offset };
   }
 
   private headerFault(chunk: Uint8Array, at: number, index: number): string | null {

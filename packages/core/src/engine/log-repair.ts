@@ -6,12 +6,13 @@
  */
 import { assert } from '../assert.ts';
 import type { CommitIndex } from './commit-index.ts';
-import { BLOCK_BYTES } from './constants.ts';
+import { BLOCK_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { FrameBatch } from './frame-batch.ts';
 import { sameHash } from './hash.ts';
 import type { IndexRange } from './log-contract.ts';
 import type { LogSegments } from './log-segments.ts';
 import type { FaultyRange } from './recovery-open.ts';
+import { readSalvaging } from './salvage.ts';
 import type { Segment } from './segment.ts';
 import type { DiskError } from './virtual-disk.ts';
 
@@ -36,9 +37,12 @@ export class LogRepair {
   /** The segment that a repair reads and writes at this moment. */
   busy: Segment | null = null;
 
-  constructor(store: RepairPort, ranges: readonly FaultyRange[]) {
+  private readonly onDamaged: (index: number) => void;
+
+  constructor(store: RepairPort, ranges: readonly FaultyRange[], onDamaged: (index: number) => void) {
     this.store = store;
     this.ranges = [...ranges];
+    this.onDamaged = onDamaged;
   }
 
   list(): IndexRange[] {
@@ -46,17 +50,22 @@ export class LogRepair {
   }
 
   isFaulty(index: number): boolean {
-    return this.ranges.some((range) => index >= range.from && index <= range.to);
+    return this.rangeAt(index) !== null;
+  }
+
+  /** The damaged range that holds `index`, or null. */
+  rangeAt(index: number): IndexRange | null {
+    return this.ranges.find((range) => index >= range.from && index <= range.to) ?? null;
   }
 
   startingAt(index: number): FaultyRange | null {
     return this.ranges.find((range) => range.from === index) ?? null;
   }
 
-  /** A slot turned out to be damaged while it was read. */
-  found(index: number, segment: Segment, offset: number): void {
+  /** A slot turned out to be damaged while it was read. `prevHash`: chain hash of the frame below as it was read there; null when it was not. */
+  found(index: number, segment: Segment, offset: number, prevHash: Uint8Array | null = null): void {
     if (this.isFaulty(index)) return;
-    const range = { from: index, to: index, segment, offset, prevHash: null };
+    const range = { from: index, to: index, segment, offset, prevHash };
     const above = this.ranges.findIndex((other) => other.from > index);
     if (above < 0) this.ranges.push(range);
     else this.ranges.splice(above, 0, range);
@@ -89,10 +98,34 @@ export class LogRepair {
       release();
       return;
     }
+    if (range !== null && this.isMisplaced(range, batch)) {
+      this.widen(range);
+      release();
+      return;
+    }
     this.repair(batch, () => {
       done();
       this.resume(release);
     });
+  }
+
+  /** The frame below, as it was read here, is not the one that the repaired frame continues: it is an older one, and the place of this slot is wrong. */
+  private isMisplaced(range: FaultyRange, batch: FrameBatch): boolean {
+    if (range.prevHash === null || range.segment === null || range.from <= range.segment.base) return false;
+    return range.from === batch.first && !sameHash(batch.prevHash, range.prevHash);
+  }
+
+  /** Counts the slots below as damaged too, down to one whose place is certain; all are asked for again, in order. */
+  private widen(range: FaultyRange): void {
+    const mark = range.segment!.marks.find(range.from - 1);
+    const from = mark?.index ?? range.segment!.base;
+    const whole = { ...range, from, offset: mark?.offset ?? SEGMENT_HEADER_BYTES, prevHash: null };
+    const fresh: number[] = [];
+    for (let index = from; index < range.from; index++) if (!this.isFaulty(index)) fresh.push(index);
+    this.ranges = this.ranges.filter((other) => other.from < from || other.from > range.to);
+    const above = this.ranges.findIndex((other) => other.from > from);
+    this.ranges.splice(above < 0 ? this.ranges.length : above, 0, whole);
+    for (const index of fresh) this.onDamaged(index);
   }
 
   /** Takes up what was waiting for a slot that is repaired now. */
@@ -142,7 +175,7 @@ export class LogRepair {
     const { file } = segment;
     const blockStart = range.offset - (range.offset % BLOCK_BYTES);
     const length = Math.ceil(end / BLOCK_BYTES) * BLOCK_BYTES - blockStart;
-    file.read(blockStart, length, (readError, bytes) => {
+    readSalvaging(file, blockStart, length, (readError, bytes) => {
       if (readError !== null || bytes === null || bytes.length !== length) {
         this.store.poison(readError ?? { code: 'EIO', message: `${file.path} cannot be read at ${blockStart}` });
         return;

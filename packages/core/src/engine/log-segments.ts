@@ -99,6 +99,16 @@ export class LogSegments {
     return null;
   }
 
+  /** Base of the oldest segment; 0 for an empty log. */
+  get firstBase(): number {
+    return this.list[0]?.base ?? 0;
+  }
+
+  /** Base of the first segment above `index`, or null. */
+  baseAbove(index: number): number | null {
+    return this.list.find((segment) => segment.base > index)?.base ?? null;
+  }
+
   /** The segment above this one, or null. */
   after(segment: Segment): Segment | null {
     return this.list[this.list.indexOf(segment) + 1] ?? null;

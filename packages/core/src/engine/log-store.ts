@@ -56,7 +56,8 @@ type Operation =
       readonly whole: boolean;
       readonly done: (end: CommitIndex) => void;
     }
-  | { readonly kind: 'repair'; readonly batch: FrameBatch; readonly done: () => void };
+  | { readonly kind: 'repair'; readonly batch: FrameBatch; readonly done: () => void }
+  | { readonly kind: 'alone'; readonly task: (release: () => void) => void };
 
 export type OpenResult = { readonly store: LogStore; readonly recovered: RecoveredLog } | { readonly refusal: Refusal };
 
@@ -78,7 +79,7 @@ export class LogStore implements LogPort {
   unsettled: boolean;
   /** Operations finished since open: a caller that sees neither this nor `idle` change knows that the disk is stuck. */
   progress = 0;
-  private readonly manifestFile: ManifestFile;
+  readonly manifestFile: ManifestFile;
   private readonly installer: LogInstall;
   private operations: Operation[] = [];
   private running: Operation['kind'] | null = null;
@@ -89,7 +90,8 @@ export class LogStore implements LogPort {
   /** Chain hash of `end`; null when an install is under way that will tell. */
   private endHash: Uint8Array | null;
   private stopped = false;
-  private installs = 0;
+  /** Installs asked for since open: what was read meanwhile may have been cut. */
+  installs = 0;
 
   /** Opens a formatted directory: recovers, then writes what opening must write. Blocking. */
   static open(options: LogOptions): OpenResult {
@@ -169,7 +171,7 @@ export class LogStore implements LogPort {
       record.end,
       record.endHash,
     );
-    this.repairs = new LogRepair(this, opened.faulty);
+    this.repairs = new LogRepair(this, opened.faulty, (index) => options.events.onDamaged(index));
     this.installer = new LogInstall(this);
     const current = this.segments.current(record.end);
     this.worker.useSegment(current, current === null ? new Uint8Array(0) : readPrefix(current));
@@ -248,6 +250,13 @@ export class LogStore implements LogPort {
   repair(batch: FrameBatch, done: () => void): void {
     if (this.stopped) return;
     this.operations.push({ kind: 'repair', batch, done });
+    this.runNext();
+  }
+
+  /** For the scrubber: runs `task` while nothing else is written; the next operation begins when it calls `release`. */
+  alone(task: (release: () => void) => void): void {
+    if (this.stopped) return;
+    this.operations.push({ kind: 'alone', task });
     this.runNext();
   }
 
@@ -394,7 +403,7 @@ export class LogStore implements LogPort {
   /** On a full disk view changes live on: a manifest update overtakes the frames that wait for space, an install drops those that it cuts. */
   private overtakes(next: Exclude<Operation, { kind: 'append' }>): boolean {
     if (!this.full || !this.worker.blocked) return false;
-    if (next.kind === 'manifest') return true;
+    if (next.kind === 'manifest' || next.kind === 'alone') return true;
     const drops = next.kind === 'install' ? next.keep <= this.worker.written : next.kind === 'snapshot' && next.whole;
     if (!drops || !this.segments.cancelRotation()) return false;
     this.worker.dropQueued();
@@ -409,6 +418,10 @@ export class LogStore implements LogPort {
       this.runCompactions();
       this.runNext();
     };
+    if (operation.kind === 'alone') {
+      operation.task(release);
+      return;
+    }
     const finish = (): void => {
       if (this.stopped) return;
       if (operation.kind === 'snapshot') {

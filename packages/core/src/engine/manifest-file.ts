@@ -10,9 +10,10 @@ import { encodeManifest } from './manifest.ts';
 import type { DiskCallback, DiskError, DiskFile } from './virtual-disk.ts';
 
 export class ManifestFile {
-  private readonly files: readonly DiskFile[];
+  readonly files: readonly DiskFile[];
   private readonly codec: FrameCodec;
-  private sequence: number;
+  /** Of the update stored last. */
+  sequence: number;
   private busy = false;
   /** Updates stored since open. */
   writes = 0;

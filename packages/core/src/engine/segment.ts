@@ -6,10 +6,11 @@
  */
 import { assert } from '../assert.ts';
 import { crc32c } from './codec/crc32c.ts';
-import { HASH_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
+import { BLOCK_BYTES, HASH_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { FrameBatch } from './frame-batch.ts';
 import { readU32, readU64, writeU32, writeU64 } from './frame.ts';
-import type { DiskFile } from './virtual-disk.ts';
+import { readSalvaging } from './salvage.ts';
+import type { DiskCallback, DiskFile } from './virtual-disk.ts';
 
 export const LOG_DIRECTORY = 'log';
 export const SEGMENT_VERSION = 2;
@@ -162,6 +163,12 @@ export class OffsetMarks {
     return at < 0 ? null : { index: this.indexes[at]!, offset: this.offsets[at]! };
   }
 
+  /** The first mark above `index`, or null. */
+  above(index: number): { readonly index: number; readonly offset: number } | null {
+    const at = this.below(index) + 1;
+    return at === this.count ? null : { index: this.indexes[at]!, offset: this.offsets[at]! };
+  }
+
   /** Forgets the frames above `last`. */
   truncate(last: number): void {
     this.count = this.below(last) + 1;
@@ -190,4 +197,17 @@ export interface Segment {
   last: number;
   /** Offset just behind it. */
   end: number;
+}
+
+/** Writes the header of a segment again, from what is known of it (recycled or not: it claims nothing about what stands behind); nothing else may be written to its first block meanwhile. */
+export function rewriteSegmentHeader(segment: Segment, clusterId: Uint8Array, view: number, done: DiskCallback): void {
+  const { file } = segment;
+  readSalvaging(file, 0, BLOCK_BYTES, (error, bytes) => {
+    if (error !== null || bytes === null) {
+      done(error);
+      return;
+    }
+    encodeSegmentHeader(bytes, segment.base, segment.prevHash, clusterId, view, true);
+    file.write(0, bytes, true, done);
+  });
 }

@@ -37,7 +37,7 @@ interface Slot {
 }
 
 export class TailFile {
-  private readonly options: TailFileOptions;
+  readonly options: TailFileOptions;
   private readonly slots: readonly [Slot, Slot];
   private sequence: number;
   /** Log view of the records written from now on. */

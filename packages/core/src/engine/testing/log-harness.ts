@@ -76,6 +76,7 @@ export class Bench {
   readonly store: LogStore;
   readonly recovered: RecoveredLog;
   readonly durable: { index: number; hash: Uint8Array; view: number }[] = [];
+  readonly damaged: number[] = [];
   readonly fatal: LogFatal[] = [];
   readonly space: boolean[] = [];
 
@@ -83,6 +84,7 @@ export class Bench {
     this.disk = disk;
     const opened = openLog(disk, over, {
       onDurable: (index, hash, view) => this.durable.push({ index, hash: hash.slice(), view }),
+      onDamaged: (index) => this.damaged.push(index),
       onFatal: (fatal) => this.fatal.push(fatal),
       onSpace: (full) => this.space.push(full),
     });
@@ -126,7 +128,7 @@ export class Bench {
   }
 }
 
-export const QUIET = { onDurable: () => {}, onFatal: () => {}, onSpace: () => {} };
+export const QUIET = { onDurable: () => {}, onDamaged: () => {}, onFatal: () => {}, onSpace: () => {} };
 
 export function openLog(
   disk: MemoryDisk,

@@ -75,6 +75,8 @@ export class MemoryDisk implements VirtualDisk {
   capacityBytes = Number.POSITIVE_INFINITY;
   /** Errors for the next asynchronous writes, barriers and directory calls, in order; null: succeeds. */
   readonly failures: (DiskErrorCode | null)[] = [];
+  /** Blocks that asynchronous reads do not get (EIO): `path:number of the block`. */
+  readonly unreadable = new Set<string>();
   /** Hears of every blocking or asynchronous change before it is made (crash-state enumeration). */
   onStep: (() => void) | null = null;
 
@@ -352,6 +354,9 @@ class MemoryFile implements DiskFile {
     let bytes: Uint8Array | null = null;
     const done: DiskCallback = (error) => callback(error, bytes);
     this.disk.submit(done, false, () => {
+      for (let block = Math.floor(offset / BLOCK_BYTES); block * BLOCK_BYTES < offset + length; block++)
+        if (this.disk.unreadable.has(`${this.path}:${block}`))
+          throw new DiskFailure({ code: 'EIO', message: `read of ${this.path}: EIO` });
       bytes = this.inode.cache.slice(offset, offset + length);
       this.disk.stats.reads++;
       this.disk.stats.bytesRead += bytes.length;
