@@ -121,7 +121,7 @@ function expectWhole(disk: MemoryDisk, good: MemoryDisk): void {
     if (!path.endsWith('.seg')) continue;
     const [own, right] = [disk.content(path), good.content(path)];
     expect(Buffer.compare(own.subarray(SEGMENT_HEADER_BYTES), right.subarray(SEGMENT_HEADER_BYTES))).toBe(0);
-    const { view: _, ...stated } = decodeSegmentHeader(right)!;
+    const { view: _view, recycled: _recycled, ...stated } = decodeSegmentHeader(right)!;
     expect(decodeSegmentHeader(own)).toMatchObject(stated);
   }
   for (const path of MANIFEST_PATHS) expect(decodeManifest(disk.content(path), codec).kind).toBe('ok');
