@@ -1,171 +1,23 @@
 /**
- * Crash-state enumeration: at every step of a scenario, every state a power cut may leave (bounded: all prefixes of names; all, none, each alone, each
- * missing, and each torn of the un-barriered writes) must recover: nothing acknowledged lost, nothing unacknowledged invented.
+ * Crash states of everything the engine does to its disk: after each completion of each scenario, what a power cut may leave must recover (testing/crash-explorer.ts):
+ * nothing acknowledged lost, nothing unacknowledged invented. And the mutations that this enumeration is there for are noticed by it.
  */
 import { expect, test } from 'vitest';
 import { createWasmCodec } from './codec/wasm.ts';
-import { type CommitIndex, NONE } from './commit-index.ts';
-import { toHex } from './hash.ts';
-import type { LogOptions, RecoveredLog } from './log-contract.ts';
-import { SPARE_PATH } from './spare-segment.ts';
-import { Bench, Chain, formatted, manifest, openLog, suffix } from './testing/log-harness.ts';
-import { type CrashChoice, MemoryDisk } from './testing/memory-disk.ts';
-import { type Policy, SOUND } from '../policy.ts';
+import { at, type CommitIndex, NONE } from './commit-index.ts';
+import { RECYCLED_PATH } from './spare-segment.ts';
+import { boundOf, CRASH_STATES, crashChoices } from './testing/crash-choices.ts';
+import { Explorer } from './testing/crash-explorer.ts';
+import { segmentPath } from './segment.ts';
+import { Bench, Chain, manifest, openLog, suffix } from './testing/log-harness.ts';
+import { SOUND } from '../policy.ts';
+import { Prng } from '../prng.ts';
 
 const codec = await createWasmCodec();
-
-/** What the outside world knows at one moment. */
-interface Known {
-  /** Hashes of the log by log view: all that was ever handed to append, in the order of the log of that view. */
-  readonly logs: ReadonlyMap<number, readonly string[]>;
-  /** Last promised index and its log view. */
-  promised: number;
-  promisedLogView: number;
-  /** Kept by the install that begins a log view. */
-  readonly kept: ReadonlyMap<number, number>;
-  view: number;
-  logView: number;
-}
-
-/** Every crash state looked at now, bounded. */
-function* choices(disk: MemoryDisk): Generator<CrashChoice> {
-  const writes = disk.unsynced();
-  const names = disk.unsyncedNames;
-  const some = names === 0 ? [0] : [0, Math.ceil(names / 2), names];
-  for (const kept of new Set(some)) {
-    yield { names: kept, sector: () => false };
-    if (writes.length === 0) continue;
-    yield { names: kept, sector: () => true };
-    for (let i = 0; i < writes.length; i++) {
-      // Zeros that are being written ahead: all or none of them is enough.
-      if (writes[i]!.path === SPARE_PATH) continue;
-      const sectors = writes[i]!.live.length;
-      if (writes.length > 1) {
-        yield { names: kept, sector: (w) => w === i };
-        yield { names: kept, sector: (w) => w !== i };
-      }
-      if (sectors > 64) continue;
-      for (let cut = 1; cut < sectors; cut++) {
-        if (sectors > 16 && cut % 5 !== 1) continue;
-        yield { names: kept, sector: (w, s) => w === i && s < cut };
-        yield { names: kept, sector: (w, s) => w === i && s >= cut };
-        yield { names: kept, sector: (w, s) => w !== i || s !== cut };
-      }
-    }
-  }
-}
-
-let turn = 0;
-
-function violation(known: Known, disk: MemoryDisk, over: Partial<LogOptions>): string | null {
-  const opened = openLog(disk, over);
-  if ('refusal' in opened) return `refused: ${opened.refusal.code} ${opened.refusal.message}`;
-  const { recovered, store } = opened;
-  store.close();
-  const found = check(known, recovered);
-  if (found !== null || turn++ % 4 !== 0) return found;
-  const bench = new Bench(disk.restart(), over);
-  if (bench.recovered.end !== recovered.end)
-    return `a second open ends at ${bench.recovered.end}, the first at ${recovered.end}`;
-  const log = known.logs.get(recovered.manifest.logView)!;
-  const read = bench.readAll();
-  if (read.length !== recovered.end + 1) return `${read.length} frames can be read of ${recovered.end + 1}`;
-  const wrong = read.find(({ index, hash }) => log[index] !== toHex(hash));
-  return wrong === undefined ? null : `frame ${wrong.index} is not of the log of view ${recovered.manifest.logView}`;
-}
-
-function check(known: Known, recovered: RecoveredLog): string | null {
-  const { manifest: state, end, endHash, outcome, recoveringHead, connected } = recovered;
-  if (outcome === 'faulty' || recoveringHead || !connected)
-    return `a crash is no damage: ${recovered.notes.join('; ')}`;
-  if (state.view < known.view || state.logView < known.logView) return `view ${state.view}.${state.logView} went back`;
-  const log = known.logs.get(state.logView);
-  if (log === undefined) return `log view ${state.logView} was never stored`;
-  if (end !== NONE && log[end] !== toHex(endHash)) return `the end ${end} is not of the log of view ${state.logView}`;
-  // A promise of an older log view reaches as far as the install of the newer one kept.
-  const reach =
-    state.logView === known.promisedLogView ? known.promised : Math.min(known.promised, known.kept.get(state.logView)!);
-  return end < reach ? `promised through ${reach}, recovered through ${end}` : null;
-}
-
-/** Runs `act`, pumps step by step, and looks at the crash states after each step. */
-class Explorer {
-  readonly disk = formatted(new MemoryDisk());
-  readonly chain = new Chain();
-  readonly logs = new Map<number, string[]>([[1, []]]);
-  readonly kept = new Map<number, number>();
-  readonly over: Partial<LogOptions>;
-  readonly violations: string[] = [];
-  readonly bench: Bench;
-  states = 0;
-  view = 1;
-  logView = 1;
-  installedAt = 0;
-
-  constructor(policy: Partial<Policy> = {}) {
-    this.over = { policy: { ...SOUND, ...policy }, segmentBytes: 8 * 1024, codec };
-    this.bench = new Bench(this.disk, this.over);
-    this.disk.pump();
-  }
-
-  append(chain: Chain, bodies: readonly number[], view = 1): void {
-    const part = chain.next(bodies, view, view);
-    const log = this.logs.get(view)!;
-    for (let index = part.first; index <= part.last; index++) log[index] = toHex(part.hashOf(index));
-    this.bench.append(part, view);
-  }
-
-  known(): Known {
-    const last = this.bench.durable[this.bench.durable.length - 1];
-    return {
-      logs: this.logs,
-      kept: this.kept,
-      promised: last?.index ?? NONE,
-      promisedLogView: last?.view ?? 1,
-      view: this.view,
-      logView: this.logView,
-    };
-  }
-
-  look(): void {
-    const known = this.known();
-    for (const choice of choices(this.disk)) {
-      this.states++;
-      const found = violation(known, this.disk.crash(choice), { ...this.over, policy: SOUND });
-      if (found !== null && this.violations.length < 5) this.violations.push(found);
-    }
-  }
-
-  /** Completes everything, oldest (or newest) first, looking after each completion. */
-  explore(newestFirst = false): void {
-    this.look();
-    while (this.disk.pending > 0) {
-      this.disk.complete(newestFirst ? this.disk.pending - 1 : 0);
-      this.look();
-    }
-  }
-
-  install(keep: CommitIndex, chain: Chain, bodies: readonly (readonly number[])[]): void {
-    const fresh = new Chain();
-    fresh.first = keep + 1;
-    if (keep !== NONE) fresh.hash = chain.hashOf(keep);
-    this.logs.set(2, this.logs.get(1)!.slice(0, keep + 1));
-    this.kept.set(2, keep);
-    const planned = new Chain();
-    planned.first = fresh.first;
-    planned.hash = fresh.hash;
-    const kept = chain.batches.filter((part) => part.last <= keep);
-    const headers = suffix(...kept, ...bodies.map((sizes) => planned.next(sizes, 2, 2)));
-    this.bench.store.install(manifest({ view: 2, logView: 2, headers }), keep, keep, () => {
-      this.view = 2;
-      this.logView = 2;
-    });
-    for (const sizes of bodies) this.append(fresh, sizes, 2);
-  }
-}
+Explorer.limit = boundOf(process.env['CHRONON_CRASH_STATES']);
 
 test('append: every crash state keeps what was promised', () => {
-  const explorer = new Explorer();
+  const explorer = new Explorer(codec);
   for (const size of [0, 300, 1000, 5, 2100]) {
     explorer.append(explorer.chain, [size]);
     explorer.explore();
@@ -176,7 +28,7 @@ test('append: every crash state keeps what was promised', () => {
 
 test('batches, with the tail record of one overlapping the frames of the next', () => {
   for (const newestFirst of [false, true]) {
-    const explorer = new Explorer();
+    const explorer = new Explorer(codec);
     for (let i = 0; i < 6; i++) explorer.append(explorer.chain, [500, 700, 0]);
     explorer.explore(newestFirst);
     expect(explorer.bench.promised).toBe(17);
@@ -185,7 +37,7 @@ test('batches, with the tail record of one overlapping the frames of the next', 
 });
 
 test('two tail records in flight, the newer one durable first', () => {
-  const explorer = new Explorer();
+  const explorer = new Explorer(codec);
   for (let i = 0; i < 8; i++) {
     explorer.append(explorer.chain, [300]);
     // The chain's frames, then the newest call: the tail record behind them, while the one before may still be in flight.
@@ -200,7 +52,7 @@ test('two tail records in flight, the newer one durable first', () => {
 });
 
 test('a disk that begins the tail record before its frames are durable is noticed', () => {
-  const explorer = new Explorer();
+  const explorer = new Explorer(codec);
   explorer.disk.writeChain = (links) => {
     for (const { file, offset, bytes, callback } of links) file.write(offset, bytes, true, callback);
   };
@@ -210,7 +62,7 @@ test('a disk that begins the tail record before its frames are durable is notice
 });
 
 test('rotation: header, rename and directory are durable before a frame counts', () => {
-  const explorer = new Explorer();
+  const explorer = new Explorer(codec);
   for (let i = 0; i < 6; i++) explorer.append(explorer.chain, [1700]);
   explorer.explore();
   expect(explorer.bench.store.report().segments).toBe(2);
@@ -219,7 +71,7 @@ test('rotation: header, rename and directory are durable before a frame counts',
 
 test('truncation by an install, within a segment and across segments', () => {
   for (const keep of [NONE, 1, 4, 5] as CommitIndex[]) {
-    const explorer = new Explorer();
+    const explorer = new Explorer(codec);
     for (let i = 0; i < 7; i++) explorer.append(explorer.chain, [1500]);
     explorer.disk.pump();
     explorer.install(keep, explorer.chain, [[1000], [1500], [500]]);
@@ -230,7 +82,7 @@ test('truncation by an install, within a segment and across segments', () => {
 });
 
 test('manifest updates: a stored view never goes back', () => {
-  const explorer = new Explorer();
+  const explorer = new Explorer(codec);
   explorer.append(explorer.chain, [10]);
   explorer.disk.pump();
   for (let view = 2; view < 5; view++) {
@@ -242,31 +94,172 @@ test('manifest updates: a stored view never goes back', () => {
   expect(explorer.violations).toEqual([]);
 });
 
-test('opening: a crash in the middle of it changes nothing', () => {
-  const explorer = new Explorer();
+/** Frames that fill a segment two by two. */
+function grow(explorer: Explorer, frames: number): void {
+  for (let i = 0; i < frames; i++) explorer.append(explorer.chain, [3000]);
+}
+
+test('compaction, alone and while frames are appended and segments rotate', () => {
+  for (const through of [1, 2, 5, 8]) {
+    const explorer = new Explorer(codec);
+    grow(explorer, 9);
+    explorer.disk.pump();
+    explorer.saveCheckpoint(8);
+    explorer.explore();
+    let done = false;
+    explorer.bench.store.compact(through, () => (done = true));
+    grow(explorer, through === 5 ? 4 : 0);
+    explorer.explore();
+    expect([done, explorer.bench.store.first]).toEqual([true, Math.floor((through + 1) / 2) * 2]);
+    expect(explorer.violations).toEqual([]);
+  }
+});
+
+test('recycling: a freed segment becomes the next one', () => {
+  const explorer = new Explorer(codec);
+  grow(explorer, 7);
+  explorer.disk.pump();
+  explorer.saveCheckpoint(6);
+  explorer.disk.pump();
+  for (let round = 0; round < 3; round++) {
+    explorer.bench.store.compact(explorer.checkpoint);
+    explorer.explore();
+    expect(explorer.disk.paths()).toContain(RECYCLED_PATH);
+    grow(explorer, 4);
+    explorer.explore();
+    explorer.saveCheckpoint(explorer.bench.store.end);
+    explorer.disk.pump();
+  }
+  expect(explorer.bench.promised).toBe(18);
+  expect(explorer.violations).toEqual([]);
+});
+
+test('snapshot installation above the log: it begins behind the snapshot', () => {
+  for (const own of [0, 1, 5]) {
+    const explorer = new Explorer(codec);
+    grow(explorer, own);
+    explorer.disk.pump();
+    // The same log, further than this replica has it.
+    const chain = new Chain();
+    for (let i = 0; i < 9; i++) chain.next([3000], 1, 1);
+    explorer.installSnapshot(chain, 1, at(10));
+    explorer.explore();
+    for (let i = 0; i < 3; i++) explorer.append(chain, [2000]);
+    explorer.explore();
+    expect(explorer.bench.promised).toBe(11);
+    expect(explorer.violations).toEqual([]);
+  }
+});
+
+test('snapshot installation into the log: frames above it stay when they connect, and go when they do not', () => {
+  const connected = new Explorer(codec);
+  grow(connected, 9);
+  connected.disk.pump();
+  const prefix = new Chain();
+  for (let i = 0; i < 6; i++) prefix.next([3000], 1, 1);
+  connected.installSnapshot(prefix, 1, at(8));
+  connected.explore();
+  expect([connected.bench.store.end, connected.violations]).toEqual([8, []]);
+
+  const replaced = new Explorer(codec);
+  grow(replaced, 9);
+  replaced.disk.pump();
+  const other = new Chain();
+  for (let i = 0; i < 6; i++) other.next([3000], 2, 7);
+  replaced.installSnapshot(other, 2, at(6));
+  replaced.explore();
+  expect([replaced.bench.store.end, replaced.violations]).toEqual([5, []]);
+  replaced.append(other, [2000], 2);
+  replaced.explore();
+  expect([replaced.bench.promised, replaced.violations]).toEqual([6, []]);
+});
+
+test('an install that cuts what was promised: what must not be nacked is known after any crash', () => {
+  const explorer = new Explorer(codec);
   for (let i = 0; i < 7; i++) explorer.append(explorer.chain, [1500]);
-  explorer.disk.pump(9);
+  explorer.disk.pump();
+  explorer.install(at(3), explorer.chain, [[1000]], at(6));
+  explorer.explore();
+  expect(explorer.violations).toEqual([]);
+});
+
+test('repair: a crash in the middle of it leaves the damage that there was, and no other', () => {
+  const written = new Explorer(codec);
+  for (let i = 0; i < 12; i++) written.append(written.chain, [400]);
+  written.disk.pump();
+  written.bench.store.close();
+  for (const offset of [64 + 2 * 512 + 5, 64 + 3 * 512 + 300]) written.disk.flip(segmentPath(0), offset);
+  const bench = new Bench(written.disk, written.over);
+  expect(bench.recovered.faulty).toEqual([{ from: 2, to: 3 }]);
+  let repaired = 0;
+  for (const index of [3, 2]) bench.store.repair(written.chain.batches[index]!, () => repaired++);
+  const states = new Set<string>();
+  while (written.disk.pending > 0) {
+    written.disk.complete(0);
+    for (const choice of crashChoices(written.disk, Explorer.limit, new Prng(3))) {
+      const opened = openLog(written.disk.crash(choice), written.over);
+      if ('refusal' in opened) throw new Error(opened.refusal.message);
+      const { end, faulty } = opened.recovered;
+      states.add(`${end}: ${faulty.map(({ from, to }) => `${from}..${to}`).join()}`);
+      if (repaired === 2) expect(faulty).toEqual([]);
+      else expect(faulty.every(({ from, to }) => from >= 2 && to <= 3)).toBe(true);
+    }
+  }
+  expect([...states].sort()).toEqual(['11: ', '11: 2..3', '11: 3..3']);
+});
+
+/** Crashes inside the opening of what a crash left, at every second step. */
+function crashWhileOpening(explorer: Explorer): void {
   const known = explorer.known();
   let opens = 0;
-  for (const choice of choices(explorer.disk)) {
+  for (const choice of crashChoices(explorer.disk, CRASH_STATES, new Prng(7))) {
     const crashed = explorer.disk.crash(choice);
-    if (opens++ % 7 !== 0) continue;
+    if (opens++ % 5 !== 0) continue;
     let steps = 0;
     crashed.onStep = () => {
       if (steps++ % 2 === 0) return;
-      for (const again of [() => true, () => false]) {
-        const found = violation(known, crashed.crash({ names: 0, sector: again }), explorer.over);
-        if (found !== null && explorer.violations.length < 5) explorer.violations.push(found);
-      }
+      for (const sector of [() => true, () => false])
+        explorer.note(explorer.violation(known, crashed.crash({ names: 0, sector })));
     };
     openLog(crashed, explorer.over);
   }
-  expect(explorer.violations).toEqual([]);
+}
+
+test('opening: a crash in the middle of it changes nothing', () => {
+  const rotating = new Explorer(codec);
+  for (let i = 0; i < 7; i++) rotating.append(rotating.chain, [1500]);
+  rotating.disk.pump(9);
+  crashWhileOpening(rotating);
+  expect(rotating.violations).toEqual([]);
+
+  const compacting = new Explorer(codec);
+  grow(compacting, 9);
+  compacting.disk.pump();
+  compacting.saveCheckpoint(8);
+  compacting.disk.pump();
+  compacting.bench.store.compact(8);
+  for (let i = 0; i < 8; i++) {
+    crashWhileOpening(compacting);
+    compacting.disk.pump(1);
+  }
+  expect(compacting.violations).toEqual([]);
+
+  const installing = new Explorer(codec);
+  grow(installing, 5);
+  installing.disk.pump();
+  const chain = new Chain();
+  for (let i = 0; i < 9; i++) chain.next([3000], 1, 1);
+  installing.installSnapshot(chain, 1);
+  while (installing.disk.pending > 0) {
+    crashWhileOpening(installing);
+    installing.disk.complete(0);
+  }
+  expect(installing.violations).toEqual([]);
 });
 
 // The same enumeration must notice the mutations that it is there for.
 test('the mutation ack-before-barrier is noticed', () => {
-  const explorer = new Explorer({ ackBeforeBarrier: true });
+  const explorer = new Explorer(codec, { ackBeforeBarrier: true });
   explorer.append(explorer.chain, [100]);
   explorer.explore();
   explorer.append(explorer.chain, [1500]);
@@ -275,7 +268,7 @@ test('the mutation ack-before-barrier is noticed', () => {
 });
 
 test('the mutation no-directory-fsync is noticed', () => {
-  const explorer = new Explorer({ noDirectoryFsync: true });
+  const explorer = new Explorer(codec, { noDirectoryFsync: true });
   for (let i = 0; i < 6; i++) explorer.append(explorer.chain, [1700]);
   explorer.explore();
   expect(explorer.violations).not.toEqual([]);
@@ -284,7 +277,7 @@ test('the mutation no-directory-fsync is noticed', () => {
 // These two protect from damage, not from power cuts alone.
 test('the mutation promise-before-tail-record is noticed once the promised frame goes bad', () => {
   for (const promiseBeforeTailRecord of [false, true]) {
-    const explorer = new Explorer({ promiseBeforeTailRecord });
+    const explorer = new Explorer(codec, { promiseBeforeTailRecord });
     explorer.append(explorer.chain, [100]);
     explorer.disk.pump();
     explorer.append(explorer.chain, [100]);
@@ -302,14 +295,14 @@ test('the mutation promise-before-tail-record is noticed once the promised frame
 
 test('the mutation single-manifest-copy is noticed once that copy goes bad', () => {
   for (const singleManifestCopy of [false, true]) {
-    const explorer = new Explorer({ singleManifestCopy });
+    const explorer = new Explorer(codec, { singleManifestCopy });
     explorer.append(explorer.chain, [100]);
     const state = manifest({ view: 9, headers: suffix(...explorer.chain.batches) });
     explorer.bench.store.saveManifest(state, () => (explorer.view = 9));
     explorer.disk.pump();
     const damaged = explorer.disk.clone();
     damaged.flip('manifest.a', 100);
-    const found = violation(explorer.known(), damaged, { ...explorer.over, policy: SOUND });
+    const found = explorer.violation(explorer.known(), damaged);
     expect(found).toBe(singleManifestCopy ? 'view 1.1 went back' : null);
   }
 });

@@ -112,7 +112,7 @@ export class Bench {
   /** Every frame of the log, read back. */
   readAll(): { index: number; hash: Uint8Array }[] {
     const all: { index: number; hash: Uint8Array }[] = [];
-    for (let next = 0; next <= this.store.end; ) {
+    for (let next = this.store.first; next <= this.store.end; ) {
       let moved = false;
       this.store.read(next, 64 * 1024, (outcome) => {
         if (outcome.kind !== 'frames') return;
