@@ -2,19 +2,23 @@
  * Crash states of everything the engine does to its disk: after each completion of each scenario, what a power cut may leave must recover (testing/crash-explorer.ts):
  * nothing acknowledged lost, nothing unacknowledged invented. And the mutations that this enumeration is there for are noticed by it.
  */
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { createWasmCodec } from './codec/wasm.ts';
 import { at, type CommitIndex, NONE } from './commit-index.ts';
 import { RECYCLED_PATH } from './spare-segment.ts';
 import { boundOf, CRASH_STATES, crashChoices } from './testing/crash-choices.ts';
 import { Explorer } from './testing/crash-explorer.ts';
 import { segmentPath } from './segment.ts';
-import { Bench, Chain, manifest, openLog, suffix } from './testing/log-harness.ts';
+import { SnapshotStore } from './snapshot-file.ts';
+import { writeSnapshot } from './testing/snapshot-harness.ts';
+import { BLOCK_BYTES } from './constants.ts';
+import { Bench, Chain, CLUSTER, manifest, openLog, suffix } from './testing/log-harness.ts';
 import { SOUND } from '../policy.ts';
 import { Prng } from '../prng.ts';
 
 const codec = await createWasmCodec();
 Explorer.limit = boundOf(process.env['CHRONON_CRASH_STATES']);
+if (Explorer.limit > CRASH_STATES) vi.setConfig({ testTimeout: 24 * 3600 * 1000 });
 
 test('append: every crash state keeps what was promised', () => {
   const explorer = new Explorer(codec);
@@ -206,6 +210,31 @@ test('repair: a crash in the middle of it leaves the damage that there was, and 
     }
   }
   expect([...states].sort()).toEqual(['11: ', '11: 2..3', '11: 3..3']);
+});
+
+test('snapshot: after any crash the newest durable one is whole, and a newer one whole or not there', () => {
+  const explorer = new Explorer(codec);
+  const { disk } = explorer;
+  const store = new SnapshotStore({ disk, codec, clusterId: CLUSTER, chunkBytes: BLOCK_BYTES });
+  const durable: number[] = [];
+  const prng = new Prng(5);
+  for (const index of [10, 20, 30, 40]) {
+    const sections = [new Uint8Array(6000).fill(index), new Uint8Array(3000).fill(index + 1)];
+    writeSnapshot(store, index, sections, 5000, () => durable.push(index));
+    while (disk.pending > 0) {
+      disk.complete(0);
+      for (const choice of crashChoices(disk, Explorer.limit, prng)) {
+        const after = new SnapshotStore({ disk: disk.crash(choice), codec, clusterId: CLUSTER });
+        const notes: string[] = [];
+        const newest = after.newest(1000, (note) => notes.push(note));
+        expect([notes, newest?.sections.map((section) => section.length)]).toEqual(
+          newest === null ? [[], undefined] : [[], [6000, 3000]],
+        );
+        expect(newest?.index ?? 0).toBeGreaterThanOrEqual(durable.at(-1) ?? 0);
+      }
+    }
+  }
+  expect(durable).toEqual([10, 20, 30, 40]);
 });
 
 /** Crashes inside the opening of what a crash left, at every second step. */

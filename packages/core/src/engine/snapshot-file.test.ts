@@ -8,51 +8,19 @@ import type { SnapshotMeta } from './snapshot-format.ts';
 import { snapshotPath } from './snapshot-path.ts';
 import { CLUSTER } from './testing/log-harness.ts';
 import { MemoryDisk } from './testing/memory-disk.ts';
+import { snapshotMeta, writeSnapshot } from './testing/snapshot-harness.ts';
 
 const codec = await createWasmCodec();
 const CHUNK = BLOCK_BYTES;
 
-function meta(index: number): SnapshotMeta {
-  const fill = (value: number): Uint8Array => new Uint8Array(16).fill(value);
-  return { clusterId: CLUSTER, index, view: 3, chainHash: fill(4), timeLow: 5, timeHigh: 6, digest: fill(8) };
-}
-
 const storeOn = (disk: MemoryDisk): SnapshotStore =>
   new SnapshotStore({ disk, codec, clusterId: CLUSTER, chunkBytes: CHUNK });
-
-/** Writes sections in pieces of `pieceBytes`, as fast as the disk takes them; the result comes by pumping the disk. */
-function write(
-  store: SnapshotStore,
-  index: number,
-  sections: readonly Uint8Array[],
-  pieceBytes: number,
-  onEnd: (result: string) => void,
-): void {
-  let [section, at] = [0, 0];
-  const feed = (): void => {
-    if (typeof writer === 'string') return;
-    while (writer.ready) {
-      if (section === sections.length) {
-        writer.finish();
-        return;
-      }
-      const bytes = sections[section]!;
-      if (at < bytes.length) at += writer.append(section, bytes.subarray(0, at + pieceBytes), at);
-      if (at >= bytes.length) [section, at] = [section + 1, 0];
-    }
-  };
-  const end = (result: { readonly digest: Uint8Array } | { readonly problem: string }): void =>
-    onEnd('digest' in result ? toHex(result.digest) : result.problem);
-  const writer = store.write(meta(index), sections.length, feed, end);
-  if (typeof writer === 'string') onEnd(writer);
-  else feed();
-}
 
 function stored(disk: MemoryDisk, ...indexes: number[]): SnapshotStore {
   const store = storeOn(disk);
   for (const index of indexes) {
     let digest = '';
-    write(store, index, [new Uint8Array(10_000).fill(index)], 1000, (result) => (digest = result));
+    writeSnapshot(store, index, [new Uint8Array(10_000).fill(index)], 1000, (result) => (digest = result));
     disk.pump();
     expect(digest).toMatch(/^[0-9a-f]{32}$/);
   }
@@ -77,12 +45,12 @@ test('a snapshot is whole blocks, equal however it was written, and reads back a
           const disk = new MemoryDisk();
           const store = storeOn(disk);
           let digest = '';
-          write(store, index, sections, size, (result) => (digest = result));
+          writeSnapshot(store, index, sections, size, (result) => (digest = result));
           disk.pump();
           const read = store.read(index);
           if (typeof read === 'string') return expect.fail(read);
           expect(read.sections).toEqual(sections);
-          expect(read).toMatchObject(meta(index));
+          expect(read).toMatchObject(snapshotMeta(index));
           expect(toHex(read.fileDigest)).toBe(digest);
           return { bytes: fileOf(disk, index), digest };
         });
@@ -98,7 +66,7 @@ test('every changed byte of a snapshot, and every cut, is noticed without a thro
   const disk = new MemoryDisk();
   const store = storeOn(disk);
   const sections = [new Uint8Array(20).fill(1), new Uint8Array(0), new Uint8Array(CHUNK).fill(2)];
-  write(store, 9, sections, 1000, () => {});
+  writeSnapshot(store, 9, sections, 1000, () => {});
   disk.pump();
   const bytes = fileOf(disk, 9);
   const dataEnd = BLOCK_BYTES + CHUNK + 20;
@@ -152,7 +120,7 @@ test('a crash at any step leaves the older snapshot or the newer one, never half
   const disk = new MemoryDisk();
   const store = stored(disk, 10);
   disk.syncDirectorySync('snapshots');
-  write(store, 20, [new Uint8Array(9000).fill(20)], 1000, () => {});
+  writeSnapshot(store, 20, [new Uint8Array(9000).fill(20)], 1000, () => {});
   const found = new Set<number>();
   for (;;) {
     for (let names = 0; names <= disk.unsyncedNames; names++) {
@@ -172,8 +140,8 @@ test('a failed write is told once, leaves nothing that counts, and the next one 
   const store = stored(disk, 10);
   disk.failures.push('ENOSPC');
   const problems: string[] = [];
-  write(store, 20, [new Uint8Array(9000)], 1000, (problem) => problems.push(problem));
-  write(store, 21, [], 1000, (problem) => problems.push(problem));
+  writeSnapshot(store, 20, [new Uint8Array(9000)], 1000, (problem) => problems.push(problem));
+  writeSnapshot(store, 21, [], 1000, (problem) => problems.push(problem));
   disk.pump();
   expect(problems.length).toBe(2);
   expect(problems[0]).toBe('another snapshot is being written');
