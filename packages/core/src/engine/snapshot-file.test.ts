@@ -4,7 +4,6 @@ import { createWasmCodec } from './codec/wasm.ts';
 import { BLOCK_BYTES } from './constants.ts';
 import { toHex } from './hash.ts';
 import { SnapshotStore } from './snapshot-file.ts';
-import type { SnapshotMeta } from './snapshot-format.ts';
 import { snapshotPath } from './snapshot-path.ts';
 import { CLUSTER } from './testing/log-harness.ts';
 import { MemoryDisk } from './testing/memory-disk.ts';
