@@ -13,6 +13,7 @@ import { LogStore } from './engine/log-store.ts';
 import { Scrubber } from './engine/scrubber.ts';
 import type { FrameBatch } from './engine/frame-batch.ts';
 import type { EntryKind } from './engine/frame.ts';
+import { LOG_DIRECTORY } from './engine/segment.ts';
 import { SnapshotStore } from './engine/snapshot-file.ts';
 import { Executor } from './kernel/executor.ts';
 import { Halt } from './kernel/errors.ts';
@@ -208,6 +209,7 @@ export class Replica implements ReplicaHandle {
       return;
     }
     this.store.read(from, maxBytes, (outcome) => {
+      if (outcome.kind === 'faulty') this.guarded(() => this.readDamage(outcome.index, outcome.fault));
       if (outcome.kind !== 'frames') callback(outcome);
       else callback({ kind: 'frames', bytes: outcome.batch.bytes, count: outcome.batch.count });
     });
@@ -232,6 +234,15 @@ export class Replica implements ReplicaHandle {
   /** The medium does not give this frame any more: it is repaired from a peer. */
   onDamaged(index: number): void {
     this.guarded(() => this.step({ type: 'damaged', index }));
+  }
+
+  /** As `onDamaged`, found by a read that somebody asked for. */
+  private readDamage(index: number, fault: string): void {
+    const known = this.node.state.faulty.length;
+    this.step({ type: 'damaged', index });
+    if (this.node.state.faulty.length === known) return;
+    const file = this.store.segments.holding(index)?.file.path ?? LOG_DIRECTORY;
+    this.ports.onEvent({ kind: 'damage', file, index, fault, remedy: 'peers' });
   }
 
   halt(code: string, message: string): void {
@@ -335,7 +346,7 @@ export class Replica implements ReplicaHandle {
     const { to, from, through, nonce } = output;
     this.store.read(from, this.config.batchBytesMax, (outcome) => {
       this.guarded(() => {
-        if (outcome.kind === 'faulty') this.step({ type: 'damaged', index: outcome.index });
+        if (outcome.kind === 'faulty') this.readDamage(outcome.index, outcome.fault);
         const batch: FrameBatch | null = outcome.kind === 'frames' ? outcome.batch : null;
         this.step({ type: 'stateRead', to, nonce, through, batch });
       });
@@ -391,7 +402,7 @@ export class Replica implements ReplicaHandle {
     this.store.read(from, this.config.batchBytesMax, (outcome) => {
       this.reading = false;
       this.guarded(() => {
-        if (outcome.kind === 'faulty') this.step({ type: 'damaged', index: outcome.index });
+        if (outcome.kind === 'faulty') this.readDamage(outcome.index, outcome.fault);
         if (outcome.kind !== 'frames' || outcome.batch.first !== this.executor.applied + 1) return;
         if (outcome.batch.first > this.applyTarget) return;
         this.applyFrom(outcome.batch, outcome.batch.first);

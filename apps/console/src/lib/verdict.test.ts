@@ -114,3 +114,15 @@ test('freshness: two missed pings are stale, ten seconds offline, and a pause sa
   expect(freshness({ ...base, sinceFrameMs: 0, streamed: false })).toMatchObject({ state: 'connecting', safe: false });
   expect(freshness({ ...base, sinceFrameMs: 3_000, streamed: false }).state).toBe('stale');
 });
+
+test('a full disk and damage that is not repaired are said in words', () => {
+  const scrub = { ...detail(3).scrub, damaged: 3, repaired: 1 };
+  const replicas = [view(detail(1, { readOnly: true })), healthy[1]!, view(detail(3, { scrub }))];
+  expect(verdict(frameOf(replicas))).toMatchObject({
+    level: 'degraded',
+    reasons: [
+      'r1 has no space left for its log: read-only, writes are refused until there is space again (E_NO_SPACE)',
+      'r3 found damage on its own disk: 3 found damaged, 1 repaired',
+    ],
+  });
+});

@@ -4,6 +4,7 @@
  */
 import type { ClusterFrame, ReplicaDetail, ReplicaView } from './frame.ts';
 import { count, duration } from './format.ts';
+import { damageText, unrepaired } from './scrub.ts';
 
 export type VerdictLevel = 'committing' | 'degraded' | 'no-quorum' | 'diverged' | 'unknown';
 
@@ -147,10 +148,16 @@ function troubles(live: readonly ReplicaDetail[], leader: ReplicaDetail | null):
   for (const d of live) {
     if (d.status !== 'normal') out.push(`r${d.id} is in ${d.status === 'view-change' ? 'a view change' : d.status}`);
     else if (leader !== null && d.view !== leader.view) out.push(`r${d.id} is still in view ${count(d.view)}`);
-    if (d.readOnly) out.push(`r${d.id} is read-only`);
+    if (d.readOnly)
+      out.push(
+        `r${d.id} has no space left for its log: read-only, writes are refused until there is space again (E_NO_SPACE)`,
+      );
     for (const { from, to } of d.faulty)
       out.push(`r${d.id} is repairing a damaged range, index ${count(from)} to ${count(to)}`);
   }
+  for (const d of live)
+    if (unrepaired(d.scrub) > 0 && d.faulty.length === 0)
+      out.push(`r${d.id} found damage on its own disk: ${damageText(d.scrub)}`);
   if (leader !== null && !leader.serving) out.push(`r${leader.id} does not serve clients yet`);
   return out;
 }

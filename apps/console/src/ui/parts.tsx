@@ -109,3 +109,19 @@ export function PageTitle({ title, children }: { title: string; children?: React
     </div>
   );
 }
+
+/** How much of something is done, 0 to 1; `label` says of what. */
+export function Bar({ tone, share, label }: { tone: Tone; share: number; label: string }) {
+  return (
+    <svg
+      viewBox="0 0 1000 4"
+      preserveAspectRatio="none"
+      className={`tone-${tone} h-1 w-full`}
+      role="img"
+      aria-label={`${Math.floor(share * 100)} % ${label}`}
+    >
+      <rect width="1000" height="4" rx="2" fill="var(--line)" />
+      <rect width={1000 * share} height="4" rx="2" fill="currentColor" />
+    </svg>
+  );
+}

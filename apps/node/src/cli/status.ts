@@ -1,7 +1,8 @@
 /** `chronon status`: the cluster in one look. Exit 0 whenever the supervisor or a replica answered. */
 import { Command } from 'commander';
-import type { ClusterStatus } from '../api/schema.ts';
+import type { ClusterStatus, ReplicaDetail } from '../api/schema.ts';
 import { apiQuery } from '../client/api-call.ts';
+import { replicaStatus } from '../client/cluster-status.ts';
 import { supervisorStatus, type SupervisorStatus } from '../supervisor/api.ts';
 import { EXIT } from './exit-codes.ts';
 import { printJson, printLine, table } from './output.ts';
@@ -15,7 +16,12 @@ export const statusCommand = withTarget(new Command('status'))
     const { status, problem } = await statusOf(target);
     if (status === null) throw target.stale ? staleFailure(target) : (problem ?? staleFailure(target));
     if (flags.json === true) printJson(status);
-    else show(status, await processesOf(target));
+    else {
+      show(status, await processesOf(target));
+      const alive = status.replicas.filter((replica) => replica.status !== 'unreachable');
+      const details = await Promise.all(alive.map(({ id, url }) => replicaStatus({ id, apiUrl: url }, target.token)));
+      for (const detail of details) if (detail !== null) printLine(diskLine(detail));
+    }
     process.exitCode = EXIT.ok;
   });
 
@@ -40,4 +46,21 @@ function show(status: ClusterStatus, supervisor: SupervisorStatus | null): void 
     rows.push([`r${id}`, role, replica.status, ...numbers, digest.slice(0, 8), pid === null ? '-' : String(pid), note]);
   }
   for (const line of table(rows)) printLine(line);
+}
+
+/** One line about the disk of a replica: which kind and why, whether there is space, what the scrubber found. */
+function diskLine(detail: ReplicaDetail): string {
+  const { disk, scrub, readOnly } = detail;
+  const parts = [`disk ${disk.kind} on ${disk.fileSystem ?? 'an unknown file system'}`];
+  if (disk.fallbackReason !== null) parts.push(`not io_uring: ${disk.fallbackReason}`);
+  if (readOnly)
+    parts.push('NO SPACE for the log: read-only, writes are refused until there is space again (E_NO_SPACE)');
+  if (scrub.phase === 'off') parts.push('not scrubbed');
+  else {
+    const share = scrub.ofBytes === 0 ? 0 : Math.min(100, Math.floor((100 * scrub.bytes) / scrub.ofBytes));
+    const last = scrub.msSinceLastPass === null ? '' : `, the last ${Math.round(scrub.msSinceLastPass / 1000)} s ago`;
+    const now = scrub.phase === 'rest' ? '' : `, ${share} % of the next`;
+    parts.push(`scrubbed ${scrub.passes} times${last}${now}: ${scrub.damaged} damaged, ${scrub.repaired} repaired`);
+  }
+  return `r${detail.id}  ${parts.join('; ')}`;
 }

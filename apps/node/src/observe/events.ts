@@ -41,6 +41,7 @@ export class EventRing {
 const REMEDY_TEXT = {
   peers: 'it is asked of the other replicas',
   rewritten: 'it is written again',
+  replaced: 'it is not used any more, the next snapshot replaces it',
 } as const;
 
 /** An event of the replica in words. */

@@ -2,11 +2,13 @@
 import { expect, test } from 'vitest';
 import { createWasmCodec } from './codec/wasm.ts';
 import { at } from './commit-index.ts';
-import { SEGMENT_HEADER_BYTES } from './constants.ts';
+import { BLOCK_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import { frame } from './frame.ts';
 import { decodeManifest, MANIFEST_PATHS } from './manifest.ts';
 import { type Damage, Scrubber } from './scrubber.ts';
 import { decodeSegmentHeader } from './segment.ts';
+import { SnapshotStore } from './snapshot-file.ts';
+import { snapshotPath } from './snapshot-path.ts';
 import { decodeTail, TAIL_PATH } from './tail-record.ts';
 import { batch, Bench, Chain, CLUSTER, formatted, manifest, suffix } from './testing/log-harness.ts';
 import { MemoryDisk } from './testing/memory-disk.ts';
@@ -234,4 +236,42 @@ test('writes, installs and a full disk while it reads: nothing is called damaged
   expect(running.damage).toEqual([]);
   expect(running.bench.fatal).toEqual([]);
   expect(running.scrubber.report().passes).toBeGreaterThan(3);
+});
+
+test('a rotten byte anywhere in a snapshot is found, and that the next snapshot replaces it is said', () => {
+  const { disk, chain } = filled();
+  const running = new ScrubBench(disk, chain, 4096);
+  const files = new SnapshotStore({ disk, codec, clusterId: CLUSTER, chunkBytes: BLOCK_BYTES });
+  const fill = (value: number): Uint8Array => new Uint8Array(16).fill(value);
+  const meta = { clusterId: CLUSTER, index: 5, view: 1, chainHash: fill(4), timeLow: 5, timeHigh: 6, digest: fill(8) };
+  const written: string[] = [];
+  const writer = files.write(
+    meta,
+    1,
+    () => {},
+    (end) => written.push('digest' in end ? 'written' : end.problem),
+  );
+  if (typeof writer === 'string') throw new Error(writer);
+  writer.append(0, new Uint8Array(6000).fill(3), 0);
+  writer.finish();
+  disk.pump();
+  expect(written).toEqual(['written']);
+  const path = snapshotPath(5);
+  running.pass();
+  expect(running.damage).toEqual([]);
+  const length = disk.content(path).length;
+  for (let offset = 0; offset < length; offset += 37) {
+    disk.flip(path, offset);
+    const found = running.damage.length;
+    running.pass();
+    expect([offset, running.damage.slice(found).map((d) => [d.file, d.remedy])]).toEqual([
+      offset,
+      [[path, 'replaced']],
+    ]);
+    disk.flip(path, offset);
+  }
+  disk.remove(path);
+  const found = running.damage.length;
+  running.pass();
+  expect(running.damage.length).toBe(found);
 });

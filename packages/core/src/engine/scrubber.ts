@@ -1,6 +1,6 @@
 /**
  * Scrubber: re-reads everything a replica stores, slowly and for ever, so that rot is found and repaired while other copies exist
- * (docs/log-format.md, "Scrubbing"): both manifest copies, the tail record, each segment's header and frames.
+ * (docs/log-format.md, "Scrubbing"): both manifest copies, the tail record, each segment's header and frames, the snapshots.
  *
  * Invariants: one read at a time, at most so many bytes a tick, a quarter of that while the log has something to do; a pass is followed by a rest; it
  * promises nothing and changes nothing but copies that it found damaged and can write again from what is known.
@@ -9,13 +9,14 @@ import type { CommitIndex } from './commit-index.ts';
 import type { LogStore } from './log-store.ts';
 import { scrubManifest, scrubTail } from './scrub-copies.ts';
 import { LogScrub } from './scrub-log.ts';
+import { SnapshotScrub } from './scrub-snapshots.ts';
 
 /** Share of the rate while the log is busy: 1 of so many. */
 const BUSY_SHARE = 4;
 /** Most found slots whose repair is followed. */
 const FOLLOWED_MAX = 4096;
 
-export type ScrubPhase = 'off' | 'rest' | 'manifest' | 'tail' | 'log';
+export type ScrubPhase = 'off' | 'rest' | 'manifest' | 'tail' | 'log' | 'snapshots';
 
 /** Something on the medium is not what was written. */
 export interface Damage {
@@ -23,8 +24,8 @@ export interface Damage {
   /** The entry, when it is one. */
   readonly index: number | null;
   readonly fault: string;
-  /** What is done: asked of the other replicas, or written again at once. */
-  readonly remedy: 'peers' | 'rewritten';
+  /** What is done: asked of the other replicas, written again at once, or left for the next snapshot to replace. */
+  readonly remedy: 'peers' | 'rewritten' | 'replaced';
 }
 
 export interface ScrubReport {
@@ -55,6 +56,7 @@ export interface ScrubberOptions {
 export class Scrubber {
   private readonly options: ScrubberOptions;
   private readonly log: LogScrub;
+  private readonly snapshots: SnapshotScrub;
   private phase: ScrubPhase;
   private restLeft: number;
   private budget = 0;
@@ -78,6 +80,7 @@ export class Scrubber {
   constructor(options: ScrubberOptions) {
     this.options = options;
     this.log = new LogScrub(options.store, this.found);
+    this.snapshots = new SnapshotScrub(options.store, this.found);
     this.phase = options.bytesPerTick > 0 ? 'rest' : 'off';
     this.restLeft = options.restTicks;
   }
@@ -111,8 +114,8 @@ export class Scrubber {
 
   private begin(): void {
     this.bytes = 0;
-    this.ofBytes = this.options.store.report().bytes;
     this.log.begin();
+    this.ofBytes = this.options.store.report().bytes + this.snapshots.begin();
     this.phase = 'manifest';
   }
 
@@ -120,7 +123,8 @@ export class Scrubber {
     const { store } = this.options;
     if (this.phase === 'manifest') scrubManifest(store, this.found, (bytes) => this.stepped(bytes, 'tail'));
     else if (this.phase === 'tail') scrubTail(store, this.found, (bytes) => this.stepped(bytes, 'log'));
-    else this.log.step((bytes, over) => this.stepped(bytes, over ? 'rest' : 'log'));
+    else if (this.phase === 'log') this.log.step((bytes, over) => this.stepped(bytes, over ? 'snapshots' : 'log'));
+    else this.snapshots.step((bytes, over) => this.stepped(bytes, over ? 'rest' : 'snapshots'));
   }
 
   private stepped(bytes: number, next: ScrubPhase): void {

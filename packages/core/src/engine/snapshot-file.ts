@@ -152,7 +152,8 @@ function readSnapshot(file: DiskFile, codec: FrameCodec): Snapshot | string {
   return { ...header, sections, fileDigest: snapshotDigest(block, codec) };
 }
 
-function isZero(bytes: Uint8Array, from: number): boolean {
+/** Only zeros from `from` on. */
+export function isZero(bytes: Uint8Array, from: number): boolean {
   for (let i = from; i < bytes.length; i++) if (bytes[i] !== 0) return false;
   return true;
 }

@@ -5,7 +5,8 @@ import { useFreshness, useLive } from '../../live/live.tsx';
 import { bytes, count, duration, timeOfDay } from '../../lib/format.ts';
 import { judge, type Judgement, type LaneReport, type VerifyReport } from '../../worker/protocol.ts';
 import { Hash } from '../hash.tsx';
-import { Button, PageTitle, Panel, Tag, type Tone } from '../parts.tsx';
+import { Bar, Button, PageTitle, Panel, Tag, type Tone } from '../parts.tsx';
+import { ScrubPanel } from './scrub-panel.tsx';
 import { useVerification, type Run } from './use-verification.ts';
 
 const LOOK: Record<Judgement['level'], { tone: Tone; icon: typeof CircleCheck; word: string }> = {
@@ -64,6 +65,7 @@ export function VerifyPage() {
           </div>
         )}
       </Panel>
+      {frame && <ScrubPanel frame={frame} />}
       <Panel title="What is checked">
         <ul className="grid max-w-4xl gap-x-8 gap-y-1 text-muted sm:grid-cols-2">
           <li>CRC32C of each header</li>
@@ -157,16 +159,7 @@ function LaneRow({ lane, target }: { lane: LaneReport; target: number }) {
           <Hash value={lane.hash} />
         </span>
       </div>
-      <svg
-        viewBox="0 0 1000 4"
-        preserveAspectRatio="none"
-        className={`tone-${tone} h-1 w-full`}
-        role="img"
-        aria-label={`${Math.floor(share * 100)} % of the target verified`}
-      >
-        <rect width="1000" height="4" rx="2" fill="var(--line)" />
-        <rect width={1000 * share} height="4" rx="2" fill="currentColor" />
-      </svg>
+      <Bar tone={tone} share={share} label="of the target verified" />
       {(lane.fault || lane.why) && (
         <p className={`tone-${tone} text-xs break-words`}>
           {lane.fault ? `index ${count(lane.fault.index)}: ${lane.fault.what}` : lane.why}
