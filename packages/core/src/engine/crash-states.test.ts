@@ -194,7 +194,7 @@ test('repair: a crash in the middle of it leaves the damage that there was, and 
   written.bench.store.close();
   for (const offset of [64 + 2 * 512 + 5, 64 + 3 * 512 + 300]) written.disk.flip(segmentPath(0), offset);
   const bench = new Bench(written.disk, written.over);
-  expect(bench.recovered.faulty).toEqual([{ from: 2, to: 3 }]);
+  expect(bench.recovered.faulty).toMatchObject([{ from: 2, to: 3 }]);
   let repaired = 0;
   for (const index of [3, 2]) bench.store.repair(written.chain.batches[index]!, () => repaired++);
   const states = new Set<string>();

@@ -42,6 +42,12 @@ export interface IndexRange {
   readonly to: number;
 }
 
+/** Slots that are damaged, and what the last of them must be. */
+export interface FaultySlots extends IndexRange {
+  /** Chain hash of the entry `to`, by the tail record, the next entry or the manifest; null when nothing states it any more. */
+  readonly hash: Uint8Array | null;
+}
+
 /** The log of record, as recovery found it. */
 export interface RecoveredLog {
   readonly outcome: 'empty' | 'clean' | 'torn' | 'faulty';
@@ -53,7 +59,7 @@ export interface RecoveredLog {
   /** Chain hash of `end` (zero hash for NONE). */
   readonly endHash: Uint8Array;
   /** Damaged slots at or below `end`: may have been acknowledged, never nacked, to be repaired. Ascending. */
-  readonly faulty: readonly IndexRange[];
+  readonly faulty: readonly FaultySlots[];
   /** Head of the log of record: `end`, or above it when the manifest or the tail record states more. */
   readonly head: CommitIndex;
   readonly headHash: Uint8Array;

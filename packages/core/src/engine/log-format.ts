@@ -7,6 +7,7 @@ import type { FrameCodec } from './frame-codec.ts';
 import type { ManifestState, Refusal } from './log-contract.ts';
 import { encodeManifest, MANIFEST_PATHS } from './manifest.ts';
 import { formatTail } from './recovery-open.ts';
+import { remainsOf } from './recovery.ts';
 import { LOG_DIRECTORY } from './segment.ts';
 import { DiskFailure, type VirtualDisk } from './virtual-disk.ts';
 
@@ -18,6 +19,13 @@ export function formatDirectory(disk: VirtualDisk, codec: FrameCodec, manifest: 
       return {
         code: 'E_MANIFEST',
         message: `the directory is formatted already (${present.join(', ')}): nothing was changed`,
+      };
+    }
+    const remains = remainsOf(disk);
+    if (remains !== null) {
+      return {
+        code: 'E_MANIFEST_MISSING',
+        message: `the directory holds ${remains}: nothing was changed; restore its manifest, or give an empty directory`,
       };
     }
     disk.mkdirSync(LOG_DIRECTORY);

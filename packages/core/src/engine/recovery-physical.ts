@@ -163,14 +163,15 @@ class LogScan {
   private readonly context: ScanContext;
   private readonly log: PhysicalLog;
   private buffer = new Uint8Array(0);
-  /** Chain hash of the intact frame at the checkpoint's index. */
-  private checkpointHash: Uint8Array | null = null;
+  /** Chain hashes of intact frames that tell where the log joins the manifest's headers and its checkpoint; null: not met. */
+  private readonly joints: Map<number, Uint8Array | null>;
 
   constructor(context: ScanContext, notes: string[]) {
     const { tail, manifest, pipelineMax } = context;
     const { headers, checkpoint } = manifest;
     const promised = max(max(tail === null ? NONE : tail.index, headers.last as CommitIndex), checkpoint.index);
     this.context = context;
+    this.joints = new Map([headers.first - 1, checkpoint.index].map((index) => [index, null]));
     this.log = {
       start: 0,
       segments: [],
@@ -224,10 +225,7 @@ class LogScan {
     const { log } = this;
     const { index, hash } = this.context.manifest.checkpoint;
     if (index === NONE || log.end < index) return;
-    let own = this.checkpointHash;
-    if (log.start === index + 1) own = log.segments[0]?.prevHash ?? hash;
-    for (const { pieces } of log.segments)
-      for (const piece of pieces) if (piece.kind === 'gap' && piece.to === index) own = piece.hash;
+    const own = log.start === index + 1 ? (log.segments[0]?.prevHash ?? hash) : this.hashAt(index);
     if (own === null) return;
     if (!sameHash(own, hash)) log.differsAtCheckpoint = true;
     else if (log.agreed === null || log.agreed < index) log.agreed = index;
@@ -342,8 +340,8 @@ class LogScan {
     if (!(view <= log.viewMax)) log.viewMax = view;
     segment.marks.noteAgain(index, at, frame.size(bytes, at));
     log.records.note(index, bytes, at, hash);
-    const { headers, logView, checkpoint } = this.context.manifest;
-    if (index === checkpoint.index) this.checkpointHash = hash.slice();
+    if (this.joints.has(index)) this.joints.set(index, hash.slice());
+    const { headers, logView } = this.context.manifest;
     if (index === log.sameViewThrough + 1 && view === logView) log.sameViewThrough = index as CommitIndex;
     if (!headers.contains(index)) return;
     const stored = headers.hash(index);
@@ -352,15 +350,23 @@ class LogScan {
     else log.differs ??= index;
   }
 
+  /** Chain hash of a joint: its frame's, or what the frame above a damaged slot says. */
+  private hashAt(index: number): Uint8Array | null {
+    const own = this.joints.get(index) ?? null;
+    if (own !== null) return own;
+    for (const { pieces } of this.log.segments)
+      for (const piece of pieces) if (piece.kind === 'gap' && piece.to === index) return piece.hash;
+    return null;
+  }
+
   /** The slot below the first stored header agrees when that header's prev_hash says so. */
   private noteJunction(): void {
     const { headers } = this.context.manifest;
     if (this.log.agreed !== null || headers.count === 0 || headers.first === 0) return;
     const below = headers.first - 1;
     const header = headers.header(headers.first);
-    const record = this.log.records.get(below);
-    if (header === null || record === null) return;
-    if (sameHash(frame.prevHash(header, 0), record.subarray(FRAME_HEADER_BYTES)))
+    const own = this.hashAt(below);
+    if (header !== null && own !== null && sameHash(frame.prevHash(header, 0), own))
       this.log.agreed = below as CommitIndex;
   }
 }

@@ -12,7 +12,7 @@ import { FRAME_HEADER_BYTES } from './constants.ts';
 import { frame } from './frame.ts';
 import { sameHash, ZERO_HASH } from './hash.ts';
 import { HEADER_RECORD_BYTES, HeaderSuffix } from './header-suffix.ts';
-import type { IndexRange, ManifestState, Refusal } from './log-contract.ts';
+import type { FaultySlots, ManifestState, Refusal } from './log-contract.ts';
 import type { PhysicalLog } from './recovery-physical.ts';
 import { describeTail, type TailState } from './tail-record.ts';
 
@@ -26,7 +26,7 @@ export interface LogOfRecord {
   readonly headHash: Uint8Array;
   readonly promised: CommitIndex;
   readonly connected: boolean;
-  readonly faulty: IndexRange[];
+  readonly faulty: FaultySlots[];
   readonly tail: TailPlan;
 }
 
@@ -153,7 +153,7 @@ function build(
       message: `nothing in log/ or the manifest states the chain hash ${which} any more: replace this replica (chronon recover)`,
     };
   }
-  return { end, endHash, head, headHash, promised, connected, faulty: faultyThrough(log, end), tail: plan };
+  return { end, endHash, head, headHash, promised, connected, faulty: faultyThrough(log, end, endHash), tail: plan };
 }
 
 /** Chain hash of a slot at or below the end, from whatever states it. */
@@ -175,15 +175,16 @@ function hashOf(
   return above === null ? null : frame.prevHash(above, 0).slice();
 }
 
-function faultyThrough(log: PhysicalLog, end: CommitIndex): IndexRange[] {
-  const faulty: IndexRange[] = [];
+function faultyThrough(log: PhysicalLog, end: CommitIndex, endHash: Uint8Array): FaultySlots[] {
+  const faulty: FaultySlots[] = [];
   for (const segment of log.segments) {
     for (const piece of segment.pieces) {
       if (piece.kind !== 'gap' || piece.from > end) continue;
       const last = faulty[faulty.length - 1];
       const to = Math.min(piece.to, end);
-      if (last !== undefined && last.to === piece.from - 1) faulty[faulty.length - 1] = { from: last.from, to };
-      else faulty.push({ from: piece.from, to });
+      const hash = to === end ? endHash : piece.hash;
+      if (last !== undefined && last.to === piece.from - 1) faulty[faulty.length - 1] = { from: last.from, to, hash };
+      else faulty.push({ from: piece.from, to, hash });
     }
   }
   return faulty;

@@ -14,6 +14,7 @@ import { decodeManifest, MANIFEST_PATHS, MANIFEST_VERSION } from './manifest.ts'
 import { type PhysicalLog, scanLog } from './recovery-physical.ts';
 import { type LogOfRecord, logOfRecord, recordHeaders } from './recovery-record.ts';
 import { LOG_DIRECTORY, segmentBase } from './segment.ts';
+import { SNAPSHOT_DIRECTORY, snapshotIndexes } from './snapshot-path.ts';
 import { decodeTail, LOST_SEQUENCES, TAIL_FILE_BYTES, TAIL_PATH, TAIL_VERSION, type TailState } from './tail-record.ts';
 import { DiskFailure, type VirtualDisk } from './virtual-disk.ts';
 
@@ -125,19 +126,28 @@ function readManifest(options: RecoveryOptions, notes: string[]): FoundManifest 
 }
 
 function noManifest(disk: VirtualDisk, absent: boolean, faults: readonly string[]): Refusal {
-  const segments = disk.list(LOG_DIRECTORY).filter((name) => segmentBase(name) !== null);
+  const remains = remainsOf(disk);
   if (!absent) {
     const advice = 'restore one of them, or replace this replica (chronon recover); the vote is never made up';
     return { code: 'E_MANIFEST', message: `no copy of the manifest is valid (${faults.join('; ')}): ${advice}` };
   }
-  if (segments.length > 0) {
+  if (remains !== null) {
     const advice = 'restore manifest.a or manifest.b, or replace this replica (chronon recover)';
-    return {
-      code: 'E_MANIFEST_MISSING',
-      message: `there is a log (${segments.length} segments) but no manifest: ${advice}`,
-    };
+    return { code: 'E_MANIFEST_MISSING', message: `there is ${remains} but no manifest: ${advice}` };
   }
   return { code: 'E_NOT_FORMATTED', message: 'the directory holds neither manifest nor log: format it first' };
+}
+
+/** What shows that a replica has run in this directory, in words; null: nothing (at most a formatting that was cut off). */
+export function remainsOf(disk: VirtualDisk): string | null {
+  const segments = disk.list(LOG_DIRECTORY).filter((name) => segmentBase(name) !== null).length;
+  if (segments > 0) return `a log (${segments} segments)`;
+  if (snapshotIndexes(disk.list(SNAPSHOT_DIRECTORY)).length > 0) return 'a snapshot';
+  const bytes = readWhole(disk, TAIL_PATH, TAIL_FILE_BYTES);
+  if (bytes === null) return null;
+  const decoded = decodeTail(bytes, null);
+  const formattedOnly = decoded.kind === 'ok' ? decoded.tail.sequence <= 1 : !bytes.some((byte) => byte !== 0);
+  return formattedOnly ? null : `${TAIL_PATH} of a replica that has run`;
 }
 
 interface FoundTail {
@@ -208,8 +218,10 @@ function describe(
   if (log.end > end) notes.push(`frames ${end + 1}..${log.end} were never promised or are stale: cut`);
   else if (log.rest) notes.push(`an unfinished write above index ${isNone(end) ? 'none' : end} was cut`);
   if (log.stale.length > 0) notes.push(`${log.stale.length} stale segments removed`);
-  for (const { from, to } of faulty)
-    notes.push(`indexes ${from}..${to} are damaged and may have been promised: to be repaired`);
+  for (const { from, to, hash } of faulty) {
+    const must = hash === null ? '' : `; chain hash of ${to}: ${toHex(hash)}`;
+    notes.push(`indexes ${from}..${to} are damaged and may have been promised: to be repaired${must}`);
+  }
   if (head > end) notes.push(`indexes ${end + 1}..${head} are missing: to be fetched`);
   const outcome = faulty.length > 0 ? 'faulty' : torn ? 'torn' : isNone(head) ? 'empty' : 'clean';
   const time = newestTime(headers);
@@ -248,8 +260,9 @@ function aloneRefusal(recovered: RecoveredLog): Refusal | null {
   const { recoveringHead, faulty, head, end, connected } = recovered;
   if (!recoveringHead && faulty.length === 0 && head <= end && connected) return null;
   const what = recovered.notes.join('; ');
+  const advice = `restore the directory from a backup; chronon log verify shows the damage, chronon recover --accept-loss starts without what it hit`;
   return {
     code: 'E_LOG_CORRUPT',
-    message: `the log is damaged and there is no other replica to repair it from (${what}); no file was changed: see chronon log verify`,
+    message: `the log is damaged and there is no other replica to repair it from (${what}); no file was changed: ${advice}`,
   };
 }

@@ -308,7 +308,7 @@ function recovered(replica: LabReplica): RecoveredLog {
     first: 0,
     end,
     endHash: last?.lastHash ?? ZERO_HASH,
-    faulty: replica.faulty,
+    faulty: replica.faulty.map((range) => ({ ...range, hash: null })),
     head: above ? at(stored.last) : end,
     headHash: above ? stored.hash(stored.last)! : (last?.lastHash ?? ZERO_HASH),
     promised: end,
