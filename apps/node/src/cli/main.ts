@@ -62,6 +62,11 @@ const COMMANDS: readonly {
     load: async () => (await import('./simulate.ts')).simulateCommand,
   },
   {
+    name: 'check',
+    description: 'check a recorded history for linearizability',
+    load: async () => (await import('./check.ts')).checkCommand,
+  },
+  {
     name: 'doctor',
     description: 'what this machine offers',
     load: async () => (await import('./doctor.ts')).doctorCommand,
