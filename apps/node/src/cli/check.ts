@@ -56,7 +56,8 @@ export const checkCommand = new Command('check')
     if (flags.json === true)
       printJson({ file, model: model.name, realMs: Math.round(realMs), ...reportOf(result, witness) });
     else show(result, witness, operations, realMs);
-    process.exitCode = result.verdict === 'ok' && witness?.problem == null ? EXIT.ok : EXIT.failed;
+    process.exitCode =
+      result.verdict === 'ok' && (witness === null || witness.problem === null) ? EXIT.ok : EXIT.failed;
   });
 
 function judged(file: string, model: CheckModel, flags: CheckFlags) {

@@ -82,7 +82,10 @@ const CAS = /^\[(\d+) (\d+)\]$/;
 /** A cas that failed was executed and did not fit; a read or write that failed did not happen. */
 function parseJepsen(line: string): Event | null {
   const match = JEPSEN.exec(line.trim());
-  if (match === null) return null;
+  if (match === null) {
+    if (line.includes('jepsen.util - ')) throw new HistoryError('not an operation on a register');
+    return null;
+  }
   const [, client, type, f, rest] = match as unknown as [string, string, Event['type'], string, string];
   const base = { client, op: client, f, key: null, rejected: false, index: null };
   if (f === 'cas' && (type === 'ok' || type === 'fail')) return { ...base, type: 'ok', value: type === 'ok' };

@@ -66,7 +66,7 @@ export const registerModel: CheckModel = {
 const ABSENT = '';
 
 function present(value: unknown): string {
-  return value === null ? ABSENT : `=${String(value)}`;
+  return value === null ? ABSENT : `=${typeof value === 'string' ? value : text(value)}`;
 }
 
 /** One text a key, null when absent: get, put, append, delete (was it there?), cas {expected, value} (was it so?). */
@@ -83,7 +83,7 @@ export const kvModel: CheckModel = {
       case 'put':
         return present(operation.input);
       case 'append':
-        return `${state === ABSENT ? '=' : state}${String(operation.input)}`;
+        return `${state === ABSENT ? '=' : state}${present(operation.input).slice(1)}`;
       case 'delete':
         return saw(ABSENT, operation, state !== ABSENT);
       case 'cas': {

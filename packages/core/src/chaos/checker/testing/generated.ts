@@ -28,7 +28,7 @@ const OUTPUTS: Readonly<Record<string, (state: string) => readonly Output[]>> = 
 export function validHistory(model: CheckModel, prng: Prng): Operation[] {
   const states = new Map<string, string>();
   const operations: Omit<Operation, 'id'>[] = [];
-  const busyUntil = new Array<number>(CLIENTS).fill(0);
+  const busyUntil = Array.from({ length: CLIENTS }, () => 0);
   let effect = 1;
   for (let index = 0; index < CALLS; index++) {
     effect += prng.range(1, 4);
