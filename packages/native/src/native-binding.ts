@@ -82,11 +82,27 @@ function load(): NativeLoad {
     process.env['CHRONON_NATIVE_PATH'] ?? fileURLToPath(new URL('../build/chronon_native.node', import.meta.url));
   if (!existsSync(path)) return { binding: null, reason: `the native addon was not built (${path} is missing)` };
   try {
-    return { binding: createRequire(import.meta.url)(path) as NativeBinding, reason: null };
+    const binding = createRequire(import.meta.url)(path) as NativeBinding;
+    const lacks = missing(binding);
+    if (lacks === null) return { binding, reason: null };
+    return {
+      binding: null,
+      reason: `the native addon is of another build (it has no ${lacks}): build it again with \`npm run setup\``,
+    };
   } catch (cause) {
     return {
       binding: null,
       reason: `the native addon does not load: ${cause instanceof Error ? cause.message : String(cause)}`,
     };
   }
+}
+
+const RING_METHODS = ['write', 'read', 'sync', 'hasRoom', 'submit', 'take', 'close', 'state'] as const;
+const FUNCTIONS = ['Ring', 'probeWrite', 'flock', 'simd', 'hash', 'crc32c', 'seal', 'verify'] as const;
+
+/** What an addon built from other sources does not have, or null. */
+function missing(binding: Partial<NativeBinding>): string | null {
+  for (const name of FUNCTIONS) if (typeof binding[name] !== 'function') return name;
+  const ring = binding.Ring!.prototype as Partial<NativeRing>;
+  return RING_METHODS.find((name) => typeof ring[name] !== 'function') ?? null;
 }

@@ -1,47 +1,56 @@
-/** `chronon log verify | show PATH`: reads a log as it lies on the disk (docs/log-format.md, "Tools"); changes nothing, so a live one may be read. */
+/** `chronon log verify | show | tail PATH`: reads a log as it lies on the disk (docs/log-format.md, "Tools"); changes nothing, so a live one may be read. */
 import fs from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import type { LogBytes } from '@chronon/core/engine/log-reader';
+import type { VerifyOptions, VerifyReport } from '@chronon/core/engine/log-verify';
+import { type ShownEntry, verifyLogFile } from '@chronon/core/engine/log-verify';
 import {
-  verifyLogDirectory,
-  verifyLogFile,
+  lastPromised,
   type LogFiles,
-  type ShownEntry,
-  type VerifyOptions,
-  type VerifyReport,
-} from '@chronon/core/engine/log-verify';
+  type OpenLogBytes,
+  verifyLogDirectory,
+  verifySegment,
+} from '@chronon/core/engine/log-verify-directory';
 import { Command } from 'commander';
 import { chooseCodec } from '../replica/choose-codec.ts';
 import { Failure } from '../supervisor/failure.ts';
 import { EXIT } from './exit-codes.ts';
 import { printJson, printLine, say } from './output.ts';
 import { wholeNumber } from './parse.ts';
+import { ProgressBar } from './progress-bar.ts';
 
 const ENTRIES = 20;
+const FOLLOW_MS = 500;
 
-/** Verifies a file, a replica's directory, or its `log` directory. */
-async function verify(path: string, options: Omit<VerifyOptions, 'codec'>): Promise<VerifyReport> {
-  const { codec } = await chooseCodec();
+/** A log on this machine: one file, or the `log` directory of a replica. */
+interface OfflineLog {
+  /** Null for the whole directory. */
+  readonly file: string | null;
+  readonly files: LogFiles;
+}
+
+/** Finds the log at a file, a replica's directory, or its `log` directory. */
+function logAt(path: string): OfflineLog {
   const whole = resolve(path);
   if (!fs.existsSync(whole)) throw new Failure('E_PATH', `${whole} does not exist`, EXIT.usage);
-  if (!fs.statSync(whole).isDirectory()) {
-    const files = openFiles(dirname(whole));
-    try {
-      return verifyLogFile(basename(whole), files.open(basename(whole)), { ...options, codec });
-    } finally {
-      files.close();
-    }
-  }
+  if (!fs.statSync(whole).isDirectory()) return { file: basename(whole), files: openFiles(dirname(whole)) };
   const directory = [join(whole, 'log'), whole].find((one) => fs.existsSync(join(one, 'tail')) || hasSegments(one));
   if (directory === undefined) {
     const hint = fs.existsSync(join(whole, 'r1')) ? `; name a replica's directory, e.g. ${join(path, 'r1')}` : '';
     throw new Failure('E_PATH', `${whole} holds no log${hint}`, EXIT.usage);
   }
-  const files = openFiles(directory);
+  return { file: null, files: openFiles(directory) };
+}
+
+function verify({ file, files }: OfflineLog, options: VerifyOptions): VerifyReport {
+  if (file === null) return verifyLogDirectory(files, options);
+  const source = files.open(file);
+  if (source === null) throw new Failure('E_PATH', `${file} is gone`, EXIT.usage);
   try {
-    return verifyLogDirectory(files, { ...options, codec });
+    // Beside a tail record the file is a segment, and that says how far it must go.
+    const inLog = files.list().includes('tail');
+    return inLog ? verifySegment(files, file, source, options) : verifyLogFile(file, source, options);
   } finally {
-    files.close();
+    source.close();
   }
 }
 
@@ -53,51 +62,59 @@ function hasSegments(directory: string): boolean {
   );
 }
 
-function openFiles(directory: string): LogFiles & { close(): void } {
-  const open: number[] = [];
+function openFiles(directory: string): LogFiles {
   return {
     list: () => fs.readdirSync(directory).toSorted(),
-    open: (name): LogBytes => {
-      const fd = fs.openSync(join(directory, name), 'r');
-      open.push(fd);
+    open: (name): OpenLogBytes | null => {
+      let fd: number;
+      try {
+        fd = fs.openSync(join(directory, name), 'r');
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+        throw new Failure('E_PATH', `${join(directory, name)} cannot be read: ${(error as Error).message}`, EXIT.usage);
+      }
       return {
         size: () => fs.fstatSync(fd).size,
         readSync: (offset, into) => fs.readSync(fd, into, 0, into.length, offset),
+        close: () => fs.closeSync(fd),
       };
-    },
-    close: () => {
-      for (const fd of open.splice(0)) fs.closeSync(fd);
     },
   };
 }
 
-function progress(done: number, total: number): void {
-  if (process.stderr.isTTY && total > 0)
-    process.stderr.write(`\r${Math.floor((100 * done) / total)} % of ${total} bytes${done >= total ? '\n' : ''}`);
+function sayDamage(report: VerifyReport): void {
+  if (report.ok) return;
+  const { kind, index, file, offset } = report.fault;
+  say(`damaged: ${kind} at index ${index}, ${file} offset ${offset}`);
 }
+
+const EXIT_TEXT = '1 the log is damaged (kind, index, file and offset are said), 2 wrong use.';
 
 export const verifyCommand = new Command('verify')
   .description('check every frame: checksums, payload hashes, indexes, chain, and what the tail record promises')
-  .argument('<path>', "a replica's directory (data/r1), or a file")
+  .argument('<path>', "a replica's directory (data/r1), live or stopped, or a file; logs of version 1 too")
   .option('--json', 'print one JSON object')
-  .addHelpText(
-    'after',
-    '\nExit codes: 0 everything holds, 1 damage (its kind, index and offset are printed), 2 wrong use.',
-  )
+  .addHelpText('after', `\nExit codes: 0 everything holds, ${EXIT_TEXT}`)
   .action(async (path: string, flags: { readonly json?: boolean }) => {
-    const report = await verify(path, { onProgress: progress });
+    const { codec } = await chooseCodec();
+    const bar = new ProgressBar('verifying');
+    const report = verify(logAt(path), { codec, onProgress: (done, total) => bar.show(done, total) });
+    bar.end();
     if (flags.json === true) printJson(report);
     else {
       const range =
         report.firstIndex === null ? 'no entry' : `entries ${report.firstIndex} to ${report.lastIndex ?? '?'}`;
       printLine(`format ${report.format}: ${report.entries} intact, ${range}, chain hash ${report.tailHash}`);
-      if (!report.ok)
-        say(
-          `damaged: ${report.fault.kind} at index ${report.fault.index}, ${report.fault.file} offset ${report.fault.offset}`,
-        );
+      sayDamage(report);
     }
     process.exitCode = report.ok ? EXIT.ok : EXIT.failed;
   });
+
+function printEntry(entry: ShownEntry, json: boolean): void {
+  if (json) return printJson(entry);
+  const time = new Date(Number(BigInt(entry.timestamp_ns) / 1_000_000n)).toISOString();
+  printLine(`${entry.index}  view ${entry.view}  ${time}  ${entry.payload_size} bytes  ${entry.chain_hash}`);
+}
 
 interface ShowFlags {
   readonly from: number;
@@ -107,21 +124,68 @@ interface ShowFlags {
 
 export const showCommand = new Command('show')
   .description('entries as they lie on the disk, one a line')
-  .argument('<path>', "a replica's directory (data/r1), or a file")
+  .argument('<path>', "a replica's directory (data/r1), live or stopped, or a file")
   .option('--from <index>', 'first entry', wholeNumber, 0)
   .option('--limit <n>', 'most entries', wholeNumber, ENTRIES)
   .option('--json', 'one JSON object a line, every field of the header')
-  .addHelpText('after', '\nExit codes: 0 shown, 1 the log is damaged, 2 wrong use.')
+  .addHelpText('after', `\nExit codes: 0 shown, ${EXIT_TEXT}`)
   .action(async (path: string, flags: ShowFlags) => {
-    const onEntry = (entry: ShownEntry): void => {
-      if (flags.json === true) return printJson(entry);
-      const time = new Date(Number(BigInt(entry.timestamp_ns) / 1_000_000n)).toISOString();
-      printLine(`${entry.index}  view ${entry.view}  ${time}  ${entry.payload_size} bytes  ${entry.chain_hash}`);
-    };
-    const report = await verify(path, { from: BigInt(flags.from), limit: flags.limit, onEntry });
-    if (!report.ok)
-      say(
-        `damaged: ${report.fault.kind} at index ${report.fault.index}, ${report.fault.file} offset ${report.fault.offset}`,
-      );
+    const { codec } = await chooseCodec();
+    const onEntry = (entry: ShownEntry): void => printEntry(entry, flags.json === true);
+    const report = verify(logAt(path), { codec, from: BigInt(flags.from), limit: flags.limit, onEntry });
+    sayDamage(report);
     process.exitCode = report.ok ? EXIT.ok : EXIT.failed;
   });
+
+/** The newest entries at `path`, and, with `follow`, what comes. */
+export async function tailOffline(
+  path: string,
+  flags: { readonly limit: number; readonly follow?: boolean; readonly json?: boolean },
+): Promise<void> {
+  const { codec } = await chooseCodec();
+  const log = logAt(path);
+  let next = 0n;
+  const onEntry = (entry: ShownEntry): void => {
+    next = BigInt(entry.index) + 1n;
+    printEntry(entry, flags.json === true);
+  };
+  const report =
+    log.file === null ? tailOf(log, flags.limit, { codec, onEntry }) : lastOf(log, flags.limit, { codec, onEntry });
+  sayDamage(report);
+  process.exitCode = report.ok ? EXIT.ok : EXIT.failed;
+  while (flags.follow === true && log.file === null && report.ok) {
+    await new Promise((done) => setTimeout(done, FOLLOW_MS));
+    const last = lastPromised(log.files);
+    if (last === null || last < next) continue;
+    const more = verify(log, { codec, from: next, limit: Number(last - next) + 1, onEntry });
+    sayDamage(more);
+    if (!more.ok) {
+      process.exitCode = EXIT.failed;
+      return;
+    }
+  }
+}
+
+type ShowOptions = Pick<VerifyOptions, 'codec'> & { onEntry(entry: ShownEntry): void };
+
+/** The last entries of a directory: only the segments that hold them are read. */
+function tailOf(log: OfflineLog, limit: number, { codec, onEntry }: ShowOptions): VerifyReport {
+  const last = lastPromised(log.files);
+  if (last === null) return verify(log, { codec });
+  const from = last - BigInt(limit) + 1n;
+  return verify(log, { codec, from: from < 0n ? 0n : from, limit, onEntry });
+}
+
+/** The last entries of one file, which says only at its end how many it has. */
+function lastOf(log: OfflineLog, limit: number, { codec, onEntry }: ShowOptions): VerifyReport {
+  const kept: ShownEntry[] = [];
+  const report = verify(log, {
+    codec,
+    onEntry: (entry) => {
+      kept.push(entry);
+      if (kept.length > limit) kept.shift();
+    },
+  });
+  for (const entry of kept) onEntry(entry);
+  return report;
+}

@@ -1,11 +1,11 @@
-/** `chronon log`: verify or show a directory offline, or follow a running cluster. */
+/** `chronon log`: verify, show or follow a log on this machine, or follow a running cluster. */
 import { Command } from 'commander';
 import { z } from 'zod';
 import { logEntry, logRange } from '../api/schema.ts';
 import { apiQuery } from '../client/api-call.ts';
 import { inline, printJson, printLine, table } from './output.ts';
 import { replicaArgument, wholeNumber } from './parse.ts';
-import { showCommand, verifyCommand } from './log-offline.ts';
+import { showCommand, tailOffline, verifyCommand } from './log-offline.ts';
 import { askable, liveTarget, withTarget, type TargetFlags } from './target.ts';
 
 interface TailFlags extends TargetFlags {
@@ -25,11 +25,14 @@ type Page = z.output<typeof page>;
 const FOLLOW_MS = 500;
 
 const tailCommand = withTarget(new Command('tail'))
-  .description('the newest entries of a running cluster')
+  .description('the newest entries: of a running cluster, or of a log on this machine')
+  .argument('[path]', "a replica's directory (data/r1), live or stopped, or a file; without it the cluster is asked")
   .option('--limit <n>', 'how many', wholeNumber, 20)
   .option('--replica <id>', 'whose log (default: the primary)', replicaArgument)
   .option('-f, --follow', 'go on with what comes')
-  .action(async (flags: TailFlags) => {
+  .addHelpText('after', '\nExit codes: 0 shown, 1 nobody answered or the log is damaged, 2 wrong use.')
+  .action(async (path: string | undefined, flags: TailFlags) => {
+    if (path !== undefined) return await tailOffline(path, flags);
     const { api } = await askable(liveTarget(flags), flags.replica ?? null);
     const limit = Math.min(500, Math.max(1, flags.limit));
     let answer = await apiQuery(api, 'log.entries', { from: null, limit }, page);

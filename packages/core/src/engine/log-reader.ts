@@ -96,6 +96,8 @@ export function entryFields({ bytes, at, offset, chain }: ReadFrame): EntryField
 }
 
 const CHUNK_BYTES = 1024 * 1024;
+/** The codec counts in safe integers. */
+const MOST_INDEX = BigInt(Number.MAX_SAFE_INTEGER) / 2n;
 
 export class LogReader {
   private readonly source: LogBytes;
@@ -164,6 +166,23 @@ export class LogReader {
     this.nextIndex++;
     this.position += whole;
     return frame;
+  }
+
+  /**
+   * Checks the next frames in one call, as many as one read holds, and goes behind them; `frame` objects are not made. Returns how many; 0 when the next
+   * frame is one for `next`: it is not intact, larger than a read, or too near to `through`.
+   */
+  run(through: bigint): number {
+    const have = this.view(this.position, CHUNK_BYTES);
+    if (this.nextIndex > MOST_INDEX) return 0;
+    const at = this.position - this.bufferAt;
+    const chain = this.frame.chain.slice();
+    const { count, end } = this.codec.verify(this.buffer, at, at + have, Number(this.nextIndex), chain);
+    if (count === 0 || this.nextIndex + BigInt(count) - 1n > through) return 0;
+    this.frame.chain.set(chain);
+    this.nextIndex += BigInt(count);
+    this.position += end - at;
+    return count;
   }
 
   /** Copies what stands at `offset`; shorter at the limit. */

@@ -3,9 +3,11 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { nobleCodec } from './codec/noble.ts';
 import { createWasmCodec } from './codec/wasm.ts';
+import { at } from './commit-index.ts';
 import { toHex } from './hash.ts';
 import { bytesOf } from './log-reader.ts';
-import { type LogFiles, type ShownEntry, verifyLogDirectory, verifyLogFile } from './log-verify.ts';
+import { type ShownEntry, verifyLogFile } from './log-verify.ts';
+import { type LogFiles, lastPromised, verifyLogDirectory, verifySegment } from './log-verify-directory.ts';
 import { Bench, Chain, formatted, manifest, suffix } from './testing/log-harness.ts';
 import { MemoryDisk } from './testing/memory-disk.ts';
 
@@ -73,7 +75,10 @@ describe.skipIf(!present)('logs that the Rust implementation wrote (skipped: sha
 });
 
 function filesOf(disk: MemoryDisk): LogFiles {
-  return { list: () => disk.list('log'), open: (name) => disk.open(`log/${name}`) };
+  return {
+    list: () => disk.list('log'),
+    open: (name) => (disk.list('log').includes(name) ? disk.open(`log/${name}`) : null),
+  };
 }
 
 function written(): { disk: MemoryDisk; chain: Chain } {
@@ -86,18 +91,17 @@ function written(): { disk: MemoryDisk; chain: Chain } {
   return { disk, chain };
 }
 
-test('a directory verifies through its tail record, and shows a range', () => {
+test('a directory verifies through its tail record, and shows a range without reading what is behind it', () => {
   const { disk, chain } = written();
+  const whole = { ok: true, format: 2, firstIndex: '0', lastIndex: '23', entries: 24, tailHash: toHex(chain.hash) };
+  for (const codec of codecs) expect(verifyLogDirectory(filesOf(disk), { codec })).toEqual(whole);
+  expect(lastPromised(filesOf(disk))).toBe(23n);
   const shown: ShownEntry[] = [];
   const options = { codec: nobleCodec, from: 7n, limit: 3, onEntry: (entry: ShownEntry) => shown.push(entry) };
-  expect(verifyLogDirectory(filesOf(disk), options)).toEqual({
-    ok: true,
-    format: 2,
-    firstIndex: '0',
-    lastIndex: '23',
-    entries: 24,
-    tailHash: toHex(chain.hash),
-  });
+  disk.flip('log/00000000000000000014.seg', 70);
+  expect(verifyLogDirectory(filesOf(disk), options)).toMatchObject({ ok: true, lastIndex: '9' });
+  const later = { ...options, from: 12n, onEntry: () => {} };
+  expect(verifyLogDirectory(filesOf(disk), later)).toMatchObject({ ok: false, fault: { index: '14' } });
   expect(shown.map(({ index, chain_hash }) => [index, chain_hash])).toEqual(
     [7, 8, 9].map((index) => [String(index), toHex(chain.hashOf(index))]),
   );
@@ -151,4 +155,78 @@ test('damage in a directory is named: frame, segment, tail record', () => {
     damage(disk);
     expect(verifyLogDirectory(filesOf(disk), { codec: nobleCodec })).toMatchObject({ ok: false, fault });
   }
+});
+
+test('a compacted log verifies from its first segment on, also when the segments were used before', () => {
+  const disk = formatted(new MemoryDisk());
+  const bench = new Bench(disk);
+  const chain = new Chain();
+  for (let i = 0; i < 60; i++) {
+    bench.append(chain.next([2000, 100]));
+    bench.settle();
+    if (i % 20 !== 19) continue;
+    const index = at(chain.first - 9);
+    const checkpoint = { index, hash: chain.hashOf(index).slice(), digest: new Uint8Array(16) };
+    bench.store.saveManifest(manifest({ checkpoint, headers: suffix(...chain.batches.slice(-4)) }), () => {});
+    bench.settle();
+    bench.store.compact(index, () => {});
+    bench.settle();
+  }
+  expect(bench.fatal).toEqual([]);
+  const report = verifyLogDirectory(filesOf(disk), { codec: nobleCodec });
+  expect(report).toMatchObject({ ok: true, lastIndex: '119', tailHash: toHex(chain.hash) });
+  expect(Number(report.firstIndex)).toBeGreaterThan(50);
+  // Each segment by itself as well: behind its last frame stand older ones.
+  const names = disk.list('log').filter((name) => name.endsWith('.seg'));
+  let entries = 0;
+  for (const name of names) {
+    const one = verifySegment(filesOf(disk), name, disk.open(`log/${name}`), { codec: nobleCodec });
+    expect(one).toMatchObject({ ok: true, format: 2 });
+    expect(verifyLogFile(name, disk.open(`log/${name}`), { codec: nobleCodec })).toMatchObject({ ok: true });
+    entries += one.entries;
+  }
+  expect(entries).toBe(report.entries);
+});
+
+test('a live directory is not called torn: frames on their way and cuts while it is read', () => {
+  const disk = formatted(new MemoryDisk());
+  const bench = new Bench(disk);
+  const chain = new Chain();
+  let view = 1;
+  let steps = 0;
+  /** Something happens at every look of the reader. */
+  const happen = (): void => {
+    steps++;
+    bench.append(chain.next([1500, 40], view));
+    disk.pump(1 + (steps % 4));
+    if (steps % 9 === 0) {
+      bench.settle();
+      const keep = chain.first - 3;
+      const kept = chain.batches.map((part) =>
+        part.first > keep ? null : part.slice(part.first, Math.min(part.last, keep)),
+      );
+      chain.batches.splice(0, chain.batches.length, ...kept.filter((part) => part !== null));
+      chain.first = keep + 1;
+      chain.hash = chain.batches.at(-1)!.lastHash;
+      view++;
+      const state = manifest({ view, logView: view, headers: suffix(...chain.batches.slice(-3)) });
+      bench.store.install(state, at(keep), at(keep), () => {});
+    }
+  };
+  for (let i = 0; i < 20; i++) happen();
+  const live: LogFiles = {
+    list: () => {
+      if (steps % 3 === 0) happen();
+      return filesOf(disk).list();
+    },
+    open: (name) => {
+      if (name !== 'tail' && steps % 2 === 0) happen();
+      return filesOf(disk).open(name);
+    },
+  };
+  for (let i = 0; i < 60; i++) {
+    expect(verifyLogDirectory(live, { codec: nobleCodec })).toMatchObject({ ok: true });
+    happen();
+  }
+  expect(bench.fatal).toEqual([]);
 });

@@ -1,14 +1,13 @@
 /**
- * `chronon log verify` and `chronon log show` without their command line: a log of either version, as a file or as a replica's directory, is read,
- * checked frame by frame, and described. Nothing is changed, so a live directory may be read too.
+ * `chronon log verify` and `chronon log show` without their command line: one file of a log of either version is read, checked frame by frame, and
+ * described (a replica's directory: log-verify-directory.ts). Nothing is changed.
  *
- * Invariants: a version 2 directory is checked through its tail record: what that promises must be there; what stands above it was never promised and
- * is not counted.
+ * Invariants: memory is bounded by a read and the largest frame; every outcome is a value.
  */
 import { HASH_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { FrameCodec } from './frame-codec.ts';
 import { readU32 } from './frame.ts';
-import { sameHash, toHex, ZERO_HASH } from './hash.ts';
+import { toHex, ZERO_HASH } from './hash.ts';
 import {
   type EntryFields,
   entryFields,
@@ -20,8 +19,7 @@ import {
   type ReadStop,
 } from './log-reader.ts';
 import { crc32c } from './codec/crc32c.ts';
-import { SEGMENT_MAGIC, segmentBase } from './segment.ts';
-import { decodeTail, TAIL_FILE_BYTES, type TailState } from './tail-record.ts';
+import { decodeSegmentHeader, SEGMENT_MAGIC } from './segment.ts';
 
 /** What `log verify --json` prints. */
 export type VerifyReport = VerifyOk | VerifyFailed;
@@ -50,17 +48,10 @@ export interface ShownEntry extends EntryFields {
   readonly file: string;
 }
 
-/** Files by name: a replica's `log` directory, or one file alone. */
-export interface LogFiles {
-  /** Names of the files, sorted. */
-  list(): readonly string[];
-  open(name: string): LogBytes;
-}
-
 export interface VerifyOptions {
   readonly codec: FrameCodec;
-  /** First index to show; null: none is shown. */
-  readonly from?: bigint | null;
+  /** First index to show, and how many from there; without `onEntry` none is shown and everything is checked. */
+  readonly from?: bigint;
   readonly limit?: number;
   onEntry?(entry: ShownEntry): void;
   /** Bytes verified so far, and in all. */
@@ -70,7 +61,9 @@ export interface VerifyOptions {
 const PROGRESS_BYTES = 8 * 1024 * 1024;
 
 /** What the start of a file says. */
-interface FileStart {
+export interface FileStart {
+  /** Only what is above the frames of this segment is of it: behind the last frame an older segment's may stand. */
+  readonly recycled: boolean;
   readonly version: number;
   readonly base: bigint;
   readonly prevHash: Uint8Array;
@@ -78,7 +71,7 @@ interface FileStart {
   readonly damaged: boolean;
 }
 
-class Verification {
+export class Verification {
   readonly options: VerifyOptions;
   first: bigint | null = null;
   last: bigint | null = null;
@@ -98,7 +91,19 @@ class Verification {
   /** Reads frames until something stops the reader, or through `through`. */
   readAll(reader: LogReader, file: string, through: bigint | null): ReadStop | null {
     const start = reader.offset;
-    while (through === null || reader.index <= through) {
+    while (!this.shownAll && (through === null || reader.index <= through)) {
+      if (this.options.onEntry === undefined) {
+        const index = reader.index;
+        const run = reader.run(through ?? reader.index + BigInt(Number.MAX_SAFE_INTEGER));
+        if (run > 0) {
+          this.first ??= index;
+          this.last = reader.index - 1n;
+          this.entries += run;
+          this.chain.set(reader.chain);
+          this.progress(reader.offset - start, false);
+          continue;
+        }
+      }
       const next = reader.next();
       if ('kind' in next) {
         this.progress(reader.offset - start, true);
@@ -107,7 +112,7 @@ class Verification {
       this.first ??= next.index;
       this.last = next.index;
       this.entries++;
-      this.chain = next.chain;
+      this.chain.set(next.chain);
       this.show(next, file);
       this.progress(reader.offset - start, false);
     }
@@ -115,10 +120,14 @@ class Verification {
     return null;
   }
 
+  /** Every entry that was asked for has been shown: nothing more needs to be read. */
+  get shownAll(): boolean {
+    return this.options.onEntry !== undefined && this.shown >= (this.options.limit ?? Number.POSITIVE_INFINITY);
+  }
+
   private show(frame: Parameters<typeof entryFields>[0], file: string): void {
-    const { from, limit } = this.options;
-    if (this.options.onEntry === undefined || from === null || frame.index < (from ?? 0n)) return;
-    if (this.shown >= (limit ?? Number.POSITIVE_INFINITY)) return;
+    const { from } = this.options;
+    if (this.options.onEntry === undefined || frame.index < (from ?? 0n)) return;
     this.shown++;
     this.options.onEntry({ ...entryFields(frame), file });
   }
@@ -149,19 +158,28 @@ class Verification {
   }
 }
 
-/** Verifies one file: version 1, or one segment of version 2 (through its last intact frame: a segment alone has no tail record). */
-export function verifyLogFile(name: string, source: LogBytes, options: VerifyOptions): VerifyReport {
+/**
+ * Verifies one file: version 1, or one segment of version 2. `through`: the last frame the segment must hold, where the files beside it tell; else it is
+ * read through its last intact frame, and what stands behind that in a segment that was used before is not judged.
+ */
+export function verifyLogFile(
+  name: string,
+  source: LogBytes,
+  options: VerifyOptions,
+  through: bigint | null = null,
+): VerifyReport {
   const run = new Verification(options, source.size());
   const start = fileStart(source);
   run.format = start.version === 2 ? 2 : 1;
   run.chain = start.prevHash.slice();
   if (start.damaged) return run.failed('header-checksum', start.base, 0, name);
   const reader = new LogReader(source, options.codec, start.offset, source.size(), start.base, start.prevHash);
-  const stop = run.readAll(reader, name, null)!;
-  if (run.format === 2) {
-    return stop.kind === 'end' ? run.ok() : run.failed(stop.fault, reader.index, stop.offset, name);
-  }
-  return endOfVersion1(run, reader, stop, name);
+  const stop = run.readAll(reader, name, through);
+  if (stop === null) return run.ok();
+  if (run.format === 1) return endOfVersion1(run, reader, stop, name);
+  if (through !== null)
+    return run.failed(stop.kind === 'end' ? 'torn-tail' : stop.fault, reader.index, stop.offset, name);
+  return stop.kind === 'end' || start.recycled ? run.ok() : run.failed(stop.fault, reader.index, stop.offset, name);
 }
 
 /** Behind the last frame of version 1 stands a sentinel that states its index. */
@@ -182,65 +200,16 @@ function endOfVersion1(run: Verification, reader: LogReader, stop: ReadStop, nam
   return run.failed(kind, reader.index, stop.offset, name);
 }
 
-/** Verifies the `log` directory of a replica: its segments through the tail record. */
-export function verifyLogDirectory(files: LogFiles, options: VerifyOptions): VerifyReport {
-  const names = files.list().filter((name) => segmentBase(name) !== null);
-  const sources = names.map((name) => files.open(name));
-  const run = new Verification(
-    options,
-    sources.reduce((sum, source) => sum + source.size(), 0),
-  );
-  run.format = 2;
-  const tail = files.list().includes('tail') ? readTail(files.open('tail')) : null;
-  const promised = tail === null || tail.index < 0 || tail.endOffset === 0 ? null : BigInt(tail.index);
-  const nothing = tail !== null && promised === null && tail.index < 0;
-  let expected: bigint | null = null;
-  for (let i = 0; i < sources.length && !nothing; i++) {
-    const [name, source] = [names[i]!, sources[i]!];
-    if (promised !== null && BigInt(segmentBase(name)!) > promised) break;
-    const start = fileStart(source);
-    const base = BigInt(segmentBase(name)!);
-    if (start.damaged || start.version !== 2 || start.base !== base)
-      return run.failed('header-checksum', base, 0, name);
-    if (expected !== null && base !== expected) return run.failed('index-gap', expected, SEGMENT_HEADER_BYTES, name);
-    if (expected !== null && !sameHash(start.prevHash, run.chain))
-      return run.failed('chain', base, SEGMENT_HEADER_BYTES, name);
-    if (expected === null) run.chain = start.prevHash.slice();
-    const next = i + 1 < names.length ? BigInt(segmentBase(names[i + 1]!)!) - 1n : null;
-    const through = promised !== null && (next === null || promised < next) ? promised : next;
-    const reader = new LogReader(source, options.codec, SEGMENT_HEADER_BYTES, source.size(), base, start.prevHash);
-    const stop = run.readAll(reader, name, through);
-    if (stop !== null && through !== null) {
-      // The slot was promised, or a later segment follows: nothing there, or half a frame, is damage.
-      const kind = stop.kind === 'end' ? 'torn-tail' : stop.fault;
-      return run.failed(kind, reader.index, stop.offset, name);
-    }
-    expected = reader.index;
-  }
-  if (tail === null) return run.failed('tail-record', (run.last ?? -1n) + 1n, 0, 'tail');
-  if (promised !== null && (run.last !== promised || !sameHash(run.chain, tail.hash))) {
-    const short = run.last === null || run.last < promised;
-    return run.failed(short ? 'torn-tail' : 'tail-record', short ? (run.last ?? -1n) + 1n : promised, 0, 'tail');
-  }
-  return run.ok();
-}
-
-function readTail(source: LogBytes): TailState | null {
-  const bytes = new Uint8Array(TAIL_FILE_BYTES);
-  const got = source.readSync(0, bytes);
-  const decoded = decodeTail(bytes.subarray(0, got), null);
-  return decoded.kind === 'ok' ? decoded.tail : null;
-}
-
 /** Reads the header; a file without one is version 1 and begins with frame 0. */
-function fileStart(source: LogBytes): FileStart {
+export function fileStart(source: LogBytes): FileStart {
   const head = new Uint8Array(SEGMENT_HEADER_BYTES);
   const got = source.readSync(0, head);
   if (got < 4 || readU32(head, 0) !== SEGMENT_MAGIC) {
-    return { version: 1, base: 0n, prevHash: ZERO_HASH, offset: 0, damaged: false };
+    return { recycled: false, version: 1, base: 0n, prevHash: ZERO_HASH, offset: 0, damaged: false };
   }
   const checksum = crc32c(head, 36, SEGMENT_HEADER_BYTES, crc32c(head, 0, 32));
   return {
+    recycled: decodeSegmentHeader(head)?.recycled ?? false,
     version: readU32(head, 4),
     base: readU64Big(head, 8),
     prevHash: head.slice(16, 16 + HASH_BYTES),
