@@ -166,7 +166,7 @@ export async function tailOffline(
   }
 }
 
-type ShowOptions = Pick<VerifyOptions, 'codec'> & { onEntry(entry: ShownEntry): void };
+type ShowOptions = Required<Pick<VerifyOptions, 'codec' | 'onEntry'>>;
 
 /** The last entries of a directory: only the segments that hold them are read. */
 function tailOf(log: OfflineLog, limit: number, { codec, onEntry }: ShowOptions): VerifyReport {

@@ -53,7 +53,7 @@ export interface VerifyOptions {
   /** First index to show, and how many from there; without `onEntry` none is shown and everything is checked. */
   readonly from?: bigint;
   readonly limit?: number;
-  onEntry?(entry: ShownEntry): void;
+  readonly onEntry?: (entry: ShownEntry) => void;
   /** Bytes verified so far, and in all. */
   onProgress?(done: number, total: number): void;
 }
