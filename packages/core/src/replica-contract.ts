@@ -3,6 +3,7 @@
  * `Replica` (replica.ts) other ports; there is no second implementation of the node.
  */
 import type { CommitIndex } from './engine/commit-index.ts';
+import { BATCH_BYTES_MAX, PIPELINE_MAX, SEGMENT_BYTES } from './engine/constants.ts';
 import type { FrameCodec, FrameCodecBackend } from './engine/frame-codec.ts';
 import type { LogReport } from './engine/log-contract.ts';
 import type { Damage, ScrubReport } from './engine/scrubber.ts';
@@ -67,13 +68,13 @@ export const DEFAULT_CONFIG: Omit<ReplicaConfig, 'replicaId' | 'clusterId' | 'se
   prepareRetryTicks: 10,
   abdicateTicks: 100,
   stallTicks: 500,
-  pipelineMax: 4096,
+  pipelineMax: PIPELINE_MAX,
   batchesInFlightMax: 3,
-  batchBytesMax: 512 * 1024,
+  batchBytesMax: BATCH_BYTES_MAX,
   batchCountMax: 1024,
   queueMax: 16_384,
   queueBytesMax: 64 * 1024 * 1024,
-  segmentBytes: 64 * 1024 * 1024,
+  segmentBytes: SEGMENT_BYTES,
   snapshotEvery: 100_000,
   snapshotChunkBytes: SNAPSHOT_CHUNK_BYTES,
   snapshotPieceBytes: PIECE_BYTES,

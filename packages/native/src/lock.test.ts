@@ -1,6 +1,6 @@
 /** The directory lock between real processes, with the addon, without it, and one of each. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
@@ -96,6 +96,18 @@ describe('lockDirectory', () => {
     }
     for (const rubbish of ['', '{', '[]', '{"pid":"x"}']) {
       writeFileSync(join(directory, 'lock.pid'), rubbish);
+      (await lockDirectory(directory)).release();
+    }
+  });
+
+  it('corruption: one flipped byte of a dead process’s record is harmless', async () => {
+    const holder = await locker(false);
+    await killed(holder.process);
+    const record = readFileSync(join(directory, 'lock.pid'));
+    for (let offset = 0; offset < record.length; offset++) {
+      const damaged = Uint8Array.from(record);
+      damaged[offset]! ^= 1 << (offset % 8);
+      for (const name of ['lock', 'lock.pid']) writeFileSync(join(directory, name), damaged);
       (await lockDirectory(directory)).release();
     }
   });

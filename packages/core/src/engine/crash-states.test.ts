@@ -237,6 +237,27 @@ test('snapshot: after any crash the newest durable one is whole, and a newer one
   expect(durable).toEqual([10, 20, 30, 40]);
 });
 
+test('a cluster of one starts after any power cut', () => {
+  const explorer = new Explorer(codec, {}, manifest({ members: [1], incarnations: [0] }));
+  for (const sizes of [[0], [300, 700], [2100], [1500, 10]]) {
+    explorer.append(explorer.chain, sizes);
+    explorer.explore();
+  }
+  grow(explorer, 5);
+  explorer.explore();
+  explorer.saveCheckpoint(explorer.bench.store.end);
+  explorer.explore();
+  explorer.bench.store.compact(explorer.checkpoint);
+  grow(explorer, 3);
+  explorer.explore();
+  // Its next view keeps everything it has.
+  const next = explorer.install(explorer.bench.store.end, explorer.chain, []);
+  for (let i = 0; i < 2; i++) explorer.append(next, [100], 2);
+  explorer.explore();
+  expect(explorer.bench.promised).toBe(next.first - 1);
+  expect(explorer.violations).toEqual([]);
+});
+
 /** Crashes inside the opening of what a crash left, at every second step. */
 function crashWhileOpening(explorer: Explorer): void {
   const known = explorer.known();

@@ -254,11 +254,11 @@ function newestTime(headers: HeaderSuffix): { low: number; high: number } {
   return { low: 0, high: 0 };
 }
 
-/** A cluster of one has nobody to repair from: real damage is refused, with every file as it was. */
+/** A cluster of one has nobody to repair from: real damage is refused, with every file as it was. (What is missing and was never promised, nobody has: its next view cuts it.) */
 function aloneRefusal(recovered: RecoveredLog): Refusal | null {
   if (recovered.manifest.members.length !== 1) return null;
-  const { recoveringHead, faulty, head, end, connected } = recovered;
-  if (!recoveringHead && faulty.length === 0 && head <= end && connected) return null;
+  const { recoveringHead, faulty, promised, end, connected } = recovered;
+  if (!recoveringHead && faulty.length === 0 && promised <= end && connected) return null;
   const what = recovered.notes.join('; ');
   const advice = `restore the directory from a backup; chronon log verify shows the damage, chronon recover --accept-loss starts without what it hit`;
   return {

@@ -37,7 +37,7 @@ export interface Known {
 export class Explorer {
   /** Crash states looked at per moment. */
   static limit = CRASH_STATES;
-  readonly disk = formatted(new MemoryDisk());
+  readonly disk: MemoryDisk;
   readonly chain = new Chain();
   readonly over: Partial<LogOptions>;
   readonly violations: string[] = [];
@@ -52,7 +52,8 @@ export class Explorer {
   private readonly prng = new Prng(SEED);
   private turn = 0;
 
-  constructor(codec: FrameCodec, policy: Partial<Policy> = {}) {
+  constructor(codec: FrameCodec, policy: Partial<Policy> = {}, state: ManifestState = manifest()) {
+    this.disk = formatted(new MemoryDisk(), state);
     this.over = { policy: { ...SOUND, ...policy }, segmentBytes: SEGMENT_BYTES, codec };
     this.bench = new Bench(this.disk, this.over);
     this.disk.pump();
@@ -74,8 +75,13 @@ export class Explorer {
     for (let index = first; index <= last; index++) log[index] = toHex(hashOf(index));
   }
 
-  /** Log view 2 begins with what is kept, and these frames follow. */
-  install(keep: CommitIndex, chain: Chain, bodies: readonly (readonly number[])[], promised: CommitIndex = keep): void {
+  /** Log view 2 begins with what is kept, and these frames, stated by its headers, follow. Returns the chain to go on with. */
+  install(
+    keep: CommitIndex,
+    chain: Chain,
+    bodies: readonly (readonly number[])[],
+    promised: CommitIndex = keep,
+  ): Chain {
     const fresh = new Chain();
     fresh.first = keep + 1;
     if (keep !== NONE) fresh.hash = chain.hashOf(keep);
@@ -92,6 +98,7 @@ export class Explorer {
       this.bound = promised;
     });
     for (const sizes of bodies) this.append(fresh, sizes, 2);
+    return fresh;
   }
 
   /** Stores a checkpoint at an index of the log. */
