@@ -5,12 +5,11 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import type { ReplicaDetail } from '@chronon/node/api/schema';
 import { apiUrl, clientUrl, type MemberConfig, type ReplicaFileInput } from '@chronon/node/replica/config';
+import { REPLICA_FLAGS, REPLICA_MAIN } from '@chronon/node/supervisor/layout';
 import { freePorts } from '@chronon/node/testing/cluster';
 
-const MAIN = fileURLToPath(new URL('../../apps/node/dist/replica/main.js', import.meta.url));
 const START_MS = 60_000;
 const CONVERGE_MS = 60_000;
 
@@ -41,7 +40,7 @@ export class BenchCluster {
 
   /** Formats, starts, and waits until a primary serves. */
   static async start(options: ClusterOptions): Promise<BenchCluster> {
-    if (!existsSync(MAIN)) throw new Error(`${MAIN} is not built: npm run build`);
+    if (!existsSync(REPLICA_MAIN)) throw new Error(`${REPLICA_MAIN} is not built: npm run build`);
     mkdirSync(options.directory, { recursive: true });
     const ports = await freePorts(9);
     const configs = [1, 2, 3].map((id, i) => ({
@@ -146,7 +145,7 @@ function startMember(
     profileTo === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileTo}`, `--cpu-prof-name=r${config.id}.cpuprofile`];
   const output = join(directory, `r${config.id}.log`);
   const fd = openSync(output, 'w');
-  const process_ = spawn(process.execPath, [...profile, '--enable-source-maps', MAIN, '--config', path], {
+  const process_ = spawn(process.execPath, [...REPLICA_FLAGS, ...profile, REPLICA_MAIN, '--config', path], {
     stdio: ['ignore', fd, fd, 'ipc'],
     env: { ...process.env, TZ: 'UTC', LC_ALL: 'C' },
   });

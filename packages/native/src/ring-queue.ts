@@ -1,8 +1,8 @@
 /**
  * RingQueue: hands requests to one native ring and their results back, in as few system calls as a turn allows.
  *
- * Submission: a request that finds the ring idle goes to the kernel at once (a lone write never waits); one that is made
- * inside a completion goes with all others of that wake in one call at its end; the rest are batched to the end of the turn.
+ * Submission: what a turn of the loop asks for goes to the kernel in one call at its end, behind the messages that the turn sends (process.nextTick): the
+ * peers have their copy of a batch, or the promise for one, while this thread is still in the call.
  *
  * Invariants: `done` is called exactly once, never from inside the call that got it; requests that find no free pages wait in
  * the order of their arrival, and nothing overtakes them; after a failed submission every request fails.
@@ -37,7 +37,6 @@ export class RingQueue {
   readonly #running = new Map<number, RingDone>();
   #waiting: Waiting[] = [];
   #flushScheduled = false;
-  #waking = false;
   #closed = false;
   /** -errno of the submission that failed. */
   #fatal = 0;
@@ -65,14 +64,13 @@ export class RingQueue {
     if (this.#closed || this.#fatal !== 0 || this.#waiting.length > 0) return false;
     const bytes = parts.reduce((sum, part) => sum + part.bytes.length, 0);
     if (!this.#ring.hasRoom(parts.length, bytes / BLOCK_BYTES)) return false;
-    const wasIdle = this.#running.size === 0;
     let after = UNCHAINED;
     for (const { fd, offset, bytes, done } of parts) {
       after = this.#ring.write(fd, offset, bytes, 0, bytes.length, true, after);
       if (after < 0) throw new Error(`a chained write was refused (${after}) although there was room`);
       this.#running.set(after, done);
     }
-    this.#submitSoon(wasIdle);
+    this.#submitSoon();
     return true;
   }
 
@@ -115,21 +113,20 @@ export class RingQueue {
       return true;
     }
     this.#running.set(token, done);
-    this.#submitSoon(this.#running.size === 1);
+    this.#submitSoon();
     return true;
   }
 
-  #submitSoon(wasIdle: boolean): void {
-    if (this.#waking) return;
-    if (wasIdle) this.#submit();
-    else if (!this.#flushScheduled) {
-      this.#flushScheduled = true;
-      queueMicrotask(() => {
-        this.#flushScheduled = false;
-        this.#submit();
-      });
-    }
+  #submitSoon(): void {
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    queueMicrotask(this.#flush);
   }
+
+  readonly #flush = (): void => {
+    this.#flushScheduled = false;
+    this.#submit();
+  };
 
   #submit(): void {
     if (this.#closed || this.#fatal !== 0) return;
@@ -157,15 +154,12 @@ export class RingQueue {
       ended.push(this.#running.get(token));
       this.#running.delete(token);
     }
-    this.#waking = true;
     for (let i = 0; i < count; i++) {
       const done = ended[i];
       if (done !== undefined) call(done, results[2 * i + 1]!, results[2 * i]!);
     }
-    this.#waking = false;
     while (this.#waiting.length > 0 && this.#tryStart(this.#waiting[0]!.start, this.#waiting[0]!.done))
       this.#waiting.shift();
-    this.#submit();
   }
 }
 

@@ -2,6 +2,7 @@
  * Entry of a replica process: `node dist/replica/main.js --config FILE`. Exit codes are in exit-codes.ts.
  */
 import './pin-environment.ts';
+import './tune-engine.ts';
 import { loadConfig } from './config.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { createLogger, halt } from './halt.ts';

@@ -12,6 +12,11 @@ function besides(path: string): string {
 
 /** Entry of a replica process. */
 export const REPLICA_MAIN = besides(`../replica/main.${EXTENSION}`);
+/**
+ * V8 flags of a replica: a young generation that holds a few batches, whose frames and replies are then garbage before they are copied anywhere. Costs up
+ * to 64 MiB of memory.
+ */
+export const REPLICA_FLAGS: readonly string[] = ['--min-semi-space-size=32', '--max-semi-space-size=32'];
 export const WATCH_PARENT = besides(`./watch-parent.${EXTENSION}`);
 /** Server of the built console. */
 export const CONSOLE_SERVER = besides('../../../console/.next/standalone/apps/console/server.js');

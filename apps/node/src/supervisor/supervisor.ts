@@ -196,7 +196,7 @@ export class Supervisor {
     writeAtomically(path, `${JSON.stringify(file, null, 2)}\n`);
     return {
       name: `r${id}`,
-      args: [...layout.nodeFlags(), layout.REPLICA_MAIN],
+      args: [...layout.nodeFlags(), ...layout.REPLICA_FLAGS, layout.REPLICA_MAIN],
       env: { ...process.env, CHRONON_REPLICA_CONFIG: path, TZ: 'UTC' },
       logPath: options.only === null ? layout.logPath(dataDir, `r${id}`) : null,
       lifeline: 'ipc',

@@ -39,8 +39,10 @@ export class KvState implements Transactional {
   private rows = new VersionedMap<string, Uint8Array>();
   private changed: string | null = null;
   private before: Uint8Array | undefined;
+  private after: Uint8Array | undefined;
   private removed = false;
   private writes = new Uint8Array(4096);
+  private writesView = EMPTY;
   private chunk = new Uint8Array(CHUNK_BYTES);
   private chunkUsed = 0;
 
@@ -56,18 +58,21 @@ export class KvState implements Transactional {
   put(key: string, body: Uint8Array, from: number): void {
     this.changed = key;
     this.before = this.rows.get(key);
-    this.rows.set(key, this.store(body, from));
+    const value = this.store(body, from);
+    this.after = value;
+    this.rows.set(key, value);
   }
 
   private store(body: Uint8Array, from: number): Uint8Array {
-    const size = body.length - from;
+    const size = body.length;
     if (size > POOLED_BYTES) return body.slice(from);
     if (this.chunkUsed + size > CHUNK_BYTES) {
       this.chunk = new Uint8Array(CHUNK_BYTES);
       this.chunkUsed = 0;
     }
-    const value = new Uint8Array(this.chunk.buffer, this.chunkUsed, size);
-    value.set(from === 0 ? body : body.subarray(from));
+    // The key goes along: a few bytes are cheaper than a view without it.
+    this.chunk.set(body, this.chunkUsed);
+    const value = new Uint8Array(this.chunk.buffer, this.chunkUsed + from, size - from);
     this.chunkUsed += size;
     return value;
   }
@@ -76,6 +81,7 @@ export class KvState implements Transactional {
   delete(key: string): boolean {
     this.changed = key;
     this.before = this.rows.get(key);
+    this.after = undefined;
     this.removed = this.before !== undefined;
     return this.removed;
   }
@@ -102,7 +108,7 @@ export class KvState implements Transactional {
   writeSet(): Uint8Array {
     const key = this.changed;
     if (key === null) return EMPTY;
-    const value = this.get(key);
+    const value = this.after;
     const size = 3 + key.length + (value?.length ?? 0);
     if (this.writes.length < size) this.writes = new Uint8Array(2 * size);
     const out = this.writes;
@@ -110,7 +116,10 @@ export class KvState implements Transactional {
     for (let i = 0; i < key.length; i++) out[2 + i] = key.charCodeAt(i);
     out[2 + key.length] = value === undefined ? 0 : 1;
     if (value !== undefined) out.set(value, 3 + key.length);
-    return out.subarray(0, size);
+    // Most rows are of one size: a new view for each command would be a third of all garbage.
+    if (this.writesView.length !== size || this.writesView.buffer !== out.buffer)
+      this.writesView = out.subarray(0, size);
+    return this.writesView;
   }
 
   encode(): Uint8Array {

@@ -91,7 +91,8 @@ export class ByteWriter {
   range(source: Uint8Array, from: number, to: number): void {
     const at = this.room(to - from);
     const b = this.buffer;
-    if (to - from > 64) b.set(source.subarray(from, to), at);
+    if (from === 0 && to === source.length) b.set(source, at);
+    else if (to - from > 64) b.set(source.subarray(from, to), at);
     else for (let i = from, j = at; i < to; i++, j++) b[j] = source[i]!;
   }
 
