@@ -53,6 +53,8 @@ export interface ReplicaConfig extends VsrConfig {
   readonly snapshotChunkBytes: number;
   /** Bytes of a snapshot that are encoded before other work gets its turn. */
   readonly snapshotPieceBytes: number;
+  /** The log made no progress for so long although it had to: the process ends with E_DISK_STALL. A primary steps down long before (stallTicks). */
+  readonly diskStallTicks: number;
   readonly authorityWindowMs: number;
   readonly effectConcurrency: number;
   /** Most bytes the scrubber reads a second; 0: it does not run. */
@@ -79,6 +81,7 @@ export const DEFAULT_CONFIG: Omit<ReplicaConfig, 'replicaId' | 'clusterId' | 'se
   snapshotChunkBytes: SNAPSHOT_CHUNK_BYTES,
   snapshotPieceBytes: PIECE_BYTES,
   cacheBytes: 16 * 1024 * 1024,
+  diskStallTicks: 2000,
   authorityWindowMs: 500,
   effectConcurrency: 16,
   scrubBytesPerSecond: 4 * 1024 * 1024,

@@ -44,7 +44,7 @@ export function openReplica(
       onDurable: (index, hash, epoch) => replica?.onDurable(index, hash, epoch),
       onDamaged: (index) => replica?.onDamaged(index),
       onFatal: (fatal) => replica?.halt(fatal.code, fatal.message),
-      onSpace: (full) => ports.onEvent({ kind: 'space', full }),
+      onSpace: (full) => replica?.onSpace(full),
     },
     expect: { clusterId: config.clusterId, replicaId: config.replicaId },
     segmentBytes: config.segmentBytes,
@@ -78,6 +78,8 @@ export class Replica implements ReplicaHandle {
   private stopped = false;
   private progressMark = -1;
   private stalledTicks = 0;
+  /** Ticks since the disk became full under this primary; -1: it did not. */
+  private fullTicks = -1;
   /** Monotonic ms of the last time a view began or ended here; null before the first. */
   viewChangedMs: number | null = null;
   private readonly onReply = (reply: Reply): void => this.node.reply(reply);
@@ -150,18 +152,39 @@ export class Replica implements ReplicaHandle {
       this.store.tick();
       this.scrubber.tick(this.ports.monotonicMs());
       this.watchStall();
+      if (this.stopped) return;
+      this.watchSpace();
       this.step({ type: 'tick', stalledTicks: this.stalledTicks });
       this.effects.tick();
     });
   }
 
-  /** Ticks since the log last made progress with something to do. */
+  /** Ticks since the log last made progress with something to do. A full disk is no stall: it has its own alarm. */
   private watchStall(): void {
-    const report = this.store.report();
-    const mark = report.durable + report.tailWrites + report.manifestWrites + report.disk.writes;
-    const moved = mark !== this.progressMark || this.store.idle;
+    const { store, config } = this;
+    const report = store.report();
+    const mark = report.durable + report.tailWrites + report.manifestWrites + report.disk.writes + store.progress;
+    const moved = mark !== this.progressMark || store.idle || store.full;
     this.progressMark = mark;
     this.stalledTicks = moved ? 0 : this.stalledTicks + 1;
+    if (this.stalledTicks <= config.diskStallTicks) return;
+    const seconds = Math.round((this.stalledTicks * config.tickMs) / 1000);
+    this.halt('E_DISK_STALL', `the disk has not finished an operation of the log for ${seconds} s`);
+  }
+
+  /** The disk filled up under a primary: another replica may have space, so it hands over once. Who becomes primary with a full disk stays it. */
+  private watchSpace(): void {
+    const { isPrimary, config } = this.node.state;
+    if (this.fullTicks < 0 || !isPrimary || this.node.state.others().length === 0) return;
+    if (++this.fullTicks <= config.stallTicks) return;
+    this.fullTicks = -1;
+    this.node.abdicate('no space left for its log');
+    this.drain();
+  }
+
+  onSpace(full: boolean): void {
+    this.fullTicks = full && this.node.state.isPrimary ? 0 : -1;
+    this.ports.onEvent({ kind: 'space', full });
   }
 
   receive(from: number, message: Message): void {

@@ -140,7 +140,12 @@ function lockFile(directory: string, flock: (fd: number) => number, undo: (() =>
   // The file stays for ever: unlinking it would let a second process lock another inode of the same name.
   undo.push(() => fs.closeSync(fd));
   fs.ftruncateSync(fd, 0);
-  fs.writeSync(fd, JSON.stringify(ownRecord()), 0);
+  try {
+    fs.writeSync(fd, JSON.stringify(ownRecord()), 0);
+  } catch (cause) {
+    // The lock is held; the record only names the holder. A full disk must not keep a replica from starting read-only.
+    if (!['ENOSPC', 'EDQUOT'].includes((cause as NodeJS.ErrnoException).code ?? '')) throw cause;
+  }
   undo.push(() => fs.ftruncateSync(fd, 0));
   return 'taken';
 }

@@ -12,6 +12,7 @@ export interface ProbeResult {
   readonly reason: string | null;
 }
 
+const FULL = ['ENOSPC', 'EDQUOT'];
 const NO = (reason: string): ProbeResult => ({ ok: false, reason });
 
 /** statfs types whose O_DIRECT is only a name, and whose contents do not outlive a power cut. */
@@ -49,6 +50,9 @@ export function probe(directory: string): ProbeResult {
     return { ok: true, reason: null };
   } catch (cause) {
     const step = cause instanceof Error ? cause.message : String(cause);
+    // The ring carried the write to the file system, which is full: that says nothing against the ring.
+    const { errno } = cause as { readonly errno?: number };
+    if (step !== 'io_uring_setup' && FULL.includes(errnoName(errno ?? 0))) return { ok: true, reason: null };
     return NO(explain(step, (cause as { readonly errno?: number }).errno ?? 0));
   } finally {
     fs.closeSync(fd);

@@ -101,7 +101,7 @@ export class LogStore implements LogPort {
     const recovery = recover({ disk, codec, expect, pipelineMax, unconnectedFramesCount });
     if ('refusal' in recovery) return recovery;
     try {
-      const opened = finishOpening(disk, codec, recovery, segmentBytes, !policy.skipBarrierAtOpen);
+      const opened = finishOpening(disk, codec, recovery, segmentBytes, pipelineMax, !policy.skipBarrierAtOpen);
       return { store: new LogStore(options, recovery, opened), recovered: recovery.recovered };
     } catch (error) {
       if (!(error instanceof DiskFailure)) throw error;

@@ -48,6 +48,12 @@ export type ManifestDecoded =
   | { readonly kind: 'damaged'; readonly reason: string }
   | { readonly kind: 'version'; readonly version: number };
 
+/** Bytes of the file with so many members and headers. */
+export function manifestBytes(members: number, headers: number): number {
+  const length = FIXED_BYTES + MEMBER_BYTES * members + HEADER_RECORD_BYTES * headers + HASH_BYTES;
+  return Math.ceil(length / BLOCK_BYTES) * BLOCK_BYTES;
+}
+
 /** The file: fields, members, headers, BLAKE3-128 of all that; zeros to whole blocks. */
 export function encodeManifest(state: ManifestState, sequence: number, codec: FrameCodec): Uint8Array {
   assert(state.logView <= state.view, `log view ${state.logView} is not above view ${state.view}`);

@@ -10,14 +10,14 @@ import { type CommitIndex, next, NONE } from './commit-index.ts';
 import { BLOCK_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { FrameCodec } from './frame-codec.ts';
 import { ZERO_HASH } from './hash.ts';
-import { encodeManifest, MANIFEST_PATHS } from './manifest.ts';
+import { encodeManifest, MANIFEST_PATHS, manifestBytes } from './manifest.ts';
 import type { Recovery } from './recovery.ts';
 import { endOffsetOf, type FoundSegment } from './recovery-physical.ts';
 import type { Gap } from './recovery-scan.ts';
 import { encodeSegmentHeader, LOG_DIRECTORY, type Segment, segmentPath } from './segment.ts';
 import { RECYCLED_PATH } from './spare-segment.ts';
 import { encodeTail, slotOffset, TAIL_FILE_BYTES, TAIL_PATH, TAIL_SLOT_BYTES } from './tail-record.ts';
-import type { DiskFile, VirtualDisk } from './virtual-disk.ts';
+import { DiskFailure, type DiskFile, type VirtualDisk } from './virtual-disk.ts';
 
 /** Blocking writes of zeros go in pieces of this many bytes. */
 const ZERO_PIECE_BYTES = 1024 * 1024;
@@ -54,9 +54,11 @@ export function finishOpening(
   codec: FrameCodec,
   recovery: Recovery,
   segmentBytes: number,
+  pipelineMax: number,
   sync: boolean,
 ): OpenLog {
   const manifestFiles = rewriteManifest(disk, codec, recovery, sync);
+  reserve(manifestFiles, manifestBytes(recovery.manifest.members.length, pipelineMax + 1));
   const opened = openSegments(disk, recovery, segmentBytes, sync);
   const tailFile = disk.open(TAIL_PATH, { create: true });
   if (tailFile.size() < TAIL_FILE_BYTES) extend(tailFile, TAIL_FILE_BYTES);
@@ -98,6 +100,17 @@ function rewriteManifest(disk: VirtualDisk, codec: FrameCodec, recovery: Recover
   }
   disk.syncDirectorySync('');
   return files;
+}
+
+/** Makes both copies as long as they can ever get, so that a vote can be stored on a full disk. Where it is full already, what there is must do. */
+function reserve(files: readonly DiskFile[], bytes: number): void {
+  for (const file of files) {
+    try {
+      if (file.size() < bytes) extend(file, bytes);
+    } catch (error) {
+      if (!(error instanceof DiskFailure) || error.code !== 'ENOSPC') throw error;
+    }
+  }
 }
 
 function openSegments(

@@ -85,6 +85,8 @@ export class SnapshotWriter {
     if (this.ended) return;
     this.ended = true;
     this.file.close();
+    // Half a snapshot is of no use, and on a full disk its space is needed.
+    this.options.disk.unlink(this.tmp, () => {});
     this.options.onEnd({ problem: why });
   }
 

@@ -17,6 +17,11 @@ export class LogCache {
     this.bytesMax = bytesMax;
   }
 
+  /** Bytes held. */
+  get size(): number {
+    return this.bytes;
+  }
+
   /** Last cached index, NONE when empty. */
   get last(): CommitIndex {
     return this.batches.length === this.head ? NONE : at(this.batches[this.batches.length - 1]!.last);

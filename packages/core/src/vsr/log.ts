@@ -27,6 +27,18 @@ export function appendBatch(n: NodeState, batch: FrameBatch): void {
   n.out.push({ type: 'append', batch, epoch: n.epoch });
 }
 
+/** Of the cache's size: how much may wait for the own disk, in bytes. */
+const BACKLOG_CACHES = 4;
+
+/**
+ * The own disk is so far behind (it is stalled or full) that nothing more is taken from others: what is missed is fetched once it has caught up. Without
+ * this the frames of a replica that cannot write would grow in memory without bound.
+ */
+export function backlogged(n: NodeState): boolean {
+  if (n.end <= n.durable) return false;
+  return n.end - n.durable > n.config.pipelineMax || n.cache.size > BACKLOG_CACHES * n.config.cacheBytes;
+}
+
 /** Moves the known commit to min(heard, intact end) and asks for it to be applied. */
 export function moveCommit(n: NodeState, heard: CommitIndex): void {
   n.commitHeard = max(n.commitHeard, heard);

@@ -8,7 +8,7 @@ import { assert } from '../assert.ts';
 import { at, type CommitIndex, isNone, max, min, next, NONE } from '../engine/commit-index.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
 import { sameHash } from '../engine/hash.ts';
-import { appendBatch, intactRanges, moveCommit } from './log.ts';
+import { appendBatch, backlogged, intactRanges, moveCommit } from './log.ts';
 import type { Commit, Prepare, PrepareOk } from './messages.ts';
 import { acknowledge, retransmit } from './propose.ts';
 import { commitOk, quorumContactTick, sendHeartbeat } from './reads.ts';
@@ -71,7 +71,7 @@ function accept(n: NodeState, m: Prepare): void {
   const { batch } = m;
   if (batch.first > n.end + 1) return;
   if (!consistent(n, batch)) return;
-  if (batch.last > n.end) appendBatch(n, batch.slice(n.end + 1, batch.last));
+  if (batch.last > n.end && !backlogged(n)) appendBatch(n, batch.slice(n.end + 1, batch.last));
   const durable = Math.min(n.durable, batch.last);
   if (durable >= batch.first) sendPrepareOk(n, batch.first, durable);
 }

@@ -9,7 +9,7 @@ import { NONE } from '../engine/commit-index.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
 import { frame } from '../engine/frame.ts';
 import { sameHash } from '../engine/hash.ts';
-import { appendBatch, complete, intactRanges, moveCommit } from './log.ts';
+import { appendBatch, backlogged, complete, intactRanges, moveCommit } from './log.ts';
 import type { GetState, NewState } from './messages.ts';
 import type { NodeState } from './state.ts';
 
@@ -18,6 +18,7 @@ export function catchUp(n: NodeState): void {
   const patience = n.transfer === null ? n.config.heartbeatTicks : n.config.heartbeatTicks * 4;
   if (n.tickCount - n.transferTick < patience) return;
   const hole = n.faulty[0];
+  if (hole === undefined && backlogged(n)) return;
   const from = hole !== undefined ? hole.from : n.end + 1;
   const to = hole !== undefined ? hole.to : Number.MAX_SAFE_INTEGER;
   const source = chooseSource(n, from, n.transfer?.source ?? null, hole !== undefined);
@@ -93,7 +94,7 @@ export function onNewState(n: NodeState, from: number, m: NewState): boolean {
   if (hole !== undefined && m.batch.contains(hole.from))
     return repair(n, m, m.batch.slice(hole.from, Math.min(hole.to, m.batch.last)));
   const trusted = n.status === 'normal' ? m.canonical && from === n.primaryOf(n.view) : n.chosen !== null;
-  if (!trusted || !m.batch.contains(n.end + 1)) return false;
+  if (!trusted || !m.batch.contains(n.end + 1) || backlogged(n)) return false;
   let last = m.batch.last;
   if (n.chosen !== null && n.status !== 'normal') last = Math.min(last, n.head);
   last = lastOfRecord(n, m.batch, last);
