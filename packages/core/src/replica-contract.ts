@@ -11,6 +11,7 @@ import { SNAPSHOT_CHUNK_BYTES } from './engine/snapshot-format.ts';
 import type { DiskKind, VirtualDisk } from './engine/virtual-disk.ts';
 import type { EffectRun, EffectSink } from './kernel/effect-sink.ts';
 import { PIECE_BYTES } from './kernel/snapshot-stream.ts';
+import type { ReplicatedLimits } from './kernel/executor-options.ts';
 import type { ApplicationModule, OutboxCounts } from './kernel/types.ts';
 import type { Policy } from './policy.ts';
 import type { ClientMessage } from './vsr/client-protocol.ts';
@@ -61,6 +62,8 @@ export interface ReplicaConfig extends VsrConfig {
   readonly scrubBytesPerSecond: number;
   /** Rest between two passes of the scrubber, ticks. */
   readonly scrubRestTicks: number;
+  /** Other than the defaults; the simulator's are small. */
+  readonly limits?: ReplicatedLimits;
 }
 
 export const DEFAULT_CONFIG: Omit<ReplicaConfig, 'replicaId' | 'clusterId' | 'seed'> = {

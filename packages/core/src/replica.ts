@@ -91,6 +91,7 @@ export class Replica implements ReplicaHandle {
     this.recovered = recovered;
     this.notes = [...recovered.notes];
     this.executor = new Executor({
+      ...config.limits,
       module: ports.app,
       codec: ports.codec,
       clusterId: recovered.manifest.clusterId,

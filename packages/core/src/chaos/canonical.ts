@@ -8,11 +8,13 @@ import type { Model, ModelResult } from '../apps/models/model.ts';
 import { BankModel } from '../apps/models/bank-model.ts';
 import { FRAME_HEADER_BYTES } from '../engine/constants.ts';
 import type { FrameCodec } from '../engine/frame-codec.ts';
-import { envelope, frame, KIND, writeU32 } from '../engine/frame.ts';
+import { blockTimeMs, envelope, frame, KIND, writeU32 } from '../engine/frame.ts';
 import { sameHash, toHex } from '../engine/hash.ts';
+import { IDEMPOTENCY_FULL } from '../kernel/idempotency.ts';
 import { decodeValue, encodeValue } from '../kernel/values.ts';
 import { REPLY } from '../reply.ts';
 import type { DurableFrame } from './durable-log.ts';
+import type { Profile } from './profile.ts';
 import { mustHold } from './violation.ts';
 
 export interface CanonicalEntry {
@@ -51,8 +53,14 @@ export class CanonicalLog {
   private readonly model: Model = new BankModel();
   private readonly codec: FrameCodec;
   private readonly clusterId: Uint8Array;
-  /** Next number of each session. */
+  private readonly limits: Profile['limits'];
+  /** Next number of each session, least recently committed first. */
   private readonly sessions = new Map<number, number>();
+  /** What each idempotency key came to, oldest first. */
+  private readonly keys = new Map<
+    string,
+    { readonly command: string; readonly timeMs: number; readonly settled: Settled }
+  >();
   private readonly settled = new Map<string, Settled>();
   private readonly balances = new Map<string, HistoryPoint[]>();
   private readonly totals: HistoryPoint[] = [];
@@ -60,10 +68,13 @@ export class CanonicalLog {
   private timeHigh = 0;
   /** Entries that repeat a number already settled. */
   duplicates = 0;
+  /** Commands answered with what an earlier one of their idempotency key came to. */
+  keysAnswered = 0;
 
-  constructor(codec: FrameCodec, clusterId: Uint8Array) {
+  constructor(codec: FrameCodec, clusterId: Uint8Array, limits: Profile['limits']) {
     this.codec = codec;
     this.clusterId = clusterId;
+    this.limits = limits;
   }
 
   /** Index of the last entry, -1 for none. */
@@ -124,14 +135,18 @@ export class CanonicalLog {
     const request = envelope.request(bytes, FRAME_HEADER_BYTES);
     let executed = false;
     if (kind === KIND.register) {
+      const full = this.sessions.size >= this.limits.sessionsMax;
+      if (full) for (const oldest of this.sessions.keys()) if (this.sessions.delete(oldest)) break;
       this.sessions.set(index, 1);
     } else if (kind === KIND.command || kind === KIND.cancel) {
       const next = this.sessions.get(session);
       if (next === request) {
+        this.sessions.delete(session);
         this.sessions.set(session, request + 1);
-        executed = kind === KIND.command;
-        const settled = executed ? this.command(bytes, index, hash) : { index, status: REPLY.cancelled, body: NOTHING };
-        this.settled.set(`${session}/${request}`, settled);
+        const known =
+          kind === KIND.command ? this.known(bytes, index) : { index, status: REPLY.cancelled, body: NOTHING };
+        executed = known === null;
+        this.settled.set(`${session}/${request}`, known ?? this.command(bytes, index, hash));
       } else if (next !== undefined && request < next) {
         this.duplicates++;
       }
@@ -139,9 +154,26 @@ export class CanonicalLog {
     return { index, view, hash, kind, session, request, executed };
   }
 
+  /** What a command comes to without being run, by its idempotency key; null: it is run. */
+  private known(bytes: Uint8Array, index: number): Settled | null {
+    const key = envelope.key(bytes, FRAME_HEADER_BYTES);
+    if (key === null) return null;
+    const { keyRetentionMs, keysMax } = this.limits;
+    const timeMs = blockTimeMs(bytes, 0);
+    for (const [old, kept] of this.keys) if (kept.timeMs + keyRetentionMs <= timeMs) this.keys.delete(old);
+    const kept = this.keys.get(toHex(key));
+    if (kept === undefined) {
+      const full = { index, status: REPLY.rejected, body: encodeValue({ code: IDEMPOTENCY_FULL }) };
+      return this.keys.size >= keysMax ? full : null;
+    }
+    if (kept.command !== identityOf(bytes)) return { index, status: REPLY.conflict, body: NOTHING };
+    this.keysAnswered++;
+    return kept.settled;
+  }
+
   private command(bytes: Uint8Array, index: number, hash: Uint8Array): Settled {
     const command = envelope.command(bytes, FRAME_HEADER_BYTES);
-    const body = envelope.body(bytes, FRAME_HEADER_BYTES, frame.payloadSize(bytes, 0));
+    const body = bodyOf(bytes);
     const input = decodeValue(body) as Record<string, unknown>;
     const result = this.model.step(command, input, index);
     if (result.status === REPLY.ok) {
@@ -162,7 +194,13 @@ export class CanonicalLog {
       if (command >= DEPOSIT) this.totals.push({ index, value: after });
       if (command === TRANSFER) this.effects.set(this.effectKey(hash, 0), index);
     }
-    return { index, status: result.status, body: encodeValue(result.value) };
+    const settled = { index, status: result.status, body: encodeValue(result.value) };
+    const key = envelope.key(bytes, FRAME_HEADER_BYTES);
+    if (key !== null) {
+      const kept = { command: identityOf(bytes), timeMs: blockTimeMs(bytes, 0), settled };
+      this.keys.set(toHex(key), kept);
+    }
+    return settled;
   }
 
   private noteBalance(account: string, index: number): void {
@@ -186,6 +224,15 @@ export class CanonicalLog {
 }
 
 const NOTHING = new Uint8Array(0);
+
+function bodyOf(bytes: Uint8Array): Uint8Array {
+  return envelope.body(bytes, FRAME_HEADER_BYTES, frame.payloadSize(bytes, 0));
+}
+
+/** What makes two commands the same for an idempotency key. */
+function identityOf(bytes: Uint8Array): string {
+  return `${envelope.command(bytes, FRAME_HEADER_BYTES)}:${toHex(bodyOf(bytes))}`;
+}
 
 /** The value in force after `index`, or null when there was none yet. */
 function pointAt(points: readonly HistoryPoint[], index: number): Uint8Array | null {

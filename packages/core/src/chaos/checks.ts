@@ -11,6 +11,7 @@ import { LogInvariants } from './invariants/log.ts';
 import { StateInvariants } from './invariants/state.ts';
 import { ViewInvariants } from './invariants/view.ts';
 import type { Observation, Observed } from './observation.ts';
+import type { Profile } from './profile.ts';
 import type { SimStorage } from './sim-storage.ts';
 
 /** The observation of a replica that was judged last. */
@@ -59,8 +60,8 @@ export class Checks {
   /** By replica id. */
   private readonly judged: (Judged | undefined)[] = [];
 
-  constructor(codec: FrameCodec, clusterId: Uint8Array, storages: readonly SimStorage[]) {
-    this.canonical = new CanonicalLog(codec, clusterId);
+  constructor(codec: FrameCodec, clusterId: Uint8Array, storages: readonly SimStorage[], limits: Profile['limits']) {
+    this.canonical = new CanonicalLog(codec, clusterId, limits);
     const logs = storages.map(
       (storage) =>
         new DurableLog(storage, codec, (index, view, hash) => {

@@ -62,6 +62,20 @@ export interface Profile {
   readonly snapshotEvery: number;
   readonly cacheBytes: number;
   readonly tickMs: number;
+  readonly limits: {
+    readonly sessionsMax: number;
+    readonly keyRetentionMs: number;
+    readonly keysMax: number;
+  };
+  readonly callers: {
+    /** Share of commands with an idempotency key. */
+    readonly keyShare: number;
+    /** Mean time between a client's stale reads, microseconds; null: it makes none. */
+    readonly staleReadUs: number | null;
+    /** Mean virtual time a calling process lives, microseconds. */
+    readonly lifeUs: number;
+    readonly timeoutMs: number;
+  };
 }
 
 const MS = 1000;
@@ -94,6 +108,17 @@ export function drawProfile(prng: Prng, replicas: number | null): Profile {
     snapshotEvery: prng.pick([20, 50, 50, 100]),
     cacheBytes: prng.pick([8 * 1024, 64 * 1024, 1024 * 1024]),
     tickMs: 10,
+    limits: {
+      sessionsMax: prng.pick([6, 12, 10_000]),
+      keyRetentionMs: prng.pick([2000, 10_000, 86_400_000]),
+      keysMax: prng.pick([16, 100_000, 100_000]),
+    },
+    callers: {
+      keyShare: prng.pick([0, 0.2, 0.5]),
+      staleReadUs: prng.pick([null, 100 * MS, 300 * MS]),
+      lifeUs: prng.pick([2, 8, 1000]) * SECOND,
+      timeoutMs: prng.pick([300, 1500, 4000]),
+    },
   };
 }
 

@@ -28,6 +28,7 @@ export function replicaConfig(profile: Profile, replicaId: number, clusterId: Ui
     cacheBytes: profile.cacheBytes,
     scrubBytesPerSecond: 128 * 1024,
     scrubRestTicks: 100,
+    limits: profile.limits,
     authorityWindowMs: 5 * profile.viewChangeTicks,
   };
 }

@@ -1,54 +1,47 @@
 /**
- * SimClients: the callers of a simulated cluster. Each drives the real SessionClient over simulated connections that keep order and neither lose nor
- * repeat (TCP), but stall, break, and go silent when a machine loses power.
+ * SimClients: the callers of a simulated cluster. Each submits bank commands and reads through a calling process (the real SessionClient), which may die
+ * and be followed by another: that one submits what had an idempotency key again, and asks by token for what was told to be unknown. Stale reads go to one
+ * replica each, wherever it stands.
  */
-import { at, NONE } from '../engine/commit-index.ts';
 import { BANK_COMMAND, BANK_QUERY } from '../apps/bank.ts';
+import { utf8Encode } from '../kernel/utf8.ts';
 import { encodeValue } from '../kernel/values.ts';
 import type { Policy } from '../policy.ts';
-import { Prng } from '../prng.ts';
-import { SessionClient, type Outcome } from '../vsr/client.ts';
-import {
-  type ClientMessage,
-  clientMessageBytes,
-  decodeClientRecords,
-  TO_CLIENT,
-  writeClientMessage,
-} from '../vsr/client-protocol.ts';
+import type { Prng } from '../prng.ts';
+import { REPLY } from '../reply.ts';
+import { formatToken, parseToken, type CallToken, type Outcome } from '../vsr/client.ts';
+import type { ClientMessage } from '../vsr/client-protocol.ts';
 import { US_PER_MS } from './event-queue.ts';
+import { SimConnections, SimProcess } from './sim-connections.ts';
 import type { SimMachine } from './sim-machine.ts';
 import type { World } from './world.ts';
 
 const TICK_US = 10 * US_PER_MS;
-const CALL_TIMEOUT_MS = 4000;
 const CENTS_MAX = 500;
+const STALE_READS_MAX = 4;
+/** What a machine's clock may differ from true time in measuring a lag. */
+const DRIFT_MAX = 1.05;
+const MAX_LAGS_MS = [30, 100, 300, 1000, Number.POSITIVE_INFINITY] as const;
 
-/** One simulated connection, seen from both ends. */
-interface Connection {
-  readonly client: SimClient;
-  readonly replica: number;
-  readonly origin: number;
-  /** Process run of the replica that accepted it. */
-  readonly run: number;
-  open: boolean;
-  readonly up: Pipe;
-  readonly down: Pipe;
-}
-
-/** One direction of a connection: what is under way, in order. */
-interface Pipe {
-  dueUs: number;
-  readonly waiting: (() => void)[];
+/** A command that a caller wants done. */
+interface Wish {
+  readonly command: number;
+  readonly body: Uint8Array;
+  readonly key: string | null;
+  /** Of its newest call that ended as unknown. */
+  token: CallToken | null;
 }
 
 export class SimClients {
   readonly clients: SimClient[];
+  readonly connections: SimConnections;
   private readonly world: World;
-  private readonly connections = new Map<number, Connection>();
-  private origins = 0;
+  /** When the commit moved, as far as a look every tick tells. */
+  private readonly commits: { readonly us: number; readonly last: number }[] = [];
 
   constructor(world: World, prng: Prng, policy: Policy) {
     this.world = world;
+    this.connections = new SimConnections(world);
     const { clients } = world.profile;
     this.clients = Array.from(
       { length: clients },
@@ -58,6 +51,24 @@ export class SimClients {
 
   start(): void {
     for (const client of this.clients) client.start();
+    const look = (): void => {
+      const { last } = this.world.checks.canonical;
+      if (last !== (this.commits.at(-1)?.last ?? -1)) this.commits.push({ us: this.world.queue.now, last });
+      this.world.queue.after(TICK_US, look);
+    };
+    look();
+  }
+
+  /** At least so much was committed at `us`. */
+  committedAt(us: number): number {
+    let low = 0;
+    let high = this.commits.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.commits[middle]!.us <= us) low = middle + 1;
+      else high = middle;
+    }
+    return low === 0 ? -1 : this.commits[low - 1]!.last;
   }
 
   /** No new calls; those under way are to end. */
@@ -69,200 +80,157 @@ export class SimClients {
     return this.clients.reduce((sum, client) => sum + client.underWay, 0);
   }
 
-  /** A process is gone: its connections break, at once (`silent` false) or only when the client gives up. */
   processDied(machine: SimMachine, silent: boolean): void {
-    for (const connection of this.connections.values()) {
-      if (connection.replica === machine.id && !silent) this.breakOff(connection, 1000);
-    }
+    this.connections.processDied(machine, silent);
   }
 
   announce(machine: SimMachine): void {
-    for (const connection of this.connections.values()) {
-      if (connection.replica === machine.id && connection.run === machine.run) this.hello(machine, connection);
-    }
+    this.connections.announce(machine);
   }
 
-  /** A replica writes to a connection. */
   reply(machine: SimMachine, origin: number, message: ClientMessage): void {
-    const connection = this.connections.get(origin);
-    if (connection === undefined || !connection.open || connection.run !== machine.run) return;
-    const bytes = new Uint8Array(clientMessageBytes(message));
-    writeClientMessage(bytes, 0, message);
-    this.world.trace.mixBytes(100 + machine.id, bytes);
-    this.carry(connection, connection.down, () => {
-      if (connection.open) connection.client.session.onMessage(connection.replica, bytes);
-    });
-  }
-
-  connect(client: SimClient, replica: number): void {
-    const { queue } = this.world;
-    const dueUs = queue.now + this.world.clientDelayUs();
-    queue.at(dueUs, () => {
-      const machine = this.world.machine(replica);
-      if (this.world.clientCut(client.id, replica) || machine.silent) return; // the client times out by itself
-      if (!machine.alive) return client.session.onDisconnected(replica);
-      const connection: Connection = {
-        client,
-        replica,
-        origin: ++this.origins,
-        run: machine.run,
-        open: true,
-        up: { dueUs: 0, waiting: [] },
-        down: { dueUs: 0, waiting: [] },
-      };
-      this.connections.set(connection.origin, connection);
-      client.connection = connection;
-      client.session.onConnected(replica);
-      machine.enter(() => this.hello(machine, connection));
-    });
-  }
-
-  /** The client closes its connection. */
-  disconnect(connection: Connection): void {
-    connection.open = false;
-    this.connections.delete(connection.origin);
-    const machine = this.world.machine(connection.replica);
-    this.world.queue.after(this.world.clientDelayUs(), () => {
-      if (machine.run === connection.run) machine.enter(() => machine.replica?.disconnect(connection.origin));
-    });
-  }
-
-  /** One transport message of a client. */
-  send(connection: Connection, bytes: Uint8Array): void {
-    const machine = this.world.machine(connection.replica);
-    this.world.trace.mixBytes(200 + connection.client.id, bytes);
-    this.carry(connection, connection.up, () => {
-      if (machine.run !== connection.run) return;
-      machine.enter(() => {
-        const { replica } = machine;
-        if (replica === null || !connection.open) return;
-        const problem = decodeClientRecords(bytes, (record) => {
-          if (!machine.alive) return;
-          if (record.type === 'request') replica.request(connection.origin, record.payload);
-          else
-            replica.query(
-              connection.origin,
-              record.nonce,
-              record.query,
-              record.body,
-              record.consistency,
-              record.maxLagMs,
-            );
-        });
-        if (problem !== null) this.world.fail('client', 'records-are-well-formed', problem);
-      });
-    });
-  }
-
-  breakOff(connection: Connection, delayUs: number): void {
-    if (!connection.open) return;
-    connection.open = false;
-    this.connections.delete(connection.origin);
-    this.world.queue.after(delayUs, () => {
-      if (connection.client.connection === connection) {
-        connection.client.connection = null;
-        connection.client.session.onDisconnected(connection.replica);
-      }
-    });
-  }
-
-  /** In order, after what was sent before; held back while the way is cut. */
-  private carry(connection: Connection, pipe: Pipe, deliver: () => void): void {
-    const { queue } = this.world;
-    pipe.waiting.push(deliver);
-    pipe.dueUs = Math.max(pipe.dueUs, queue.now + this.world.clientDelayUs());
-    const arrive = (): void => {
-      if (this.world.clientCut(connection.client.id, connection.replica)) queue.after(TICK_US, arrive);
-      else pipe.waiting.shift()!();
-    };
-    queue.at(pipe.dueUs, arrive);
-  }
-
-  private hello(machine: SimMachine, connection: Connection): void {
-    const { replica } = machine;
-    if (replica === null) return;
-    const { state } = replica.node;
-    const known = state.status === 'normal';
-    this.reply(machine, connection.origin, {
-      type: TO_CLIENT.hello,
-      status: 0,
-      session: state.view,
-      request: machine.id,
-      index: known ? at(state.primaryOf(state.view)) : NONE,
-      body: this.world.clusterId,
-    });
+    this.connections.reply(machine, origin, message);
   }
 }
 
 export class SimClient {
   readonly id: number;
-  readonly session: SessionClient;
-  connection: Connection | null = null;
   calling = true;
-  underWay = 0;
   private readonly clients: SimClients;
   private readonly world: World;
   private readonly prng: Prng;
-  private flushWanted = false;
+  private readonly policy: Policy;
+  private readonly timeoutMs: number;
+  /** The process that submits and reads, and the one for stale reads. */
+  private process: SimProcess;
+  private reader: SimProcess;
+  private readonly wishes = new Set<Wish>();
+  /** Reads under way, by the process that made them. */
+  private readonly reads = new Map<SimProcess, number>();
+  private keys = 0;
 
   constructor(clients: SimClients, world: World, id: number, prng: Prng, policy: Policy) {
     this.clients = clients;
     this.world = world;
     this.id = id;
     this.prng = prng;
-    const { replicas } = world.profile;
-    this.session = new SessionClient({
-      replicas: Array.from({ length: replicas }, (_, i) => i + 1),
-      seed: prng.u32(),
-      policy,
-      settleBy: prng.chance(0.5) ? 'cancel' : 'resend',
-      port: {
-        connect: (replica) => clients.connect(this, replica),
-        disconnect: () => this.closeConnection(),
-        send: (_replica, bytes) => {
-          if (this.connection !== null) clients.send(this.connection, bytes);
-        },
-        wantFlush: () => this.wantFlush(),
-      },
+    this.policy = policy;
+    this.timeoutMs = world.profile.callers.timeoutMs;
+    this.process = this.newProcess(null);
+    this.reader = this.newProcess(this.prng.range(1, world.profile.replicas));
+  }
+
+  /** Calls that have not ended. */
+  get underWay(): number {
+    return this.inFlight + (this.reads.get(this.reader) ?? 0);
+  }
+
+  private get inFlight(): number {
+    return this.wishes.size + (this.reads.get(this.process) ?? 0);
+  }
+
+  /** `only`: the one replica it knows; null: all. */
+  private newProcess(only: number | null): SimProcess {
+    const { replicas } = this.world.profile;
+    return new SimProcess(this.clients.connections, this.world, this.id, {
+      replicas: only === null ? Array.from({ length: replicas }, (_, i) => i + 1) : [only],
+      seed: this.prng.u32(),
+      policy: this.policy,
+      settleBy: this.prng.chance(0.5) ? 'cancel' : 'resend',
     });
   }
 
   start(): void {
-    const tick = (): void => {
-      this.session.tick(this.world.queue.now / US_PER_MS);
-      this.world.queue.after(TICK_US, tick);
-    };
-    this.world.queue.after(this.prng.below(TICK_US), tick);
+    this.process.start(this.prng.below(TICK_US));
+    this.reader.start(this.prng.below(TICK_US));
+    this.live();
+    this.watch();
     this.think();
+  }
+
+  private exponentialUs(meanUs: number): number {
+    return Math.floor(-Math.log(1 - this.prng.float()) * meanUs) + 1;
   }
 
   private think(): void {
     const { thinkUs, inFlightMax } = this.world.profile;
-    const gapUs = Math.floor(-Math.log(1 - this.prng.float()) * thinkUs) + 1;
-    this.world.queue.after(gapUs, () => {
+    this.world.queue.after(this.exponentialUs(thinkUs), () => {
       if (!this.calling) return;
-      if (this.underWay < inFlightMax) this.call();
+      if (this.inFlight < inFlightMax) this.call();
       this.think();
     });
   }
 
-  private call(): void {
-    const { readShare, accounts } = this.world.profile;
-    const account = (): string => `a${this.prng.below(accounts)}`;
-    this.underWay++;
-    if (this.prng.chance(readShare)) {
-      if (this.prng.chance(0.3)) this.read(BANK_QUERY.total, null);
-      else this.read(BANK_QUERY.balance, account());
-      return;
+  /** Stale reads need nobody's agreement: they go on beside everything else. */
+  private watch(): void {
+    const { staleReadUs } = this.world.profile.callers;
+    if (staleReadUs === null) return;
+    this.world.queue.after(this.exponentialUs(staleReadUs), () => {
+      if (!this.calling) return;
+      if ((this.reads.get(this.reader) ?? 0) < STALE_READS_MAX) this.readSomething(this.reader);
+      this.watch();
+    });
+  }
+
+  /** Processes follow one another. */
+  private live(): void {
+    this.world.queue.after(this.exponentialUs(this.world.profile.callers.lifeUs), () => {
+      if (!this.calling) return;
+      this.succeed();
+      this.live();
+    });
+  }
+
+  /** The process dies; the next one knows keys and tokens, nothing else. */
+  private succeed(): void {
+    this.process.die();
+    this.reads.delete(this.process);
+    this.process = this.newProcess(null);
+    this.process.start(this.prng.below(TICK_US));
+    for (const wish of this.wishes) {
+      if (wish.key !== null) this.submit(wish);
+      else if (wish.token !== null) this.resume(wish, wish.token);
+      else this.wishes.delete(wish);
     }
+  }
+
+  private call(): void {
+    const { readShare, accounts, callers } = this.world.profile;
+    const account = (): string => `a${this.prng.below(accounts)}`;
+    if (this.prng.chance(readShare)) return this.readSomething(this.process);
     const cents = this.prng.range(1, CENTS_MAX);
     const kind = this.prng.pick(['deposit', 'deposit', 'withdraw', 'transfer', 'transfer', 'transfer'] as const);
     const input = kind === 'transfer' ? { from: account(), to: account(), cents } : { account: account(), cents };
-    this.session.submit(BANK_COMMAND[kind], encodeValue(input), CALL_TIMEOUT_MS, (outcome) => this.ended(outcome));
+    const key = this.prng.chance(callers.keyShare) ? this.nextKey() : null;
+    const wish: Wish = { command: BANK_COMMAND[kind], body: encodeValue(input), key, token: null };
+    this.wishes.add(wish);
+    this.submit(wish);
   }
 
-  private ended(outcome: Outcome): void {
-    const { statistics, checks, trace } = this.world;
+  /** Now and then one that was used for another command. */
+  private nextKey(): string {
+    const reused = this.keys > 0 && this.prng.chance(0.1);
+    return `client ${this.id}, order ${reused ? this.prng.range(1, this.keys) : ++this.keys}`;
+  }
+
+  private submit(wish: Wish): void {
+    const { process } = this;
+    const key = wish.key === null ? null : utf8Encode(wish.key);
+    const { session } = process;
+    session.submit(wish.command, wish.body, this.timeoutMs, (outcome) => this.ended(wish, process, outcome), key);
+  }
+
+  private resume(wish: Wish, token: CallToken): void {
+    const { process } = this;
+    // By way of its text, as between processes.
+    const read = parseToken(formatToken(token))!;
+    if (read.session !== process.session.session) this.world.sometimes.reached('resumed-by-another-process');
+    process.session.resume(read, this.timeoutMs, (outcome) => this.ended(wish, process, outcome));
+  }
+
+  private ended(wish: Wish, process: SimProcess, outcome: Outcome): void {
+    if (process.dead) return;
+    const { statistics, checks, trace, sometimes } = this.world;
     trace.event('outcome', {
       client: this.id,
       outcome: outcome.kind,
@@ -272,41 +240,52 @@ export class SimClient {
     });
     checks.client.ended(this.id, outcome);
     if (outcome.kind === 'unknown') {
-      // Its outcome is asked for until it is known, as a person would.
       statistics.commandsUnknown++;
-      if (outcome.token.session === this.session.session) {
-        return this.session.resume(outcome.token, CALL_TIMEOUT_MS, (later) => this.ended(later));
-      }
-    } else if (outcome.kind === 'ok') statistics.commandsAcknowledged++;
+      if (outcome.lost === true) sometimes.reached('outcome-lost-with-its-session');
+      return this.insist(wish, outcome.token, outcome.lost === true);
+    }
+    if (outcome.kind === 'ok') statistics.commandsAcknowledged++;
     else statistics.commandsRejected++;
-    this.underWay--;
+    if (outcome.kind === 'rejected' && outcome.status === REPLY.cancelled) sometimes.reached('call-cancelled');
+    if (outcome.kind === 'rejected' && outcome.status === REPLY.conflict) sometimes.reached('idempotency-conflict');
+    if (checks.canonical.keysAnswered > 0) sometimes.reached('idempotency-key-answered');
+    this.wishes.delete(wish);
   }
 
-  private read(query: number, input: unknown): void {
-    const { checks, statistics } = this.world;
-    const view = this.session.where.view;
-    const read = checks.client.invoked(this.id, query, input);
-    this.session.query(query, encodeValue(input), { timeoutMs: CALL_TIMEOUT_MS }, (outcome) => {
-      this.underWay--;
+  /** An outcome is asked for until it is known, as a person would: by the key where there is one, else by the token. */
+  private insist(wish: Wish, token: CallToken, lost: boolean): void {
+    wish.token = token;
+    if (wish.key !== null && (lost || this.prng.chance(0.5))) this.submit(wish);
+    else if (lost) this.wishes.delete(wish);
+    else this.resume(wish, token);
+  }
+
+  private count(process: SimProcess, more: number): void {
+    this.reads.set(process, (this.reads.get(process) ?? 0) + more);
+  }
+
+  private readSomething(process: SimProcess): void {
+    if (this.prng.chance(0.3)) this.read(process, BANK_QUERY.total, null);
+    else this.read(process, BANK_QUERY.balance, `a${this.prng.below(this.world.profile.accounts)}`);
+  }
+
+  private read(process: SimProcess, query: number, input: unknown): void {
+    const { checks, statistics, sometimes, queue } = this.world;
+    const stale = process === this.reader;
+    const { view } = process.session.where;
+    const maxLagMs = stale ? this.prng.pick(MAX_LAGS_MS) : 0;
+    const low = stale ? this.clients.committedAt(queue.now - maxLagMs * DRIFT_MAX * US_PER_MS) : checks.canonical.last;
+    const read = checks.client.invoked(this.id, query, input, low);
+    this.count(process, 1);
+    const options = { timeoutMs: this.timeoutMs, consistency: stale ? 'stale' : 'linearizable', maxLagMs } as const;
+    process.session.query(query, encodeValue(input), options, (outcome) => {
+      if (process.dead) return;
+      this.count(process, -1);
       checks.client.returned(read, outcome);
-      if (outcome.kind === 'ok') statistics.readsAnswered++;
-      if (outcome.kind === 'ok' && this.session.where.view > view)
-        this.world.sometimes.reached('read-across-a-view-change');
-    });
-  }
-
-  private closeConnection(): void {
-    const { connection } = this;
-    this.connection = null;
-    if (connection?.open === true) this.clients.disconnect(connection);
-  }
-
-  private wantFlush(): void {
-    if (this.flushWanted) return;
-    this.flushWanted = true;
-    this.world.queue.defer(() => {
-      this.flushWanted = false;
-      this.session.flush();
+      if (outcome.kind !== 'ok') return;
+      statistics.readsAnswered++;
+      if (stale && Number.isFinite(maxLagMs)) sometimes.reached('bounded-stale-read');
+      if (!stale && process.session.where.view > view) sometimes.reached('read-across-a-view-change');
     });
   }
 }

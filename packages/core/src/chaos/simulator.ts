@@ -105,7 +105,7 @@ export class Simulator implements World {
     const { network, replicas } = this.profile;
     this.network = new SimNetwork(this.queue, root.fork('network'), network, this.statistics, this.trace);
     const storages = Array.from({ length: replicas }, (_, i) => new SimStorage(i + 1, root.fork(`storage ${i}`)));
-    this.checks = new Checks(this.codec, this.clusterId, storages);
+    this.checks = new Checks(this.codec, this.clusterId, storages, this.profile.limits);
     this.sink = new SimSink(
       this.queue,
       root.fork('sink'),

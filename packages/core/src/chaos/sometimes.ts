@@ -69,6 +69,12 @@ export const SOMETIMES = [
   'effect-run-twice',
   'commit-without-own-disk',
   'duplicate-in-the-log',
+  'call-cancelled',
+  'outcome-lost-with-its-session',
+  'resumed-by-another-process',
+  'idempotency-key-answered',
+  'idempotency-conflict',
+  'bounded-stale-read',
 ] as const;
 export type SometimesId = (typeof SOMETIMES)[number];
 

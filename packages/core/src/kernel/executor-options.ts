@@ -3,17 +3,20 @@ import type { FrameCodec } from '../engine/frame-codec.ts';
 import type { Policy } from '../policy.ts';
 import type { ApplicationModule, LogEffect } from './types.ts';
 
-export interface ExecutorOptions<State> {
+/** Replicated limits: equal on all replicas of a cluster. */
+export interface ReplicatedLimits {
+  readonly sessionsMax?: number;
+  readonly outboxPendingMax?: number;
+  readonly keyRetentionMs?: number;
+  readonly keysMax?: number;
+}
+
+export interface ExecutorOptions<State> extends ReplicatedLimits {
   /** Name, version and application of a module. */
   readonly module: Pick<ApplicationModule<State>, 'name' | 'version' | 'application'>;
   readonly clusterId: Uint8Array;
   readonly codec: FrameCodec;
   readonly policy?: Policy;
-  /** Replicated limits: equal on all replicas of a cluster. */
-  readonly sessionsMax?: number;
-  readonly outboxPendingMax?: number;
-  readonly keyRetentionMs?: number;
-  readonly keysMax?: number;
   readonly digestRing?: number;
   /** Bytes that a snapshot encodes at a time; local. */
   readonly snapshotPieceBytes?: number;

@@ -13,6 +13,7 @@ import { sameHash } from '../engine/hash.ts';
 import { isReplyStatus, type ReplyStatus } from '../reply.ts';
 import { ByteReader, type ByteWriter } from './bytes.ts';
 import { CodecError } from './errors.ts';
+import { latin1Decode } from './utf8.ts';
 import { collect, PIECE_BYTES, type SnapshotStream, streamOfMap } from './snapshot-stream.ts';
 import { VersionedMap } from './versioned-map.ts';
 
@@ -160,9 +161,7 @@ function sizeOf(name: string, outcome: KeyedOutcome): number {
 }
 
 function nameOf(key: Uint8Array): string {
-  let name = '';
-  for (const byte of key) name += String.fromCharCode(byte);
-  return name;
+  return latin1Decode(key, 0, key.length);
 }
 
 function bytesOf(name: string): Uint8Array {

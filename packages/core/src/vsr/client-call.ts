@@ -51,7 +51,8 @@ export type Outcome =
       readonly message: string;
       readonly token: CallToken | null;
     }
-  | { readonly kind: 'unknown'; readonly message: string; readonly token: CallToken };
+  /** `lost`: the session is gone, so that no later `resume` can tell more. */
+  | { readonly kind: 'unknown'; readonly message: string; readonly token: CallToken; readonly lost?: true };
 
 export type OutcomeCallback = (outcome: Outcome) => void;
 

@@ -70,15 +70,15 @@ export class ClientQueries {
     return earliest;
   }
 
-  /** Marks what was sent at `staleMs` or before for sending again; returns when the oldest under way was sent. */
-  watch(epoch: number, staleMs: number): number {
-    let oldestMs = Number.POSITIVE_INFINITY;
+  /** Marks what was sent at `staleMs` or before for sending again; true when something is under way. */
+  watch(epoch: number, staleMs: number): boolean {
+    let underWay = false;
     for (const call of this.calls.values()) {
       if (call.epoch !== epoch) continue;
-      oldestMs = Math.min(oldestMs, call.sentMs);
+      underWay = true;
       if (call.sentMs <= staleMs) call.epoch = 0;
     }
-    return oldestMs;
+    return underWay;
   }
 
   close(): void {

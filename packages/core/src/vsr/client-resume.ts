@@ -36,7 +36,7 @@ export class ClientResumes {
       if (resume.epoch === epoch) continue;
       const { token } = resume;
       if (token.cluster !== undefined && cluster !== null && token.cluster !== cluster) {
-        this.end(resume, unknown(token, 'the token is of another cluster'));
+        this.end(resume, lost(token, 'the token is of another cluster'));
         continue;
       }
       for (let number = token.from ?? token.request; number <= token.request; number++) {
@@ -71,15 +71,15 @@ export class ClientResumes {
     return this.resumes.reduce((earliest, { deadlineMs }) => Math.min(earliest, deadlineMs), Number.POSITIVE_INFINITY);
   }
 
-  /** Marks what was sent at `staleMs` or before for sending again; returns when the oldest under way was sent. */
-  watch(epoch: number, staleMs: number): number {
-    let oldestMs = Number.POSITIVE_INFINITY;
+  /** Marks what was sent at `staleMs` or before for sending again; true when something is under way. */
+  watch(epoch: number, staleMs: number): boolean {
+    let underWay = false;
     for (const resume of this.resumes) {
       if (resume.epoch !== epoch) continue;
-      oldestMs = Math.min(oldestMs, resume.sentMs);
+      underWay = true;
       if (resume.sentMs <= staleMs) resume.epoch = 0;
     }
-    return oldestMs;
+    return underWay;
   }
 
   close(): void {
@@ -98,12 +98,16 @@ function isAbout(message: ClientMessage, token: CallToken): boolean {
 }
 
 function settled(message: ClientMessage, token: CallToken): Outcome {
-  if (message.status === REPLY.evicted) return unknown(token, 'the session was evicted; its replies are gone');
+  if (message.status === REPLY.evicted) return lost(token, 'the session was evicted; its replies are gone');
   if (message.status === REPLY.sequence) {
-    return unknown(token, 'the session has acknowledged this reply, or never gave this number');
+    return lost(token, 'the session has acknowledged this reply, or never gave this number');
   }
   const { status, index, body } = message;
   return outcomeOf(status, index, body, token);
+}
+
+function lost(token: CallToken, message: string): Outcome {
+  return { kind: 'unknown', message, token, lost: true };
 }
 
 function unknown(token: CallToken, message: string): Outcome {

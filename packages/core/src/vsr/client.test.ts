@@ -250,6 +250,20 @@ describe('failover', () => {
     expect(bench.dialled).not.toBeNull();
   });
 
+  it('leaves a silent primary although callers without patience repeat their numbers all the time (simulator seed 60010)', () => {
+    const bench = new Bench();
+    bench.submit('a', 100);
+    bench.open(1);
+    bench.advance(110);
+    let told = 0;
+    for (let i = 0; i < 16; i++) {
+      for (let twice = 0; twice < 2; twice++) bench.client.resume({ session: 100, request: 1 }, 90, () => told++);
+      bench.advance(100);
+    }
+    expect(bench.dialled).not.toBe(1);
+    expect(told).toBe(32);
+  });
+
   it('leaves a replica that does not answer the probe, though the probing call timed out meanwhile', () => {
     const bench = new Bench();
     bench.submit('a', 600);

@@ -8,7 +8,6 @@
  *  - a number whose caller was told so is settled in the background (cancelled, or sent again) and can be asked for by `resume`;
  *  - what was ever transmitted under a session that is gone ends as `unknown` and is never sent under another one.
  */
-import { assert } from '../assert.ts';
 import { ENVELOPE_BYTES, PAYLOAD_BYTES_MAX } from '../engine/constants.ts';
 import { isNone } from '../engine/commit-index.ts';
 import { IDEMPOTENCY_KEY_BYTES_MAX, keyBytes } from '../engine/frame.ts';
@@ -72,7 +71,8 @@ export class SessionClient {
   private cluster: string | null = null;
   private readonly late = new Map<number, Outcome>();
   private nowMs: number;
-  private lastHeardMs = 0;
+  /** Since when something was sent on this connection and nothing was heard; null: nothing is awaited. */
+  private awaitingMs: number | null = null;
   private pausedUntilMs = 0;
   private nextWatchMs = 0;
   private earliestDeadlineMs = Number.POSITIVE_INFINITY;
@@ -169,16 +169,19 @@ export class SessionClient {
       this.earliestDeadlineMs = Math.min(this.earliestDeadlineMs, deadlineMs);
       return this.want();
     }
-    assert(call.callback === null, 'a call is resumed only after its caller was told');
-    call.callback = callback;
-    call.deadlineMs = this.nowMs + timeoutMs;
+    const { callback: earlier } = call;
+    call.callback = (outcome) => {
+      earlier?.(outcome);
+      callback(outcome);
+    };
+    call.deadlineMs = Math.max(earlier === null ? 0 : call.deadlineMs, this.nowMs + timeoutMs);
     this.earliestDeadlineMs = Math.min(this.earliestDeadlineMs, call.deadlineMs);
     this.want();
   }
 
   onConnected(replica: number): void {
     if (!this.route.onConnected(replica)) return;
-    this.lastHeardMs = this.nowMs;
+    this.awaitingMs = null;
     this.pausedUntilMs = 0;
   }
 
@@ -189,7 +192,7 @@ export class SessionClient {
   /** One transport message from a replica. */
   onMessage(replica: number, bytes: Uint8Array): void {
     if (replica !== this.route.target || !this.route.connected) return;
-    this.lastHeardMs = this.nowMs;
+    this.awaitingMs = null;
     this.inside = true;
     const problem = decodeClientMessages(bytes, (message) => this.onRecord(message));
     this.inside = false;
@@ -222,7 +225,9 @@ export class SessionClient {
     if (sender.room) this.sendRequests();
     if (sender.room) this.resumes.send(sender, route.epoch, this.nowMs, this.cluster);
     this.queries.send(sender, route.epoch);
-    if (sender.end() > 0 && !route.open) route.onProbeSent();
+    if (sender.end() === 0) return;
+    this.awaitingMs ??= this.nowMs;
+    if (!route.open) route.onProbeSent();
   }
 
   /** Ends every call: what was never sent as a definite failure, the rest as `unknown`. */
@@ -278,11 +283,12 @@ export class SessionClient {
     }
     if (this.resumes.size > 0 && this.resumes.onReply(message)) this.route.onServed();
     if (message.session !== this.session) return;
-    if (message.status === REPLY.evicted) return this.abandon('the session was evicted');
+    if (message.status === REPLY.evicted) return this.abandon('the session was evicted', true);
     const call = this.window.get(message.request);
     if (call === null) return;
     this.route.onServed();
-    if (message.status === REPLY.sequence) return this.abandon('the session does not continue where this client does');
+    if (message.status === REPLY.sequence)
+      return this.abandon('the session does not continue where this client does', false);
     const token = this.token(message.request);
     const outcome: Outcome =
       message.status === REPLY.mismatch && call.sent - call.refused > 1
@@ -339,6 +345,7 @@ export class SessionClient {
 
   /** Sends nothing for a jittered while: at least about `retryAfterMs`. */
   private pause(retryAfterMs = 0): void {
+    this.awaitingMs = null;
     if (this.nowMs >= this.pausedUntilMs) {
       const advisedMs = retryAfterMs * (0.75 + this.prng.float() / 2);
       this.pausedUntilMs = this.nowMs + Math.max(this.route.nextBackoffMs(), advisedMs);
@@ -362,7 +369,7 @@ export class SessionClient {
   }
 
   /** Leaves a session that is of no use any more. */
-  private abandon(why: string): void {
+  private abandon(why: string, evicted: boolean): void {
     const tokens = new Map<Call, CallToken>();
     for (const call of this.window.calls()) tokens.set(call, this.token(call.request));
     const waiting = this.queue.take();
@@ -377,7 +384,8 @@ export class SessionClient {
     }
     for (const call of waiting) this.queue.push(call);
     for (const call of calls.filter((c) => c.sent > 0)) {
-      tell(call, { kind: 'unknown', message: why, token: tokens.get(call)! });
+      const unknown = { kind: 'unknown' as const, message: why, token: tokens.get(call)! };
+      tell(call, evicted ? { ...unknown, lost: true } : unknown);
     }
   }
 
@@ -408,18 +416,23 @@ export class SessionClient {
     this.nextWatchMs = this.nowMs + this.times.silenceMs / 8;
     const { route, sender, nowMs } = this;
     const staleMs = nowMs - this.times.resendMs;
-    let oldestMs = nowMs;
+    let underWay = false;
     if (this.session === null && sender.registerEpoch === route.epoch) {
-      oldestMs = sender.registerMs;
-      if (oldestMs <= staleMs) sender.registerEpoch = 0;
+      underWay = true;
+      if (sender.registerMs <= staleMs) sender.registerEpoch = 0;
     }
     for (const call of this.window.calls()) {
       if (call.epoch !== route.epoch) continue;
-      oldestMs = Math.min(oldestMs, call.sentMs);
+      underWay = true;
       if (call.sentMs <= staleMs) sender.again(call);
     }
-    oldestMs = Math.min(oldestMs, this.queries.watch(route.epoch, staleMs), this.resumes.watch(route.epoch, staleMs));
-    if (nowMs - Math.max(oldestMs, this.lastHeardMs) >= this.times.silenceMs) route.leave();
+    underWay = this.queries.watch(route.epoch, staleMs) || underWay;
+    underWay = this.resumes.watch(route.epoch, staleMs) || underWay;
+    if (!this.hasWork()) this.awaitingMs = null;
+    else if (underWay) this.awaitingMs ??= nowMs;
+    // Counted from the first unanswered transmission, not from the newest: a caller without patience repeats often, and must still leave.
+    const { awaitingMs } = this;
+    if (awaitingMs !== null && nowMs - awaitingMs >= this.times.silenceMs) route.leave();
   }
 
   private keepLate(request: number, outcome: Outcome): void {

@@ -9,12 +9,12 @@ import type { Outcome, QueryOutcome } from '../../vsr/client.ts';
 import type { CanonicalLog } from '../canonical.ts';
 import { mustHold } from '../violation.ts';
 
-/** A linearizable read under way. */
+/** A read under way. */
 export interface ReadUnderWay {
   readonly client: number;
   readonly query: number;
   readonly input: unknown;
-  /** What was committed when it was invoked. */
+  /** What the answer must show at least: what was committed when it was invoked, for a stale one so long before it as it allows. */
   readonly low: number;
 }
 
@@ -39,7 +39,8 @@ export class ClientInvariants {
     const status = outcome.kind === 'ok' ? REPLY.ok : outcome.status!;
     const settled = this.canonical.outcome(token.session, token.request);
     const name = `number ${token.request} of session ${token.session} (client ${client})`;
-    if (status !== REPLY.ok && status !== REPLY.rejected && status !== REPLY.cancelled) {
+    const asked: readonly number[] = [REPLY.ok, REPLY.rejected, REPLY.cancelled, REPLY.conflict];
+    if (!asked.includes(status)) {
       mustHold(
         false,
         'client',
@@ -63,8 +64,9 @@ export class ClientInvariants {
     });
   }
 
-  invoked(client: number, query: number, input: unknown): ReadUnderWay {
-    return { client, query, input, low: this.canonical.last };
+  /** `low`: what the answer must show at least; a stale read may be content with less than all that is committed. */
+  invoked(client: number, query: number, input: unknown, low: number = this.canonical.last): ReadUnderWay {
+    return { client, query, input, low };
   }
 
   returned(read: ReadUnderWay, outcome: QueryOutcome): void {

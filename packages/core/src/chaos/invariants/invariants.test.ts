@@ -70,7 +70,7 @@ function image(entries: readonly Entry[]): Uint8Array {
 
 /** Three machines; those in `holders` have `entries` on their media. */
 function cluster(entries: readonly Entry[], holders: readonly number[]) {
-  const canonical = new CanonicalLog(codec, CLUSTER);
+  const canonical = new CanonicalLog(codec, CLUSTER, { sessionsMax: 10, keyRetentionMs: 1000, keysMax: 10 });
   const storages = [1, 2, 3].map((id) => new SimStorage(id, new Prng(id)));
   const logs = storages.map((storage) => new DurableLog(storage, codec, () => {}));
   for (const id of holders) {
