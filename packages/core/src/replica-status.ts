@@ -47,5 +47,8 @@ export function replicaStatus(replica: Replica): ReplicaStatus {
 
 /** Why this replica cannot go on, in words. */
 function waits(n: NodeState): string[] {
-  return n.dataLoss === null ? [] : [`E_DATA_LOSS: index ${n.dataLoss.index}: ${n.dataLoss.why}`];
+  const why: string[] = [];
+  if (n.dataLoss !== null) why.push(`E_DATA_LOSS: index ${n.dataLoss.index}: ${n.dataLoss.why}`);
+  if (n.standby) why.push(`standby: votes once it durably holds the log through index ${n.manifest.standbyThrough}`);
+  return why;
 }

@@ -23,6 +23,8 @@ import { restoreNewest, SnapshotTaker } from './replica-snapshots.ts';
 import { replicaStatus } from './replica-status.ts';
 import type { ReplicaConfig, ReplicaHandle, ReplicaPorts, ReplicaStatus } from './replica-contract.ts';
 import { CONSISTENCY, TO_CLIENT } from './vsr/client-protocol.ts';
+import type { Identity } from './vsr/identity.ts';
+import { learnIdentity } from './vsr/members.ts';
 import type { Message } from './vsr/messages.ts';
 import { type Input, VsrNode } from './vsr/node.ts';
 import { staleRefusal } from './vsr/reads.ts';
@@ -190,6 +192,14 @@ export class Replica implements ReplicaHandle {
 
   receive(from: number, message: Message): void {
     this.guarded(() => this.step({ type: 'message', from, message }));
+  }
+
+  /** The table of incarnations of a peer that shook hands. */
+  learnIdentity(from: number, table: Identity): void {
+    this.guarded(() => {
+      learnIdentity(this.node.state, from, table);
+      this.drain();
+    });
   }
 
   request(origin: number, payload: Uint8Array): void {

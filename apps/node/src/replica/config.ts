@@ -62,7 +62,7 @@ export const replicaFile = z
     /** Names beside localhost and the members' hosts by which the API may be called. */
     allowedHosts: z.array(z.string().min(1).max(253)).max(64).default([]),
     enableChaos: z.boolean().default(false),
-    /** Formats a directory that holds nothing; needs `clusterId`. */
+    /** First boot: a directory that holds nothing is formatted together with those of all other members. */
     format: z
       .strictObject({ environment: z.enum(['dev', 'production']) })
       .nullable()
@@ -86,9 +86,6 @@ export const replicaFile = z
       context.addIssue({ code: 'custom', path: ['members'], message: 'members are r1..rn in order' });
     if (!ids.includes(value.id))
       context.addIssue({ code: 'custom', path: ['id'], message: `r${value.id} is no member` });
-    if (value.format !== null && value.clusterId === null) {
-      context.addIssue({ code: 'custom', path: ['clusterId'], message: 'formatting needs a cluster id' });
-    }
   });
 
 /** A checked configuration. */

@@ -1,13 +1,5 @@
-/** The data directory of a replica: made, locked, formatted where that was asked for, its file system named. */
-import { randomBytes } from 'node:crypto';
+/** The data directory of a replica: made, locked, its file system named. */
 import { accessSync, constants, mkdirSync, statfsSync, statSync } from 'node:fs';
-import type { FrameCodec } from '@chronon/core/engine/frame-codec';
-import { NONE } from '@chronon/core/engine/commit-index';
-import { HeaderSuffix } from '@chronon/core/engine/header-suffix';
-import type { ManifestState } from '@chronon/core/engine/log-contract';
-import { LogStore } from '@chronon/core/engine/log-store';
-import type { VirtualDisk } from '@chronon/core/engine/virtual-disk';
-import type { ReplicaConfig } from '@chronon/core/replica-contract';
 import { LockFailure, lockDirectory, type DirectoryLock } from '@chronon/native/lock';
 
 /** What keeps a process from having the directory. */
@@ -38,45 +30,6 @@ export async function takeDirectory(path: string, mayCreate: boolean): Promise<D
 
 export function isProblem(value: DirectoryLock | DirectoryProblem): value is DirectoryProblem {
   return 'code' in value;
-}
-
-/** Manifest of a replica that has promised nothing yet. */
-export function blankManifest(
-  clusterId: Uint8Array,
-  replicaId: number,
-  replicas: number,
-  environment: ManifestState['environment'],
-): ManifestState {
-  const members = Array.from({ length: replicas }, (_, i) => i + 1);
-  return {
-    clusterId,
-    replicaId,
-    bootId: Uint8Array.from(randomBytes(16)),
-    incarnations: members.map(() => 1),
-    environment,
-    generation: 0,
-    epoch: 0,
-    members,
-    view: 0,
-    logView: 0,
-    headers: HeaderSuffix.EMPTY,
-    checkpoint: { index: NONE, hash: new Uint8Array(16), digest: new Uint8Array(16) },
-  };
-}
-
-/** Formats the directory unless it holds something already. Returns what went wrong, or null. */
-export function formatIfBlank(
-  disk: VirtualDisk,
-  codec: FrameCodec,
-  config: ReplicaConfig,
-  replicas: number,
-  environment: ManifestState['environment'],
-): string | null {
-  const holds = disk.list('.').filter((name) => !/^lock(\.|$)/.test(name) && !/^\.?probe|\.tmp$/.test(name));
-  if (holds.length > 0) return null;
-  const manifest = blankManifest(config.clusterId!, config.replicaId, replicas, environment);
-  const refusal = LogStore.format(disk, codec, manifest);
-  return refusal === null ? null : refusal.message;
 }
 
 const FILE_SYSTEMS = new Map<number, string>([

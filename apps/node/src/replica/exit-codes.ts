@@ -39,6 +39,8 @@ export const EXIT_CODES = {
   E_GENERATION: 41,
   /** The directory does not know of a promise that its primary has: an old copy. */
   E_AMNESIA: 42,
+  /** The directory is empty, and the cluster knows this replica: its disk was wiped. */
+  E_WIPED: 43,
 
   E_PORT: 50,
   E_IO_WRITE: 51,

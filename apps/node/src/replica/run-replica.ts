@@ -20,7 +20,8 @@ import { EventRing, eventLevel, eventText } from '../observe/events.ts';
 import { loadApplication } from './app-loader.ts';
 import { chooseCodec } from './choose-codec.ts';
 import { apiUrl, coreConfig, selfOf, type ReplicaFile } from './config.ts';
-import { formatIfBlank, isProblem, takeDirectory } from './directory.ts';
+import { firstBoot } from './boot.ts';
+import { isProblem, takeDirectory } from './directory.ts';
 import type { Ground, Outlets, RunOptions } from './ground.ts';
 import { Leases } from './leases.ts';
 import { announce, serve } from './servers.ts';
@@ -39,6 +40,7 @@ export async function runReplica(options: RunOptions): Promise<RunningReplica> {
   const { file, log, halt } = options;
   const ground = await prepare(options);
   const { events, leases } = ground;
+  await firstBoot(ground);
   const outlets: Outlets = { peers: null, gateway: null };
   // From here on clocks, randomness and I/O in `apply` throw DeterminismError.
   installGuard(globalThis);
@@ -139,10 +141,6 @@ function openedReplica(ground: Ground, outlets: Outlets): Replica {
     },
   };
   const config = coreConfig(file, randomInt(2 ** 47));
-  if (file.format !== null) {
-    const problem = formatIfBlank(disk, codec, config, file.members.length, file.format.environment);
-    if (problem !== null) halt('E_IO_WRITE', `${file.dataDir}: ${problem}`);
-  }
   const opened = openReplica(config, ports);
   if ('refusal' in opened) return halt(opened.refusal.code, `${file.dataDir}: ${opened.refusal.message}`);
   replica = opened.replica;

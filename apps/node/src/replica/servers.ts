@@ -3,7 +3,6 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Replica } from '@chronon/core/replica';
-import { decodeMessage, encodeMessage } from '@chronon/core/vsr/codec';
 import type { Message } from '@chronon/core/vsr/messages';
 import type { ChaosRouter } from '../api/chaos-router.ts';
 import type { ApiHost, CallPort } from '../api/host.ts';
@@ -16,12 +15,13 @@ import { Authenticator, peerToken } from '../transport/auth.ts';
 import { Gateway } from '../transport/gateway.ts';
 import { buildInfo, type BuildInfo } from '../transport/handshake.ts';
 import { LOOPBACK_HOSTS, type GuardRules } from '../transport/http-guard.ts';
-import { PeerNetwork } from '../transport/peers.ts';
+import type { PeerNetwork } from '../transport/peers.ts';
 import { apiUrl, clientUrl, selfOf, type ReplicaFile } from './config.ts';
 import { buildDetail, type DetailSources } from './detail.ts';
 import { fileSystemOf } from './directory.ts';
-import type { Ground, Outlets, RunOptions } from './ground.ts';
+import type { Ground, Outlets } from './ground.ts';
 import { callPort, supervisorPort } from './outside.ts';
+import { bind, listenToPeers } from './peer-ports.ts';
 
 const monotonicMs = (): number => performance.now();
 
@@ -33,7 +33,12 @@ export async function serve(ground: Ground, replica: Replica, outlets: Outlets):
   const rules: GuardRules = { hosts: allowedHosts(file), origins: new Set() };
   const self = selfOf(file);
   const build = buildInfo(app.name, app.version);
-  const peers = peerNetwork(ground, replica, secret, JSON.stringify(build));
+  const peers = await listenToPeers(ground, {
+    clusterId: replica.store.manifest.clusterId,
+    identity: () => replica.node.state.manifest,
+    receive: (from, message) => replica.receive(from, message),
+    onIdentity: (from, table) => replica.learnIdentity(from, table),
+  });
   const gateway = gatewayOf(ground, replica, auth, rules);
   outlets.peers = peers;
   outlets.gateway = gateway;
@@ -59,7 +64,6 @@ export async function serve(ground: Ground, replica: Replica, outlets: Outlets):
     healthy: () => true,
     metrics: () => metrics.text(),
   });
-  await bind('peer', self.peerPort, peers, halt);
   await bind('client', self.clientPort, gateway, halt);
   await bind('API', self.apiPort, api, halt);
   announce(gateway, replica);
@@ -84,38 +88,6 @@ function allowedHosts(file: ReplicaFile): Set<string> {
     ...LOOPBACK_HOSTS,
     ...names.map((name) => (name.includes(':') && !name.startsWith('[') ? `[${name}]` : name)),
   ]);
-}
-
-function peerNetwork(ground: Ground, replica: Replica, secret: Uint8Array, info: string): PeerNetwork<Message> {
-  const { file, log, codec, leases } = ground;
-  const self = selfOf(file);
-  return new PeerNetwork<Message>({
-    identity: {
-      self: file.id,
-      members: file.members.map((member) => member.id),
-      clusterId: replica.store.manifest.clusterId,
-      runNonce: randomBytes(16),
-      secret,
-      info,
-    },
-    peers: file.members
-      .filter((member) => member !== self)
-      .map(({ id, host, peerPort }) => ({ id, host, port: peerPort })),
-    bindHost: file.bindHost,
-    port: self.peerPort,
-    crc32c: (bytes, start, end) => codec.crc32c(bytes, start, end),
-    codec: {
-      encode: encodeMessage,
-      decode: (bytes) => decodeMessage(bytes, codec),
-      isData: ({ type }) => type === 'prepare' || type === 'newState',
-    },
-    log,
-    random: Math.random,
-    receive: (from, message) => {
-      replica.receive(from, message);
-    },
-    isCut: (from, to) => leases.isCut(from, to),
-  });
 }
 
 function gatewayOf(ground: Ground, replica: Replica, auth: Authenticator, rules: GuardRules): Gateway {
@@ -187,17 +159,4 @@ async function chaosRouterOf(file: ReplicaFile): Promise<ChaosRouter | null> {
   if (!file.enableChaos) return null;
   const { chaosRouter } = await import('../api/chaos-router.ts');
   return chaosRouter;
-}
-
-async function bind(
-  what: string,
-  port: number,
-  server: { listen(): Promise<void> },
-  halt: RunOptions['halt'],
-): Promise<void> {
-  try {
-    await server.listen();
-  } catch (error) {
-    halt('E_PORT', `the ${what} port ${port} cannot be bound: ${(error as Error).message}`);
-  }
 }

@@ -7,6 +7,9 @@
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
+import { clusterIdOf } from '@chronon/core/engine/blank-manifest';
+import { nobleCodec } from '@chronon/core/engine/codec/noble';
+import { toHex } from '@chronon/core/engine/hash';
 import { z } from 'zod';
 import { readIfThere, writeAtomically } from './atomic-file.ts';
 import { Failure, usage } from './failure.ts';
@@ -17,9 +20,12 @@ const LOCK_FILES = ['lock', 'lock.pid'];
 /** Sizes a cluster may have. */
 export const SIZES = [1, 3, 5, 7] as const;
 
+const hex16 = z.string().regex(/^[0-9a-f]{32}$/);
 const clusterFile = z.object({
   version: z.literal(1),
-  clusterId: z.string().regex(/^[0-9a-f]{32}$/),
+  clusterId: hex16,
+  /** Boot ids of the directories it was formatted with: the cluster id is their hash. */
+  founders: z.array(hex16).min(1).max(7),
   replicas: z.number().int().min(1).max(7),
   environment: z.enum(['dev', 'production']),
   app: z.string().min(1),
@@ -47,10 +53,13 @@ export function checkSize(replicas: number): void {
 
 /** A fresh description with new ids and secrets. */
 export function newCluster(wanted: WantedCluster): ClusterFile {
+  const replicas = wanted.replicas ?? 3;
+  const founders = Array.from({ length: replicas }, () => new Uint8Array(randomBytes(16)));
   return {
     version: 1,
-    clusterId: randomBytes(16).toString('hex'),
-    replicas: wanted.replicas ?? 3,
+    clusterId: toHex(clusterIdOf(founders, nobleCodec)),
+    founders: founders.map(toHex),
+    replicas,
     environment: wanted.environment ?? 'dev',
     app: wanted.app ?? 'bank',
     token: randomBytes(32).toString('base64url'),

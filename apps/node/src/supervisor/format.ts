@@ -1,13 +1,14 @@
 /**
+ * First boot by one hand: whoever has all n directories gives them their boot ids at once, instead of the replicas telling each other (core, vsr/first-boot.ts).
  * Formats a data directory: the cluster's description, then every replica's directory, then the mark that all of it is there. A crash in between leaves
  * no mark, and the next start begins again; nothing has run until then.
  */
 import fs from 'node:fs';
+import { blankManifest } from '@chronon/core/engine/blank-manifest';
 import { nobleCodec } from '@chronon/core/engine/codec/noble';
 import { fromHex } from '@chronon/core/engine/hash';
 import { LogStore } from '@chronon/core/engine/log-store';
 import { SyncDisk } from '@chronon/native/sync-disk';
-import { blankManifest } from '../replica/directory.ts';
 import { syncDirectory } from './atomic-file.ts';
 import { writeCluster, type ClusterFile } from './cluster-file.ts';
 import { Failure } from './failure.ts';
@@ -23,11 +24,13 @@ export function formatCluster(dataDir: string, cluster: ClusterFile): void {
 
 /** Formats one replica's directory; what an unfinished format left in it is removed. */
 export function formatReplica(directory: string, cluster: ClusterFile, id: number): void {
+  const founders = cluster.founders.map(fromHex);
   fs.rmSync(directory, { recursive: true, force: true });
   fs.mkdirSync(directory, { recursive: true, mode: 0o700 });
   const disk = new SyncDisk(directory);
   try {
-    const manifest = blankManifest(fromHex(cluster.clusterId), id, cluster.replicas, cluster.environment);
+    const facts = { clusterId: fromHex(cluster.clusterId), replicaId: id, founders, environment: cluster.environment };
+    const manifest = blankManifest({ ...facts, bootId: founders[id - 1]! });
     const refused = LogStore.format(disk, nobleCodec, manifest);
     if (refused !== null) throw new Failure(refused.code, `${directory}: ${refused.message}`);
   } finally {

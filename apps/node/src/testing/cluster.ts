@@ -54,7 +54,6 @@ export class TestCluster {
     this.config = {
       members: [...members],
       clusterName: 'test',
-      clusterId: randomBytes(16).toString('hex'),
       ledger: join(root, 'effects', 'ledger.jsonl'),
       peerSecret: randomBytes(32).toString('hex'),
       tokens: [{ name: 'test', role: 'chaos', token: this.token }],

@@ -7,6 +7,7 @@ import {
   encodeHello,
   encodeReject,
   isReject,
+  NO_CLUSTER,
   reject,
   type Hello,
 } from './handshake.ts';
@@ -20,9 +21,11 @@ const hello: Hello = {
   to: 1,
   runNonce: new Uint8Array(16).fill(1),
   challenge: new Uint8Array(32).fill(2),
+  table: { generation: 1, incarnations: [1, 1, 2] },
   info: '{"node":"20"}',
 };
-const expected = { clusterId, self: 1, members: [1, 2, 3], peer: null };
+const table = { generation: 1, incarnations: [1, 1, 2] };
+const expected = { clusterId, self: 1, members: [1, 2, 3], table, peer: null };
 
 describe('hello', () => {
   it('survives the wire', () => {
@@ -42,7 +45,9 @@ describe('hello', () => {
   });
 
   it.each([
-    ['another cluster', { clusterId: new Uint8Array(16) }, 'E_CLUSTER_ID'],
+    ['another cluster', { clusterId: new Uint8Array(16).fill(9) }, 'E_CLUSTER_ID'],
+    ['an incarnation that was replaced', { table: { generation: 1, incarnations: [1, 1, 1] } }, 'E_DUP_NODE'],
+    ['a generation that is gone', { table: { generation: 0, incarnations: [1, 1, 2] } }, 'E_GENERATION'],
     ['another addressee', { to: 2 }, 'E_REPLICA_ID'],
     ['no member', { from: 9 }, 'E_REPLICA_ID'],
     ['itself', { from: 1 }, 'E_REPLICA_ID'],
@@ -56,6 +61,11 @@ describe('hello', () => {
     expect(checkHello({ ...hello, from: 1, to: 3 }, { ...expected, self: 3 })?.message).toContain(
       'the higher id dials',
     );
+  });
+
+  it('of one that belongs to no cluster yet is taken: its link carries boot messages only', () => {
+    expect(checkHello({ ...hello, clusterId: NO_CLUSTER }, expected)).toBeNull();
+    expect(checkHello(hello, { ...expected, clusterId: NO_CLUSTER })).toBeNull();
   });
 
   it('of an unknown protocol version names both ranges', () => {

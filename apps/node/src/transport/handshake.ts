@@ -6,8 +6,9 @@
  * Invariants: decoding never throws and never allocates more than it got; no protocol message is processed before both proofs are checked.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto';
-import { readU16, readU32, writeU16, writeU32 } from '@chronon/core/engine/frame';
+import { readU16, readU32, readU64, writeU16, writeU32, writeU64 } from '@chronon/core/engine/frame';
 import { toHex } from '@chronon/core/engine/hash';
+import type { Identity } from '@chronon/core/vsr/identity';
 
 /** Versions of the peer protocol this build speaks. */
 export const PROTOCOL_VERSION = { min: 1, max: 1 } as const;
@@ -18,11 +19,22 @@ export const CHALLENGE_BYTES = 32;
 const INFO_BYTES_MAX = 1024;
 
 const MAGIC = [0x43, 0x48, 0x52, 0x50];
-/** magic 4, min u16, max u16, cluster 16, from u32, to u32, run nonce 16, challenge 32, info length u16, 0 u16. */
-const HELLO_BYTES = 84;
+/** magic 4, min u16, max u16, cluster 16, from u32, to u32, run nonce 16, challenge 32, info length u16, members u16, generation u64; then an incarnation a member, then the info. */
+const HELLO_BYTES = 92;
+const MEMBERS_MAX = 16;
+/** In the place of the cluster id: no cluster yet (first boot, or `chronon recover`). Such a link carries nothing but boot messages. */
+export const NO_CLUSTER = new Uint8Array(16);
 
 /** Stable codes of a refused handshake. */
-export type RejectCode = 'E_MAGIC' | 'E_VERSION' | 'E_CLUSTER_ID' | 'E_REPLICA_ID' | 'E_PEER_SECRET' | 'E_HANDSHAKE';
+export type RejectCode =
+  | 'E_MAGIC'
+  | 'E_VERSION'
+  | 'E_CLUSTER_ID'
+  | 'E_REPLICA_ID'
+  | 'E_DUP_NODE'
+  | 'E_GENERATION'
+  | 'E_PEER_SECRET'
+  | 'E_HANDSHAKE';
 
 export interface Reject {
   readonly code: RejectCode;
@@ -51,6 +63,8 @@ export interface Hello {
   readonly runNonce: Uint8Array;
   /** Random per connection. */
   readonly challenge: Uint8Array;
+  /** Incarnations of the members and the generation, as the sender knows them. */
+  readonly table: Identity;
   readonly info: string;
 }
 
@@ -59,13 +73,15 @@ export interface HelloExpectation {
   readonly clusterId: Uint8Array;
   readonly self: number;
   readonly members: readonly number[];
+  readonly table: Identity;
   /** The peer that was dialled; null for the acceptor, which takes every member with a higher id. */
   readonly peer: number | null;
 }
 
 export function encodeHello(hello: Hello): Uint8Array {
   const info = Buffer.from(hello.info.slice(0, INFO_BYTES_MAX), 'utf8').subarray(0, INFO_BYTES_MAX);
-  const out = new Uint8Array(HELLO_BYTES + info.length);
+  const { generation, incarnations } = hello.table;
+  const out = new Uint8Array(HELLO_BYTES + 8 * incarnations.length + info.length);
   out.set(MAGIC, 0);
   writeU16(out, 4, hello.versionMin);
   writeU16(out, 6, hello.versionMax);
@@ -75,7 +91,10 @@ export function encodeHello(hello: Hello): Uint8Array {
   out.set(hello.runNonce, 32);
   out.set(hello.challenge, 48);
   writeU16(out, 80, info.length);
-  out.set(info, HELLO_BYTES);
+  writeU16(out, 82, incarnations.length);
+  writeU64(out, 84, generation);
+  for (const [i, value] of incarnations.entries()) writeU64(out, HELLO_BYTES + 8 * i, value);
+  out.set(info, HELLO_BYTES + 8 * incarnations.length);
   return out;
 }
 
@@ -93,8 +112,13 @@ export function decodeHello(bytes: Uint8Array): Hello | Reject {
   }
   if (bytes.length < HELLO_BYTES) return reject('E_HANDSHAKE', `hello of ${bytes.length} bytes is cut off`);
   const infoBytes = readU16(bytes, 80);
-  if (infoBytes > INFO_BYTES_MAX || bytes.length !== HELLO_BYTES + infoBytes)
+  const members = readU16(bytes, 82);
+  const infoAt = HELLO_BYTES + 8 * members;
+  if (infoBytes > INFO_BYTES_MAX || members > MEMBERS_MAX || bytes.length !== infoAt + infoBytes)
     return reject('E_HANDSHAKE', 'hello has a wrong length');
+  const generation = readU64(bytes, 84);
+  const incarnations = Array.from({ length: members }, (_, i) => readU64(bytes, HELLO_BYTES + 8 * i));
+  if ([generation, ...incarnations].some(Number.isNaN)) return reject('E_HANDSHAKE', 'hello has a number out of range');
   return {
     versionMin,
     versionMax,
@@ -103,7 +127,8 @@ export function decodeHello(bytes: Uint8Array): Hello | Reject {
     to: readU32(bytes, 28),
     runNonce: bytes.slice(32, 32 + NONCE_BYTES),
     challenge: bytes.slice(48, 48 + CHALLENGE_BYTES),
-    info: Buffer.from(bytes.subarray(HELLO_BYTES)).toString('utf8'),
+    table: { generation, incarnations },
+    info: Buffer.from(bytes.subarray(infoAt)).toString('utf8'),
   };
 }
 
@@ -113,7 +138,8 @@ export function isReject(value: Hello | Reject): value is Reject {
 
 /** Why a well-formed hello must be refused, or null. */
 export function checkHello(hello: Hello, expected: HelloExpectation): Reject | null {
-  if (Buffer.compare(hello.clusterId, expected.clusterId) !== 0) {
+  const blank = isBlank(hello.clusterId) || isBlank(expected.clusterId);
+  if (!blank && Buffer.compare(hello.clusterId, expected.clusterId) !== 0) {
     return reject(
       'E_CLUSTER_ID',
       `peer is of cluster ${toHex(hello.clusterId)}, this replica of ${toHex(expected.clusterId)}`,
@@ -133,7 +159,30 @@ export function checkHello(hello: Hello, expected: HelloExpectation): Reject | n
   if (expected.peer === null && hello.from < expected.self) {
     return reject('E_REPLICA_ID', `r${hello.from} dialled r${expected.self}; the higher id dials`);
   }
-  return null;
+  return blank ? null : checkTable(hello, expected);
+}
+
+/** A replica that was replaced, or of a generation that is gone, is told so. */
+function checkTable(hello: Hello, expected: HelloExpectation): Reject | null {
+  const { table, members } = expected;
+  const said = hello.table;
+  if (said.incarnations.length !== members.length)
+    return reject(
+      'E_HANDSHAKE',
+      `r${hello.from} has ${said.incarnations.length} members, this replica ${members.length}`,
+    );
+  if (said.generation < table.generation) {
+    const generations = `generation ${said.generation}, this replica of ${table.generation}`;
+    return reject('E_GENERATION', `r${hello.from} is of ${generations}: a loss was accepted without it`);
+  }
+  const position = members.indexOf(hello.from);
+  if (said.incarnations[position]! >= table.incarnations[position]!) return null;
+  const incarnations = `incarnation ${said.incarnations[position]}, and incarnation ${table.incarnations[position]} replaced it`;
+  return reject('E_DUP_NODE', `r${hello.from} is of ${incarnations}`);
+}
+
+export function isBlank(clusterId: Uint8Array): boolean {
+  return Buffer.compare(clusterId, NO_CLUSTER) === 0;
 }
 
 /** Proof of the end in `role` that it knows the secret, bound to both hellos. */

@@ -6,6 +6,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
+import type { Identity } from '@chronon/core/vsr/identity';
 import type { Crc32c } from './crc-combine.ts';
 import { BODY_BYTES_MAX, encodeFrame, FrameReader, LINK, type LinkKind, type WireFrame } from './framing.ts';
 import {
@@ -15,7 +16,9 @@ import {
   decodeReject,
   encodeHello,
   encodeReject,
+  isBlank,
   isReject,
+  NO_CLUSTER,
   proofOf,
   PROTOCOL_VERSION,
   reject,
@@ -35,7 +38,10 @@ const RTT_SAMPLES = 60;
 export interface LinkIdentity {
   readonly self: number;
   readonly members: readonly number[];
-  readonly clusterId: Uint8Array;
+  /** Null: no cluster yet. */
+  readonly clusterId: Uint8Array | null;
+  /** Incarnations and generation, at the moment of a handshake. */
+  table(): Identity;
   readonly runNonce: Uint8Array;
   readonly secret: Uint8Array;
   /** Build info, JSON. */
@@ -56,6 +62,10 @@ export class PeerLink {
   /** Proven id of the peer; 0 until the handshake is done. */
   peer = 0;
   peerInfo = '';
+  /** The table of the peer's handshake. */
+  peerTable: Identity | null = null;
+  /** One of the two ends belongs to no cluster yet: nothing but boot messages counts. */
+  blank = true;
   readonly role: 'dial' | 'accept';
   readonly remote: string;
   private readonly socket: Socket;
@@ -118,6 +128,21 @@ export class PeerLink {
     return this.queue.dropped;
   }
 
+  /** Random per process run of the peer; null before its hello. */
+  get peerRun(): Uint8Array | null {
+    return this.peerHello?.hello.runNonce ?? null;
+  }
+
+  /** True while the peer was heard within the last pings. */
+  get lively(): boolean {
+    return this.state === 'open' && this.silentPings <= 1;
+  }
+
+  /** Ends an open link because another process with the peer's id has a living one. */
+  refuseDuplicate(): void {
+    this.refuse(reject('E_DUP_NODE', `another process is r${this.peer} already, and alive`));
+  }
+
   /** Median round trip of the last minute, ms; null when none was measured. */
   get rttMs(): number | null {
     if (this.rtts.length === 0) return null;
@@ -149,9 +174,10 @@ export class PeerLink {
   private sendHello(to: number): void {
     const { self, clusterId, runNonce, info } = this.identity;
     this.ownHello = encodeHello({
+      table: this.identity.table(),
       versionMin: PROTOCOL_VERSION.min,
       versionMax: PROTOCOL_VERSION.max,
-      clusterId,
+      clusterId: clusterId ?? NO_CLUSTER,
       from: self,
       to,
       runNonce,
@@ -180,8 +206,10 @@ export class PeerLink {
   private onHello(content: Uint8Array): void {
     const hello = decodeHello(content);
     if (isReject(hello)) return this.refuse(hello);
-    const { clusterId, self, members } = this.identity;
-    const problem = checkHello(hello, { clusterId, self, members, peer: this.expectedPeer });
+    const { self, members } = this.identity;
+    const clusterId = this.identity.clusterId ?? NO_CLUSTER;
+    const table = this.identity.table();
+    const problem = checkHello(hello, { clusterId, self, members, table, peer: this.expectedPeer });
     if (problem !== null) return this.refuse(problem);
     this.peerHello = { bytes: content.slice(), hello };
     this.state = 'proof';
@@ -207,6 +235,8 @@ export class PeerLink {
     if (this.role === 'dial') this.write(LINK.proof, this.proof('dial'));
     this.peer = this.peerHello!.hello.from;
     this.peerInfo = this.peerHello!.hello.info;
+    this.peerTable = this.peerHello!.hello.table;
+    this.blank = this.identity.clusterId === null || isBlank(this.peerHello!.hello.clusterId);
     this.state = 'open';
     this.reader.limit = BODY_BYTES_MAX;
     clearTimeout(this.deadline);

@@ -40,7 +40,16 @@ async function node(
   const cuts = new Set<string>();
   const members = ports.map((_, i) => i + 1);
   const options: PeerNetworkOptions<Note> = {
-    identity: { self: id, members, clusterId, secret, runNonce: randomBytes(16), info: `r${id}`, ...change },
+    identity: {
+      self: id,
+      members,
+      clusterId,
+      table: () => ({ generation: 0, incarnations: members.map(() => 1) }),
+      secret,
+      runNonce: randomBytes(16),
+      info: `r${id}`,
+      ...change,
+    },
     peers: members.filter((m) => m !== id).map((m) => ({ id: m, host: '127.0.0.1', port: ports[m - 1]! })),
     bindHost: '127.0.0.1',
     port: ports[id - 1]!,
@@ -53,9 +62,11 @@ async function node(
         return { message: { text: Buffer.from(bytes.subarray(0, end)).toString(), bulk: bytes.subarray(end + 1) } };
       },
       isData: (note) => note.bulk !== undefined,
+      isBoot: (note) => note.text.startsWith('boot'),
     },
     log: pino({ level: 'silent' }),
     random: () => 0,
+    onIdentity: () => undefined,
     receive: (from, note) => got.push({ from, text: note.text, bulk: note.bulk?.length ?? 0 }),
     isCut: (from, to) => cuts.has(`${from}>${to}`),
   };

@@ -6,6 +6,8 @@
  * whatever a stranger sends ends in a closed connection and a counter.
  */
 import { createServer, connect, type Server, type Socket } from 'node:net';
+import { sameBytes } from '@chronon/core/engine/hash';
+import type { Identity } from '@chronon/core/vsr/identity';
 import type { Logger } from 'pino';
 import { RateLimit } from '../observe/rate-limit.ts';
 import type { Crc32c } from './crc-combine.ts';
@@ -25,6 +27,8 @@ export interface MessageCodec<M> {
   decode(bytes: Uint8Array): { readonly message: M } | { readonly error: string };
   /** True for messages that carry frames: they yield to the others. */
   isData(message: M): boolean;
+  /** True for the messages that count before there is a cluster. */
+  isBoot(message: M): boolean;
 }
 
 export interface PeerNetworkOptions<M> {
@@ -39,6 +43,8 @@ export interface PeerNetworkOptions<M> {
   /** In [0, 1): jitter of the redials. */
   random(): number;
   receive(from: number, message: M): void;
+  /** The table of incarnations of a peer of this cluster that shook hands. */
+  onIdentity(from: number, table: Identity): void;
   /** Chaos: is the directed link cut now. */
   isCut(from: number, to: number): boolean;
 }
@@ -262,6 +268,10 @@ export class PeerNetwork<M extends object> {
     this.strangers.delete(link);
     const peer = this.peers.get(link.peer)!;
     const old = peer.link;
+    if (old !== null && old.lively && !sameRun(old, link)) {
+      link.refuseDuplicate();
+      return;
+    }
     peer.link = link;
     peer.dialling = null;
     peer.backoffMs = BACKOFF_MIN_MS;
@@ -269,6 +279,7 @@ export class PeerNetwork<M extends object> {
     this.counters.reconnects++;
     this.options.log.info({ peer: link.peer, remote: link.remote, info: link.peerInfo }, 'peer connected');
     old?.close('replaced by a newer connection');
+    if (!link.blank && link.peerTable !== null) this.options.onIdentity(link.peer, link.peerTable);
   }
 
   private onMessage(link: PeerLink, content: Uint8Array): void {
@@ -276,6 +287,7 @@ export class PeerNetwork<M extends object> {
     this.counters.bytesReceived += content.length;
     const decoded = this.options.codec.decode(content);
     if ('error' in decoded) link.close(`message cannot be read: ${decoded.error}`);
+    else if (link.blank && !this.options.codec.isBoot(decoded.message)) return;
     else this.options.receive(link.peer, decoded.message);
   }
 
@@ -301,4 +313,8 @@ export class PeerNetwork<M extends object> {
       this.redial(peer, refused === null ? BACKOFF_MAX_MS : BACKOFF_REFUSED_MS);
     }
   }
+}
+
+function sameRun(a: PeerLink, b: PeerLink): boolean {
+  return a.peerRun !== null && b.peerRun !== null && sameBytes(a.peerRun, b.peerRun);
 }

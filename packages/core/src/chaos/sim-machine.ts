@@ -5,12 +5,12 @@
  * process that died; what reaches a paused one waits.
  */
 import type { Prng } from '../prng.ts';
-import type { ReplicaEvent, ReplicaPorts, ReplicaStatusName } from '../replica-contract.ts';
+import { openBoot, type ReplicaBoot } from '../replica-boot.ts';
+import { DEFAULT_CONFIG, type ReplicaEvent, type ReplicaPorts, type ReplicaStatusName } from '../replica-contract.ts';
 import { openReplica, type Replica } from '../replica.ts';
 import type { Message } from '../vsr/messages.ts';
 import { max } from '../engine/commit-index.ts';
 import { describe } from './describe.ts';
-import { formatMachine } from './format.ts';
 import { observedApplication } from './observed-application.ts';
 import type { Observation, Observed } from './observation.ts';
 import { openParcel, type Parcel, parcelOf } from './parcel.ts';
@@ -35,6 +35,8 @@ export class SimMachine implements Observed {
   /** Process run, from 1; 0 before the first. */
   run = 0;
   replica: Replica | null = null;
+  /** Of a process run whose directory has no log yet. */
+  boot: ReplicaBoot | null = null;
   disk: SimDisk | null = null;
   alive = false;
   paused = false;
@@ -71,15 +73,6 @@ export class SimMachine implements Observed {
     this.prng = prng;
   }
 
-  /** Makes an empty directory for a member of a cluster of `replicas`. */
-  format(replicas: number): void {
-    const { world } = this;
-    const bootId = this.prng.bytes(16);
-    const options = { clusterId: world.clusterId, replicaId: this.id, replicas, bootId };
-    const problem = formatMachine(this.newDisk(0), world.codec, options);
-    if (problem !== null) world.fail('replica', 'an-empty-directory-is-formatted', `r${this.id}: ${problem}`);
-  }
-
   /** Starts a new process run. False when it died while opening (and must be started again) or when a replica halted. */
   start(): boolean {
     const { world } = this;
@@ -95,22 +88,58 @@ export class SimMachine implements Observed {
     if (this.prng.chance(this.crashInOpen)) disk.armOpenCrash(this.prng.range(1, 12));
     world.trace.event('start', { replica: this.id, run });
     const died = this.guard(() => {
-      const opened = openReplica(
-        replicaConfig(world.profile, this.id, world.clusterId, this.prng.u32()),
-        this.ports(run),
-      );
-      if ('refusal' in opened) {
-        const { code, message } = opened.refusal;
-        return world.fail('replica', 'a-good-directory-is-opened', `r${this.id} refuses to start: ${code}: ${message}`);
-      }
+      this.boot = this.openBoot(disk, run);
+      if (this.boot === null) this.openReplica(run);
       disk.armOpenCrash(0);
-      this.replica = opened.replica;
     });
     if (died) world.statistics.crashesInOpen++;
     if (!this.alive) return false;
     this.tickLater(run);
-    world.checks.step(this);
+    if (this.replica !== null) world.checks.step(this);
     return true;
+  }
+
+  private openReplica(run: number): void {
+    const { world } = this;
+    const opened = openReplica(
+      replicaConfig(world.profile, this.id, world.clusterId, this.prng.u32()),
+      this.ports(run),
+    );
+    if ('refusal' in opened) {
+      const { code, message } = opened.refusal;
+      return world.fail('replica', 'a-good-directory-is-opened', `r${this.id} refuses to start: ${code}: ${message}`);
+    }
+    this.replica = opened.replica;
+  }
+
+  /** A directory without a log finds out what it is, first; null when there is one. */
+  private openBoot(disk: SimDisk, run: number): ReplicaBoot | null {
+    const { world } = this;
+    const members = world.machines.map(({ id }) => id);
+    const config = {
+      replicaId: this.id,
+      members,
+      environment: 'dev',
+      everyTicks: DEFAULT_CONFIG.heartbeatTicks,
+    } as const;
+    return openBoot(config, {
+      disk,
+      codec: world.codec,
+      send: (to, message) => this.send(run, to, message),
+      random16: () => world.founders[this.id - 1]!,
+    });
+  }
+
+  /** One step of the boot; behind the last one the replica is opened. */
+  private stepBoot(boot: ReplicaBoot, step: () => void): void {
+    step();
+    if (boot.problem !== null) {
+      const { code, message } = boot.problem;
+      this.world.fail('replica', 'a-blank-directory-is-formatted', `r${this.id} stops: ${code}: ${message}`);
+    }
+    if (!boot.ready) return;
+    this.boot = null;
+    this.openReplica(this.run);
   }
 
   /** Runs `task` in the living process, now or once it is resumed, and checks the invariants behind it. */
@@ -138,6 +167,7 @@ export class SimMachine implements Observed {
     this.paused = false;
     this.backlog = [];
     this.replica = null;
+    this.boot = null;
     world.statistics.crashes++;
     if (torn > 0) {
       world.statistics.crashesInMidWrite++;
@@ -201,7 +231,9 @@ export class SimMachine implements Observed {
           'messages-decode',
           `r${this.id} cannot decode a message of r${from}: ${opened.error}`,
         );
-      this.replica?.receive(from, opened.message);
+      const { boot } = this;
+      if (boot !== null) this.stepBoot(boot, () => boot.receive(from, opened.message));
+      else this.replica?.receive(from, opened.message);
     });
   }
 
@@ -336,7 +368,9 @@ export class SimMachine implements Observed {
     const enter = (): void => this.replica?.tick();
     const tick = (): void => {
       if (this.run !== run || !this.alive) return;
-      if (!this.paused) this.enter(enter);
+      const { boot } = this;
+      if (!this.paused && boot !== null) this.enter(() => this.stepBoot(boot, () => boot.tick()));
+      else if (!this.paused) this.enter(enter);
       queue.after(this.clock.toVirtualUs(profile.tickMs), tick);
     };
     queue.after(this.clock.toVirtualUs(profile.tickMs), tick);

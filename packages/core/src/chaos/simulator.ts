@@ -5,6 +5,7 @@
  * A run has two phases. Safety: the schedule's faults strike, whatever they do no invariant may break. Liveness: the world is healed; every call must end and
  * the replicas must come to rest, equal, within LIVENESS_US.
  */
+import { clusterIdOf } from '../engine/blank-manifest.ts';
 import type { FrameCodec } from '../engine/frame-codec.ts';
 import { type Policy, SOUND } from '../policy.ts';
 import { Prng } from '../prng.ts';
@@ -78,6 +79,7 @@ export class Simulator implements World {
   readonly codec: FrameCodec;
   readonly policy: Policy;
   readonly clusterId: Uint8Array;
+  readonly founders: readonly Uint8Array[];
   readonly network: SimNetwork;
   readonly sink: SimSink;
   readonly clients: SimClients;
@@ -100,9 +102,11 @@ export class Simulator implements World {
     this.schedule = drawSchedule(root.fork('schedule'), this.profile);
     this.codec = options.codec;
     this.policy = options.policy ?? SOUND;
-    this.clusterId = root.fork('cluster').bytes(16);
     this.trace = new Trace(this.queue, options.traceSink ?? null);
     const { network, replicas } = this.profile;
+    const boots = root.fork('boot ids');
+    this.founders = Array.from({ length: replicas }, () => boots.bytes(16));
+    this.clusterId = clusterIdOf(this.founders, this.codec);
     this.network = new SimNetwork(this.queue, root.fork('network'), network, this.statistics, this.trace);
     const storages = Array.from({ length: replicas }, (_, i) => new SimStorage(i + 1, root.fork(`storage ${i}`)));
     this.checks = new Checks(this.codec, this.clusterId, storages, this.profile.limits);
@@ -188,7 +192,6 @@ export class Simulator implements World {
 
   private boot(): void {
     for (const machine of this.machines) {
-      machine.format(this.machines.length);
       this.startLater(machine, this.clientPrng.below(20_000));
     }
     this.clients.start();

@@ -18,6 +18,8 @@ export interface World {
   readonly codec: FrameCodec;
   readonly policy: Policy;
   readonly clusterId: Uint8Array;
+  /** Boot ids of the first directories: the cluster id is their hash. */
+  readonly founders: readonly Uint8Array[];
   readonly network: SimNetwork;
   readonly sink: SimSink;
   readonly clients: SimClients;

@@ -22,8 +22,12 @@ export interface ManifestState {
   readonly replicaId: number;
   /** Random 16 bytes, made when the directory was formatted. */
   readonly bootId: Uint8Array;
+  /** Boot ids of the members that formatted the cluster, by position: the cluster id is their hash. */
+  readonly founders: readonly Uint8Array[];
   /** Incarnation of each member, by position in `members`. */
   readonly incarnations: readonly number[];
+  /** A replica that replaced a wiped one votes only once it durably holds the log through here; NONE: it votes. */
+  readonly standbyThrough: CommitIndex;
   readonly environment: Environment;
   readonly generation: number;
   readonly epoch: number;

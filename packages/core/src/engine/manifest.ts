@@ -13,12 +13,13 @@ import { HEADER_RECORD_BYTES, HeaderSuffix } from './header-suffix.ts';
 import type { ManifestState } from './log-contract.ts';
 
 export const MANIFEST_PATHS = ['manifest.a', 'manifest.b'] as const;
-export const MANIFEST_VERSION = 1;
+export const MANIFEST_VERSION = 2;
 
 /** "CHRM", little-endian. */
 const MAGIC = 0x4d524843;
-const FIXED_BYTES = 152;
-const MEMBER_BYTES = 16;
+const FIXED_BYTES = 160;
+/** Id u64, incarnation u64, boot id of the founder. */
+const MEMBER_BYTES = 32;
 /** Bounds that keep a damaged length from being believed. */
 const MEMBERS_MAX = 64;
 const HEADERS_MAX = 1 << 20;
@@ -41,6 +42,7 @@ const AT = {
   checkpointDigest: 120,
   headerFirst: 136,
   headerCount: 144,
+  standbyThrough: 152,
 } as const;
 
 export type ManifestDecoded =
@@ -58,9 +60,10 @@ export function manifestBytes(members: number, headers: number): number {
 export function encodeManifest(state: ManifestState, sequence: number, codec: FrameCodec): Uint8Array {
   assert(state.logView <= state.view, `log view ${state.logView} is not above view ${state.view}`);
   assert(
-    state.members.length === state.incarnations.length && state.members.length <= MEMBERS_MAX,
-    'one incarnation a member',
+    state.members.length === state.incarnations.length && state.members.length === state.founders.length,
+    'one incarnation and one founder a member',
   );
+  assert(state.members.length <= MEMBERS_MAX, 'members fit');
   assert(state.headers.count <= HEADERS_MAX, 'headers fit');
   const checked = FIXED_BYTES + MEMBER_BYTES * state.members.length + state.headers.bytes.length;
   const length = checked + HASH_BYTES;
@@ -83,10 +86,12 @@ export function encodeManifest(state: ManifestState, sequence: number, codec: Fr
   set16(bytes, AT.checkpointDigest, state.checkpoint.digest);
   writeU64(bytes, AT.headerFirst, state.headers.first);
   writeU32(bytes, AT.headerCount, state.headers.count);
+  writeU64(bytes, AT.standbyThrough, toWire(state.standbyThrough));
   for (let i = 0; i < state.members.length; i++) {
     const at = FIXED_BYTES + i * MEMBER_BYTES;
     writeU64(bytes, at, state.members[i]!);
     writeU64(bytes, at + 8, state.incarnations[i]!);
+    set16(bytes, at + 16, state.founders[i]!);
   }
   bytes.set(state.headers.bytes, checked - state.headers.bytes.length);
   codec.hash(bytes, 0, checked, bytes, checked);
@@ -122,11 +127,22 @@ export function decodeManifest(bytes: Uint8Array, codec: FrameCodec): ManifestDe
 function decodeFields(bytes: Uint8Array, memberCount: number, headerCount: number): ManifestState | null {
   const members: number[] = [];
   const incarnations: number[] = [];
+  const founders: Uint8Array[] = [];
   for (let i = 0; i < memberCount; i++) {
     members.push(readU64(bytes, FIXED_BYTES + i * MEMBER_BYTES));
     incarnations.push(readU64(bytes, FIXED_BYTES + i * MEMBER_BYTES + 8));
+    founders.push(take16(bytes, FIXED_BYTES + i * MEMBER_BYTES + 16));
   }
-  const numbers = [AT.sequence, AT.generation, AT.epoch, AT.view, AT.logView, AT.checkpointIndex, AT.headerFirst];
+  const numbers = [
+    AT.sequence,
+    AT.generation,
+    AT.epoch,
+    AT.view,
+    AT.logView,
+    AT.checkpointIndex,
+    AT.headerFirst,
+    AT.standbyThrough,
+  ];
   const read = numbers.map((at) => readU64(bytes, at));
   if ([...members, ...incarnations, ...read].some((value) => Number.isNaN(value))) return null;
   const view = readU64(bytes, AT.view);
@@ -137,7 +153,9 @@ function decodeFields(bytes: Uint8Array, memberCount: number, headerCount: numbe
     clusterId: take16(bytes, AT.clusterId),
     replicaId: readU32(bytes, AT.replicaId),
     bootId: take16(bytes, AT.bootId),
+    founders,
     incarnations,
+    standbyThrough: fromWire(readU64(bytes, AT.standbyThrough)),
     environment: readU32(bytes, AT.environment) === 1 ? 'production' : 'dev',
     generation: readU64(bytes, AT.generation),
     epoch: readU64(bytes, AT.epoch),

@@ -255,7 +255,7 @@ test('directories that must not be opened say why, and are not changed', () => {
 });
 
 test('a cluster of one starts after a torn write and refuses real damage with every file as it was', () => {
-  const alone = manifest({ members: [1], incarnations: [0] });
+  const alone = manifest({ members: [1], incarnations: [1], founders: [new Uint8Array(16)] });
   for (const damage of [
     (disk: MemoryDisk, chain: Chain) => disk.flip(FIRST, offsetOf(chain, 1) + 90),
     (disk: MemoryDisk) => loseTail(disk),

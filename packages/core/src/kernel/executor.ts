@@ -27,6 +27,7 @@ import { IDEMPOTENCY_FULL, isOf, KeyTable } from './idempotency.ts';
 import { Outbox, OUTBOX_PENDING_MAX } from './outbox.ts';
 import { runQuery } from './query.ts';
 import { SessionTable, SESSIONS_MAX } from './sessions.ts';
+import { type Replaced, Replacements } from './replacements.ts';
 import { applicationStream, decodeMeta, encodeMeta, type MetaSection, SECTIONS } from './snapshot.ts';
 import { SectionStream, streamOfBytes } from './snapshot-stream.ts';
 import type { SessionAnswer, StateMachine } from './types.ts';
@@ -48,6 +49,7 @@ export class Executor<State = unknown> implements StateMachine {
   private halted: Halt | null = null;
   private readonly lastHash = new Uint8Array(HASH_BYTES);
   private malformed = 0;
+  private replaced = new Replacements();
   private timeMs = 0;
   /** Where the chain hash of the entry at hand stands. */
   private hash: Uint8Array = this.lastHash;
@@ -155,6 +157,11 @@ export class Executor<State = unknown> implements StateMachine {
     return this.sessionTable.check(session, request, payload, 0, payload.length);
   }
 
+  /** The applied entry that replaced this member last, or null. */
+  replacement(replica: number): Replaced | null {
+    return this.replaced.get(replica);
+  }
+
   nextRequest(session: number): number | null {
     return this.sessionTable.nextRequest(session);
   }
@@ -167,6 +174,7 @@ export class Executor<State = unknown> implements StateMachine {
       version: module.version,
       faults: this.runner.faults,
       malformed: this.malformed,
+      replacements: this.replaced,
       blockTimeMs: this.timeMs,
     };
     const halt = (error: unknown): Halt => this.halt(error, 'E_STATE');
@@ -214,6 +222,7 @@ export class Executor<State = unknown> implements StateMachine {
     this.keyTable = keyTable;
     this.runner.reset(state, meta.faults);
     this.malformed = meta.malformed;
+    this.replaced = meta.replacements;
     this.timeMs = meta.blockTimeMs;
     this.lastHash.set(at.chainHash);
     this.executionDigest.restore(at.index, at.digest);
@@ -240,6 +249,9 @@ export class Executor<State = unknown> implements StateMachine {
       case KIND.effectDead:
       case KIND.effectFailed:
         this.effects(kind, envelope.body(bytes, payloadAt, size));
+        return this.plain(index, REPLY.ok);
+      case KIND.replaceReplica:
+        if (!this.replaced.apply(envelope.body(bytes, payloadAt, size), index as CommitIndex)) this.malformed++;
         return this.plain(index, REPLY.ok);
       case KIND.noop:
       case KIND.checkpoint:

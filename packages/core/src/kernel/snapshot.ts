@@ -9,6 +9,7 @@ import { assert } from '../assert.ts';
 import { KIND } from '../engine/frame.ts';
 import { ByteReader, ByteWriter } from './bytes.ts';
 import { CodecError, type Halt } from './errors.ts';
+import { Replacements } from './replacements.ts';
 import { type SnapshotStream, streamOfBytes } from './snapshot-stream.ts';
 
 /** The sections of a snapshot, in order. */
@@ -31,6 +32,7 @@ export interface MetaSection {
   readonly malformed: number;
   /** Block time of the last entry, milliseconds. */
   readonly blockTimeMs: number;
+  readonly replacements: Replacements;
 }
 
 export function encodeMeta(meta: MetaSection): Uint8Array {
@@ -40,6 +42,7 @@ export function encodeMeta(meta: MetaSection): Uint8Array {
   w.varint(meta.faults);
   w.varint(meta.malformed);
   w.varint(meta.blockTimeMs);
+  meta.replacements.encode(w);
   return w.copy();
 }
 
@@ -52,6 +55,7 @@ export function decodeMeta(bytes: Uint8Array): MetaSection {
     faults: r.varint(),
     malformed: r.varint(),
     blockTimeMs: r.varint(),
+    replacements: Replacements.decode(r),
   };
   r.end();
   return meta;

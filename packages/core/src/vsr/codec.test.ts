@@ -7,7 +7,7 @@ import { FrameBatch } from '../engine/frame-batch.ts';
 import { frameBytes, KIND, writeEnvelope, writeHeader } from '../engine/frame.ts';
 import { HEADER_RECORD_BYTES, HeaderSuffix, writeHeaderRecord } from '../engine/header-suffix.ts';
 import { decodeMessage, encodeMessage } from './codec.ts';
-import type { Message } from './messages.ts';
+import { BOOT, type Message } from './messages.ts';
 
 const hash = new Uint8Array(16).map((_, i) => i + 1);
 
@@ -75,6 +75,18 @@ const MESSAGES: readonly Message[] = [
     incarnations: [0],
   },
   { type: 'requestStartView', view: 9, nonce: 5 },
+  {
+    type: 'boot',
+    view: 0,
+    kind: BOOT.admitted,
+    environment: 'production',
+    bootId: hash,
+    clusterId: hash,
+    founders: [hash, new Uint8Array(16), hash],
+    generation: 2,
+    incarnations: [1, 2, 1],
+    through: at(7),
+  },
   { type: 'getState', view: 9, from: 0, to: 7, nonce: 3 },
   { type: 'newState', view: 9, nonce: 3, canonical: true, commit: at(1), head: at(2), batch: batch(1, 2) },
   { type: 'newState', view: 9, nonce: 3, canonical: false, commit: NONE, head: NONE, batch: null },

@@ -12,7 +12,7 @@ import type { FrameCodec } from '../engine/frame-codec.ts';
 import { frame, readU32, readU64, writeU32, writeU64 } from '../engine/frame.ts';
 import { HEADER_RECORD_BYTES, HeaderSuffix } from '../engine/header-suffix.ts';
 import type { IndexRange } from '../engine/log-contract.ts';
-import type { Message, MessageType } from './messages.ts';
+import { BOOT, type BootKind, type Message, type MessageType } from './messages.ts';
 
 export const MESSAGE_VERSION = 1;
 /** Most damaged ranges a DoViewChange lists; a replica with more states them as one. */
@@ -31,6 +31,7 @@ const TYPE: Record<MessageType, number> = {
   requestStartView: 8,
   getState: 9,
   newState: 10,
+  boot: 11,
 };
 
 /** Bytes of `message` as chunks to be sent one behind the other. */
@@ -100,6 +101,16 @@ export function encodeMessage(message: Message): Uint8Array[] {
       w.index(message.commit);
       w.index(message.head);
       return message.batch === null ? [w.done()] : [w.done(), message.batch.bytes];
+    case 'boot':
+      w.u64(message.kind);
+      w.u64(message.environment === 'production' ? 1 : 0);
+      w.bytes(message.bootId);
+      w.bytes(message.clusterId);
+      w.u64(message.generation);
+      w.index(message.through);
+      w.numbers(message.incarnations);
+      for (const founder of message.founders) w.bytes(founder);
+      return [w.done()];
   }
 }
 
@@ -180,6 +191,8 @@ function decodeBody(type: number, view: number, r: Reader, codec: FrameCodec): M
         ? `newState: ${batch}`
         : { type: 'newState', view, nonce, canonical, commit, head, batch };
     }
+    case TYPE.boot:
+      return decodeBoot(r);
     default:
       return `message type ${type} is unknown`;
   }
@@ -213,6 +226,30 @@ function decodeDoViewChange(view: number, r: Reader): Message {
   };
 }
 
+function decodeBoot(r: Reader): Message | string {
+  const kind = r.u64();
+  if (kind > BOOT.admitted) return `boot: kind ${kind} is unknown`;
+  const environment = r.u64() === 1 ? 'production' : 'dev';
+  const bootId = r.hash();
+  const clusterId = r.hash();
+  const generation = r.u64();
+  const through = r.index();
+  const incarnations = r.numbers(MEMBERS_MAX);
+  const founders = incarnations.map(() => r.hash());
+  return r.end({
+    type: 'boot',
+    view: 0,
+    kind: kind as BootKind,
+    environment,
+    bootId,
+    clusterId,
+    founders,
+    generation,
+    incarnations,
+    through,
+  });
+}
+
 function readBatch(bytes: Uint8Array, codec: FrameCodec): FrameBatch | string {
   if (bytes.length < 80) return 'no frame';
   const first = frame.index(bytes, 0);
@@ -227,6 +264,8 @@ function fixedBytes(message: Message): number {
   switch (message.type) {
     case 'doViewChange':
       return 160 + 8 * (message.incarnations.length + 2 * message.faulty.length + 8);
+    case 'boot':
+      return 160 + 24 * message.incarnations.length;
     case 'startView':
       return 160 + 8 * (message.incarnations.length + 8);
     default:

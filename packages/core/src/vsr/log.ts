@@ -10,12 +10,14 @@ import type { FrameBatch } from '../engine/frame-batch.ts';
 import { frame } from '../engine/frame.ts';
 import { sameHash, ZERO_HASH } from '../engine/hash.ts';
 import type { HeaderSuffix } from '../engine/header-suffix.ts';
+import { noteReplacements } from './members.ts';
 import type { NodeState } from './state.ts';
 
 /** Appends frames that continue the own log: to memory at once, to the disk by an output. */
 export function appendBatch(n: NodeState, batch: FrameBatch): void {
   assert(batch.first === n.end + 1, `append at ${batch.first} behind ${n.end}`);
   assert(sameHash(batch.prevHash, n.endHash), `frame ${batch.first} does not chain to the log`);
+  if (!noteReplacements(n, batch)) return;
   n.cache.append(batch);
   n.ring.append(batch);
   n.end = at(batch.last);

@@ -1,9 +1,18 @@
 /**
- * The members as this replica knows them: which incarnation of each counts (identity.ts), learnt from whoever knows more.
+ * The members as this replica knows them: which incarnation of each counts (identity.ts), how a wiped one is replaced, and when its successor votes
+ * (docs/protocol.md, "A wiped disk").
  *
- * Invariant: a replica that was replaced, or is of a generation whose loss was accepted without it, stops: nothing it says counts any more.
+ * Invariants: a replica that was replaced, or is of a generation whose loss was accepted without it, stops: nothing it says counts any more; the raised table is
+ * stored before the frame that raises it; a standby never promises, votes or confirms a read.
  */
-import { isSuperseded, mergeIdentity, type Identity } from './identity.ts';
+import { NONE, type CommitIndex } from '../engine/commit-index.ts';
+import type { FrameBatch } from '../engine/frame-batch.ts';
+import { envelope, frame, KIND } from '../engine/frame.ts';
+import { sameHash } from '../engine/hash.ts';
+import { decodeReplacement, encodeReplacement } from '../engine/replace-entry.ts';
+import { type Identity, isSuperseded, mergeIdentity } from './identity.ts';
+import { BOOT, type Boot } from './messages.ts';
+import { internalPayload } from './payload.ts';
 import type { NodeState } from './state.ts';
 
 /** Takes over what `said` knows more; false when the sender does not count, or this replica does not any more. */
@@ -36,4 +45,75 @@ export function raiseIdentity(n: NodeState, table: Identity): void {
   n.manifest = merged;
   n.out.push({ type: 'save', manifest: n.manifest, token: 0 });
   n.event({ kind: 'identity', generation: merged.generation, incarnations: merged.incarnations });
+}
+
+/** Notes the replacements among frames that go into the own log, before they do. False when this replica itself was replaced, and stops. */
+export function noteReplacements(n: NodeState, batch: FrameBatch): boolean {
+  for (let index = batch.first; index <= batch.last; index++) {
+    const offset = batch.offsetOf(index);
+    const payload = frame.payload(batch.bytes, offset);
+    if (envelope.kind(payload, 0) !== KIND.replaceReplica) continue;
+    const entry = decodeReplacement(envelope.body(payload, 0, payload.length));
+    const position = entry === null ? -1 : n.members.indexOf(entry.replica);
+    if (entry === null || position < 0) continue;
+    const { generation } = n.manifest;
+    const incarnations = n.manifest.incarnations.map((value, i) =>
+      i === position ? Math.max(value, entry.incarnation) : value,
+    );
+    if (entry.replica === n.id && incarnations[position] !== n.manifest.incarnations[position]) {
+      const numbers = `incarnation ${n.manifest.incarnations[position]}, index ${index} replaces it by ${entry.incarnation}`;
+      n.halt('E_DUP_NODE', `this directory is r${n.id} of ${numbers}`);
+      return false;
+    }
+    raiseIdentity(n, { generation, incarnations });
+  }
+  return true;
+}
+
+/** A replica without a log asks who it is. */
+export function onBoot(n: NodeState, from: number, m: Boot): void {
+  if (m.founders.length !== n.members.length) return;
+  if (m.kind === BOOT.blank) n.send(from, answer(n, BOOT.formatted, m.bootId, NONE));
+  if (m.kind !== BOOT.join) return;
+  const replaced = n.sessions.replacement(from);
+  if (replaced !== null && sameHash(replaced.bootId, m.bootId)) {
+    n.send(from, answer(n, BOOT.admitted, m.bootId, replaced.index));
+    return;
+  }
+  n.send(from, answer(n, BOOT.formatted, m.bootId, NONE));
+  const primary = n.primary;
+  if (primary === null || !n.serving) return;
+  const proposed = primary.replacing.get(from);
+  if (proposed !== undefined && sameHash(proposed, m.bootId)) return;
+  primary.replacing.set(from, m.bootId);
+  const incarnation = n.manifest.incarnations[n.members.indexOf(from)]! + 1;
+  n.requests.internal(
+    internalPayload(KIND.replaceReplica, encodeReplacement({ replica: from, incarnation, bootId: m.bootId })),
+  );
+}
+
+function answer(n: NodeState, kind: Boot['kind'], bootId: Uint8Array, through: CommitIndex): Boot {
+  const { environment, clusterId, founders, generation, incarnations } = n.manifest;
+  return {
+    type: 'boot',
+    view: 0,
+    kind,
+    environment,
+    bootId,
+    clusterId,
+    founders,
+    generation,
+    incarnations,
+    through,
+  };
+}
+
+/** A standby that durably holds the log through its replacement becomes a voter, once that is stored. */
+export function promoteStandby(n: NodeState): void {
+  const through = n.manifest.standbyThrough;
+  const ready = n.status === 'normal' && n.stored && n.commit >= through && n.durable >= through && n.intact >= through;
+  if (!n.standby || !ready) return;
+  n.manifest = { ...n.manifest, standbyThrough: NONE };
+  n.stored = false;
+  n.out.push({ type: 'save', manifest: n.manifest, token: ++n.saveToken });
 }

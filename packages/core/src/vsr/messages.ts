@@ -7,7 +7,7 @@
 import type { CommitIndex } from '../engine/commit-index.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
 import type { HeaderSuffix } from '../engine/header-suffix.ts';
-import type { IndexRange } from '../engine/log-contract.ts';
+import type { Environment, IndexRange } from '../engine/log-contract.ts';
 
 /** Primary to backups: frames to write, and how far the primary has committed. */
 export interface Prepare {
@@ -122,6 +122,28 @@ export interface NewState {
   readonly batch: FrameBatch | null;
 }
 
+/** What a `Boot` message says of its sender. */
+export const BOOT = { blank: 0, join: 1, formatted: 2, admitted: 3 } as const;
+export type BootKind = (typeof BOOT)[keyof typeof BOOT];
+
+/**
+ * Before a replica has a log (first-boot.ts): what a blank one says of itself, and what a formatted one answers. `founders`: of a blank one those it has heard of
+ * (zeros: not yet), else those of the cluster.
+ */
+export interface Boot {
+  readonly type: 'boot';
+  readonly view: 0;
+  readonly kind: BootKind;
+  readonly environment: Environment;
+  readonly bootId: Uint8Array;
+  readonly clusterId: Uint8Array;
+  readonly founders: readonly Uint8Array[];
+  readonly generation: number;
+  readonly incarnations: readonly number[];
+  /** Of `admitted`: the receiver votes once it durably holds the log through here. */
+  readonly through: CommitIndex;
+}
+
 export type Message =
   | Prepare
   | PrepareOk
@@ -132,6 +154,7 @@ export type Message =
   | StartView
   | RequestStartView
   | GetState
-  | NewState;
+  | NewState
+  | Boot;
 
 export type MessageType = Message['type'];

@@ -180,7 +180,7 @@ describe('VsrNode', () => {
       nonce: 0,
       acked: NONE,
       generation: 0,
-      incarnations: [0, 0, 0],
+      incarnations: [1, 1, 1],
     } as const;
     lab.step(backup.id, { type: 'message', from: primary, message });
     lab.run(5);

@@ -25,7 +25,9 @@ import {
   restartPromises,
   tickPrimary,
 } from './normal.ts';
-import { flush, internalPayload } from './propose.ts';
+import { onBoot, promoteStandby } from './members.ts';
+import { internalPayload } from './payload.ts';
+import { flush } from './propose.ts';
 import { answerReads, confirmedDigest, onCommitOk, quorumContactMs } from './reads.ts';
 import { catchUp, needsFrames, noteDamage, onGetState, onNewState, onRepaired, onStateRead } from './state-transfer.ts';
 import { NodeState, type Output, type SessionPort, type VsrConfig } from './state.ts';
@@ -288,6 +290,9 @@ export class VsrNode {
       case 'getState':
         onGetState(n, from, m);
         break;
+      case 'boot':
+        onBoot(n, from, m);
+        break;
       case 'newState':
         if (onNewState(n, from, m)) this.onGrown(m.head);
         break;
@@ -306,6 +311,7 @@ export class VsrNode {
     const n = this.state;
     n.tickCount++;
     if (!n.isPrimary) {
+      promoteStandby(n);
       tickWaiting(n);
       return;
     }

@@ -92,6 +92,7 @@ function consistent(n: NodeState, batch: FrameBatch): boolean {
 
 /** Promises first..last to the primary, faulty slots left out. */
 export function sendPrepareOk(n: NodeState, first: number, last: number): void {
+  if (n.standby) return;
   const primary = n.primaryOf(n.view);
   for (const range of intactRanges(n, first, last)) {
     const hash = n.ring.hash(range.last);
@@ -120,7 +121,7 @@ export function onCommit(n: NodeState, from: number, m: Commit): void {
   n.attempts = 0;
   moveCommit(n, m.commit);
   n.freshness.heardFrom(m, n.members.indexOf(n.id), n.quorum, n.monotonicMs);
-  n.send(from, commitOk(n, m));
+  if (!n.standby) n.send(from, commitOk(n, m));
   repeatPromise(n, m.commit);
   if (m.commit > n.end || needsFrames(n)) catchUp(n);
 }
@@ -150,7 +151,7 @@ export function onDurable(n: NodeState, index: number, hash: Uint8Array, epoch: 
 /** Sends (or counts) the promise for everything durable that this view has not acknowledged. */
 export function promise(n: NodeState): void {
   const first = next(n.ackedThrough);
-  if (n.abdicated || n.durable < first) return;
+  if (n.abdicated || n.standby || n.durable < first) return;
   const last = n.durable;
   n.ackedThrough = last;
   if (n.primary === null) {

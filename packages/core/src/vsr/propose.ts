@@ -5,10 +5,11 @@
  * Invariants: no index above commit + P; a frame keeps the view, time and hash of its first proposal for ever; block time strictly grows.
  */
 import { assert } from '../assert.ts';
-import { ENVELOPE_BYTES, HASH_BYTES } from '../engine/constants.ts';
+import { HASH_BYTES } from '../engine/constants.ts';
 import { FrameBatch } from '../engine/frame-batch.ts';
-import { envelope, frame, frameBytes, KIND, type EntryKind, writeEnvelope, writeHeader } from '../engine/frame.ts';
+import { envelope, frame, frameBytes, KIND, writeHeader } from '../engine/frame.ts';
 import { appendBatch, moveCommit } from './log.ts';
+import { internalPayload } from './payload.ts';
 import { answerReads } from './reads.ts';
 import type { InFlight, NodeState, PrimaryState } from './state.ts';
 
@@ -26,14 +27,6 @@ export function flush(n: NodeState): void {
     if (room <= 0) return;
     proposeBatch(n, primary, Math.min(room, n.config.batchCountMax));
   }
-}
-
-/** Payload of an entry that the replica itself proposes. */
-export function internalPayload(kind: EntryKind, body: Uint8Array): Uint8Array {
-  const payload = new Uint8Array(ENVELOPE_BYTES + body.length);
-  writeEnvelope(payload, 0, kind, 0, 0, 0, 0);
-  payload.set(body, ENVELOPE_BYTES);
-  return payload;
 }
 
 /**

@@ -183,7 +183,7 @@ describe('hostile review', () => {
       nonce: 0,
       acked: NONE,
       generation: 0,
-      incarnations: [0, 0, 0],
+      incarnations: [1, 1, 1],
     } as const;
     lab.step(backup.id, { type: 'message', from: primary, message });
     expect(backup.node.state.end).toBe(end);

@@ -12,6 +12,7 @@ import type { FrameCodec } from '../engine/frame-codec.ts';
 import { ZERO_HASH } from '../engine/hash.ts';
 import { HeaderSuffix } from '../engine/header-suffix.ts';
 import type { IndexRange, ManifestState, RecoveredLog } from '../engine/log-contract.ts';
+import type { Replacement } from '../engine/replace-entry.ts';
 import type { Policy } from '../policy.ts';
 import { Prng } from '../prng.ts';
 import type { Reply } from '../reply.ts';
@@ -61,6 +62,8 @@ export interface SessionPort {
     | { readonly kind: 'refused'; readonly reply: Reply };
   nextRequest(session: number): number | null;
   digestAt(index: number): Uint8Array | null;
+  /** The applied entry that put a new incarnation in the place of this member, or null. */
+  replacement(replica: number): (Replacement & { readonly index: CommitIndex }) | null;
 }
 
 /** What VsrNode asks its host to do. */
@@ -150,6 +153,8 @@ export interface PrimaryState {
   readonly digests: Map<number, CommitIndex>;
   /** Highest index each backup has promised in this view. */
   readonly acked: Map<number, CommitIndex>;
+  /** Boot ids for which a replacement was proposed in this view, by member. */
+  readonly replacing: Map<number, Uint8Array>;
 }
 
 /** The suffix a new primary has chosen and is completing. */
@@ -300,6 +305,11 @@ export class NodeState {
 
   get isPrimary(): boolean {
     return this.status === 'normal' && this.primary !== null && !this.abdicated;
+  }
+
+  /** This replica replaces a wiped one and does not hold the log through its replacement yet: it replicates and never votes. */
+  get standby(): boolean {
+    return this.manifest.standbyThrough !== NONE;
   }
 
   /** A primary that has applied its own no-op: may answer from the session table and serve reads. */

@@ -130,7 +130,7 @@ describe('what a replica forgot', () => {
     const primary = primaryId(lab);
     const [backup] = others(lab, primary) as [number];
     const { state } = lab.r(primary).node;
-    const incarnations = state.members.map((id) => (id === backup ? 1 : 0));
+    const incarnations = state.members.map((id) => (id === backup ? 2 : 1));
     const vote = { ...anyVote(lab, primary), incarnations };
     lab.step(backup, { type: 'message', from: primary, message: vote });
     expect(lab.r(backup).halts).toEqual(['E_DUP_NODE']);
@@ -148,7 +148,7 @@ describe('what a replica forgot', () => {
     const lab = elected(3);
     const primary = primaryId(lab);
     const [backup, third] = others(lab, primary) as [number, number];
-    const incarnations = lab.r(primary).node.state.members.map((id) => (id === third ? 3 : 0));
+    const incarnations = lab.r(primary).node.state.members.map((id) => (id === third ? 3 : 1));
     lab.crash(third);
     lab.step(backup, { type: 'message', from: primary, message: { ...anyVote(lab, primary), incarnations } });
     lab.settle();
@@ -170,7 +170,7 @@ function anyVote(lab: Lab, id: number): DoViewChange {
     faulty: [],
     headers: n.ring.all(),
     generation: 0,
-    incarnations: n.members.map(() => 0),
+    incarnations: n.members.map(() => 1),
   };
 }
 
@@ -211,7 +211,7 @@ describe('two frames of one (view, index)', () => {
       nonce: 0,
       acked: NONE,
       generation: 0,
-      incarnations: [0, 0, 0],
+      incarnations: [1, 1, 1],
     } as const;
     lab.step(backup, { type: 'message', from: primary, message });
     expect(lab.r(backup).halts).toEqual(['E_PROTOCOL']);

@@ -23,7 +23,7 @@ import type { NodeState } from './state.ts';
 
 /** Votes for the next view when the primary has been silent too long (or this replica must not be primary again). */
 export function suspect(n: NodeState, why: string): void {
-  if (n.policy.noViewChangeTimer) return;
+  if (n.policy.noViewChangeTimer || n.standby) return;
   if (!n.suspecting) n.event({ kind: 'suspect', view: n.view + 1, why });
   n.suspecting = true;
   n.suspectTick = n.tickCount;
@@ -54,7 +54,7 @@ export function onStartViewChange(n: NodeState, from: number, m: StartViewChange
 
 /** Enters the highest view for which a quorum votes (a vote for w is one for every lower view above the receiver's). */
 function countStartViewChanges(n: NodeState): void {
-  if (n.status === 'recovering-head') return;
+  if (n.status === 'recovering-head' || n.standby) return;
   const votes = freshVotes(n);
   if (n.suspecting) votes.push(ownTarget(n));
   if (votes.length < n.quorum) return;
@@ -143,7 +143,7 @@ function sendVote(n: NodeState): void {
 }
 
 export function onDoViewChange(n: NodeState, from: number, m: DoViewChange): void {
-  if (!learnIdentity(n, from, m) || n.status === 'recovering-head') return;
+  if (!learnIdentity(n, from, m) || n.status === 'recovering-head' || n.standby) return;
   if (m.view > n.view) enterViewChange(n, m.view);
   if (m.view < n.view || n.status === 'normal') {
     if (n.isPrimary) n.send(from, startView(n, from, 0));
@@ -208,6 +208,7 @@ export function settle(n: NodeState): void {
     readBytes: 0,
     digests: new Map(),
     acked: new Map(),
+    replacing: new Map(),
   };
   n.setStatus('normal');
   n.event({ kind: 'view', view: n.view, primary: n.id });

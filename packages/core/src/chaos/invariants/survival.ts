@@ -27,9 +27,10 @@ export function checkSurvival(
   settings: SurvivalSettings,
 ): void {
   if (canonical.last < 0) return;
-  const logs = storages.map((storage) => recoverWorst(storage, settings));
+  // A directory that is not formatted yet has promised nothing, and votes as an empty log once it is.
+  const logs = storages.map((storage) => recoverWorst(storage, settings)).filter((log) => log !== null);
   const quorum = Math.floor(storages.length / 2) + 1;
-  for (const members of subsets(logs.length, quorum)) {
+  for (const members of subsets(logs.length, quorum - (storages.length - logs.length))) {
     const best = members.map((i) => logs[i]!).reduce(better);
     const { index, hash } = canonical.entries.at(-1)!;
     const kept = hashAt(best, index);
@@ -38,10 +39,10 @@ export function checkSurvival(
       'durability',
       'every-quorum-keeps-what-is-committed',
       () => {
-        const names = members.map((i) => `r${i + 1}`).join(', ');
+        const names = members.map((i) => `r${logs[i]!.manifest.replicaId}`).join(', ');
         const states = logs.map(
-          (log, i) =>
-            `r${i + 1}: log view ${log.manifest.logView}, head ${log.head} ${toHex(log.headHash).slice(0, 8)}`,
+          (log) =>
+            `r${log.manifest.replicaId}: log view ${log.manifest.logView}, head ${log.head} ${toHex(log.headHash).slice(0, 8)}`,
         );
         return `if all lost power now, ${names} would choose a log without committed entry ${index} (${toHex(hash).slice(0, 8)}); ${states.join('; ')}`;
       },
@@ -60,7 +61,7 @@ function hashAt(log: RecoveredLog, index: number): Uint8Array | null {
   return log.headers.contains(index) ? log.headers.hash(index) : null;
 }
 
-function recoverWorst(storage: SimStorage, settings: SurvivalSettings): RecoveredLog {
+function recoverWorst(storage: SimStorage, settings: SurvivalSettings): RecoveredLog | null {
   const { codec, clusterId, pipelineMax } = settings;
   const disk = new SimDisk({
     queue: new EventQueue(),
@@ -75,6 +76,7 @@ function recoverWorst(storage: SimStorage, settings: SurvivalSettings): Recovere
   const recovery = recover({ disk, codec, expect, pipelineMax, unconnectedFramesCount: false });
   if ('refusal' in recovery) {
     const { code, message } = recovery.refusal;
+    if (code === 'E_NOT_FORMATTED') return null;
     mustHold(
       false,
       'durability',

@@ -1,6 +1,7 @@
 /** Small helpers of the engine's tests: manifests, batches, and a store over a MemoryDisk. */
 import { assert } from '../../assert.ts';
 import { nobleCodec } from '../codec/noble.ts';
+import { blankManifest } from '../blank-manifest.ts';
 import { type CommitIndex, NONE } from '../commit-index.ts';
 import { ENVELOPE_BYTES } from '../constants.ts';
 import { FrameBatch } from '../frame-batch.ts';
@@ -15,21 +16,10 @@ import type { MemoryDisk } from './memory-disk.ts';
 export const CLUSTER = new Uint8Array(16).fill(7);
 
 export function manifest(over: Partial<ManifestState> = {}): ManifestState {
-  return {
-    clusterId: CLUSTER,
-    replicaId: 1,
-    bootId: new Uint8Array(16).fill(9),
-    incarnations: [0, 0, 0],
-    environment: 'dev',
-    generation: 0,
-    epoch: 0,
-    members: [1, 2, 3],
-    view: 1,
-    logView: 1,
-    headers: HeaderSuffix.EMPTY,
-    checkpoint: { index: NONE, hash: new Uint8Array(16), digest: new Uint8Array(16) },
-    ...over,
-  };
+  const bootId = new Uint8Array(16).fill(9);
+  const founders = [bootId, bootId, bootId];
+  const blank = blankManifest({ clusterId: CLUSTER, replicaId: 1, bootId, founders, environment: 'dev' });
+  return { ...blank, view: 1, logView: 1, ...over };
 }
 
 /** Sealed frames first.. with these body sizes; `salt` makes other content. */

@@ -3,6 +3,7 @@
  * script says so. Only log and session table are stand-ins; the protocol is the production class.
  */
 import { assert } from '../../assert.ts';
+import { blankManifest } from '../../engine/blank-manifest.ts';
 import { at, type CommitIndex, NONE } from '../../engine/commit-index.ts';
 import { nobleCodec } from '../../engine/codec/noble.ts';
 import type { FrameBatch } from '../../engine/frame-batch.ts';
@@ -11,11 +12,12 @@ import { FRAME_HEADER_BYTES } from '../../engine/constants.ts';
 import { ZERO_HASH } from '../../engine/hash.ts';
 import { HEADER_RECORD_BYTES, HeaderSuffix } from '../../engine/header-suffix.ts';
 import type { IndexRange, ManifestState, RecoveredLog } from '../../engine/log-contract.ts';
+import { decodeReplacement, type Replacement } from '../../engine/replace-entry.ts';
 import { type Policy, SOUND } from '../../policy.ts';
 import { EMPTY_BODY, REPLY } from '../../reply.ts';
 import { type ClientMessage, TO_CLIENT } from '../client-protocol.ts';
 import { HeaderRing } from '../header-ring.ts';
-import type { Message } from '../messages.ts';
+import type { Boot, Message } from '../messages.ts';
 import { type Input, VsrNode } from '../node.ts';
 import type { VsrConfig } from '../state.ts';
 
@@ -47,6 +49,8 @@ export class LabReplica {
   pending: (() => void)[] = [];
   applied: { readonly index: number; readonly body: string }[] = [];
   readonly halts: string[] = [];
+  /** Who was replaced, by the entries applied. */
+  readonly replaced = new Map<number, Replacement & { readonly index: CommitIndex }>();
   /** Slots that the medium does not give any more. */
   faulty: IndexRange[] = [];
   lostTail = false;
@@ -77,7 +81,12 @@ export class Lab {
   constructor(n: number, policy: Policy = SOUND) {
     this.policy = policy;
     const members = Array.from({ length: n }, (_, i) => i + 1);
-    this.replicas = members.map((id) => new LabReplica(id, firstManifest(id, members)));
+    const founders = members.map((id) => new Uint8Array(16).fill(id));
+    const clusterId = new Uint8Array(16).fill(7);
+    this.replicas = members.map((id) => {
+      const facts = { clusterId, replicaId: id, bootId: founders[id - 1]!, founders, environment: 'dev' } as const;
+      return new LabReplica(id, blankManifest(facts));
+    });
     for (const replica of this.replicas) this.boot(replica);
   }
 
@@ -87,6 +96,7 @@ export class Lab {
 
   private boot(replica: LabReplica): void {
     replica.applied = [];
+    replica.replaced.clear();
     const log = recovered(replica);
     replica.node = new VsrNode({
       config: { ...LAB_CONFIG, seed: replica.id },
@@ -95,6 +105,7 @@ export class Lab {
         lookup: () => ({ kind: 'next' }),
         nextRequest: () => 1,
         digestAt: () => null,
+        replacement: (id) => replica.replaced.get(id) ?? null,
       },
       policy: this.policy,
       log,
@@ -118,6 +129,15 @@ export class Lab {
     replica.frames = replica.frames.filter((b) => b.last <= durable);
     replica.up = true;
     this.boot(replica);
+  }
+
+  /** A new incarnation in the place of `id`, on an empty disk. */
+  join(id: number, bootId: Uint8Array, admitted: Boot): void {
+    const { clusterId, founders, environment, generation, incarnations, through } = admitted;
+    const joins = { generation, incarnations, standbyThrough: through };
+    const manifest = blankManifest({ clusterId, replicaId: id, bootId, founders, environment, joins });
+    Object.assign(this.r(id), { manifest, frames: [], durable: NONE, faulty: [], lostTail: false });
+    this.restart(id);
   }
 
   crash(id: number): void {
@@ -259,8 +279,13 @@ export class Lab {
       const batch = replica.frames.find((b) => b.contains(index));
       assert(batch !== undefined, `index ${index} can be applied`);
       const payload = frame.payload(batch.bytes, batch.offsetOf(index));
-      replica.applied.push({ index, body: new TextDecoder().decode(envelope.body(payload, 0, payload.length)) });
       const kind = envelope.kind(payload, 0);
+      const text = kind === KIND.register ? new TextDecoder().decode(envelope.body(payload, 0, payload.length)) : '';
+      replica.applied.push({ index, body: text });
+      if (kind === KIND.replaceReplica) {
+        const entry = decodeReplacement(envelope.body(payload, 0, payload.length))!;
+        replica.replaced.set(entry.replica, { ...entry, index: at(index) });
+      }
       if (kind !== KIND.register) continue;
       const request = envelope.request(payload, 0);
       replica.node.reply({ status: REPLY.ok, session: index, request, index, body: EMPTY_BODY });
@@ -274,23 +299,6 @@ function cut(replica: LabReplica, keep: CommitIndex): void {
     .filter((b) => b.first <= keep || b.first > replica.durable)
     .map((b) => (b.first <= keep && b.last > keep ? b.slice(b.first, keep) : b));
   if (replica.durable > keep) replica.durable = keep;
-}
-
-function firstManifest(replicaId: number, members: readonly number[]): ManifestState {
-  return {
-    clusterId: new Uint8Array(16).fill(7),
-    replicaId,
-    bootId: new Uint8Array(16),
-    incarnations: members.map(() => 0),
-    environment: 'dev',
-    generation: 0,
-    epoch: 0,
-    members,
-    view: 0,
-    logView: 0,
-    headers: HeaderSuffix.EMPTY,
-    checkpoint: { index: NONE, hash: ZERO_HASH, digest: ZERO_HASH },
-  };
 }
 
 /** What recovery would say of the stand-in log. */

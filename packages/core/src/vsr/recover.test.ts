@@ -1,0 +1,161 @@
+/** Replacing a wiped replica, scripted: docs/protocol.md, "A wiped disk". */
+import { describe, expect, it } from 'vitest';
+import { NONE } from '../engine/commit-index.ts';
+import { elected, type Lab, primaryId, successes } from './testing/lab.ts';
+import { type Boot, BOOT, type DoViewChange } from './messages.ts';
+
+const NEW_BOOT = new Uint8Array(16).fill(99);
+
+/** A cluster of three with one command; r`wiped` has lost its disk. */
+function wiped(): { lab: Lab; primary: number; third: number; gone: number } {
+  const lab = elected(3);
+  const primary = primaryId(lab);
+  const [gone, third] = lab.replicas.filter((r) => r.id !== primary).map((r) => r.id) as [number, number];
+  lab.submit(primary, 'before');
+  lab.run(5);
+  lab.crash(gone);
+  return { lab, primary, third, gone };
+}
+
+/** What the wiped replica's process asks, and what it is admitted with (null: not yet). */
+function ask(lab: Lab, gone: number): Boot | null {
+  let admitted: Boot | null = null;
+  const { drop } = lab;
+  lab.drop = (from, to, m) => {
+    if (to === gone && m.type === 'boot' && m.kind === BOOT.admitted) admitted = m;
+    return drop(from, to, m);
+  };
+  const members = lab.r(gone).manifest.members;
+  const message: Boot = {
+    type: 'boot',
+    view: 0,
+    kind: BOOT.join,
+    environment: 'dev',
+    bootId: NEW_BOOT,
+    clusterId: new Uint8Array(16),
+    founders: members.map(() => new Uint8Array(16)),
+    generation: 0,
+    incarnations: members.map(() => 0),
+    through: NONE,
+  };
+  for (const id of members.filter((m) => m !== gone)) lab.step(id, { type: 'message', from: gone, message });
+  lab.run(10);
+  for (const id of members.filter((m) => m !== gone)) lab.step(id, { type: 'message', from: gone, message });
+  lab.settle();
+  lab.drop = drop;
+  return admitted;
+}
+
+describe('recover', () => {
+  it('the new incarnation is a standby until it durably holds the log through R, then it votes', () => {
+    const { lab, primary, gone, third } = wiped();
+    const admitted = ask(lab, gone);
+    expect(admitted?.incarnations[gone - 1]).toBe(2);
+    lab.join(gone, NEW_BOOT, admitted!);
+    const said: string[] = [];
+    lab.drop = (from, to, m) => {
+      if (from === gone) said.push(m.type);
+      return to === gone && m.type === 'newState';
+    };
+    lab.run(100);
+    expect(lab.r(gone).node.state.standby).toBe(true);
+    expect(said.filter((type) => ['prepareOk', 'doViewChange', 'startViewChange', 'commitOk'].includes(type))).toEqual(
+      [],
+    );
+    lab.drop = () => false;
+    lab.run(60);
+    expect(lab.r(gone).node.state.standby).toBe(false);
+    expect(lab.r(gone).bodies).toEqual(['before']);
+    lab.crash(third);
+    lab.submit(primary, 'with the new one');
+    lab.run(10);
+    expect(successes(lab)).toBe(2);
+  });
+
+  it('R is committed by a quorum that does not include the wiped replica: with one more down it waits', () => {
+    const { lab, gone, third, primary } = wiped();
+    lab.crash(third);
+    expect(ask(lab, gone)).toBe(null);
+    lab.restart(third);
+    lab.run(200);
+    expect(lab.r(primary).up).toBe(true);
+    expect(ask(lab, gone)).not.toBe(null);
+  });
+
+  it('a wiped replica with an old DoViewChange in flight: the vote of the old incarnation is discarded', () => {
+    const { lab, primary, gone, third } = wiped();
+    // The old incarnation had voted for the next view before its disk was wiped.
+    const n = lab.r(third).node.state;
+    const old: DoViewChange = {
+      type: 'doViewChange',
+      view: n.view + 1,
+      logView: n.logView,
+      head: n.head,
+      headHash: n.headHash.slice(),
+      commit: n.commit,
+      present: n.durable,
+      promised: n.promised,
+      faulty: [],
+      headers: n.ring.all(),
+      generation: n.manifest.generation,
+      incarnations: [...n.manifest.incarnations],
+    };
+    lab.join(gone, NEW_BOOT, ask(lab, gone)!);
+    lab.run(60);
+    expect(lab.r(gone).node.state.standby).toBe(false);
+    lab.drop = (from, to) => from === third || to === third;
+    lab.submit(primary, 'kept');
+    lab.settle();
+    expect(successes(lab)).toBe(2);
+    lab.crash(primary);
+    lab.crash(gone);
+    lab.drop = () => false;
+    lab.step(third, { type: 'message', from: gone, message: old });
+    lab.run(60);
+    expect(lab.r(third).node.state.isPrimary).toBe(false);
+    lab.restart(gone);
+    lab.run(200);
+    lab.submit(primaryId(lab), 'after');
+    lab.run(10);
+    for (const id of [gone, third]) expect(lab.r(id).bodies).toEqual(['before', 'kept', 'after']);
+  });
+
+  it('the incarnations are in the manifest before the frame that raises them is acknowledged', () => {
+    const { lab, gone, third } = wiped();
+    let early = false;
+    lab.drop = (from, _to, m) => {
+      if (from === third && m.type === 'prepareOk' && lab.r(third).node.state.manifest.incarnations[gone - 1] === 2)
+        early ||= lab.r(third).manifest.incarnations[gone - 1] !== 2;
+      return false;
+    };
+    expect(ask(lab, gone)).not.toBe(null);
+    expect(early).toBe(false);
+    expect(lab.r(third).manifest.incarnations[gone - 1]).toBe(2);
+  });
+
+  it('a replica that is replaced while it lives stops before it acknowledges its replacement', () => {
+    const { lab, gone } = wiped();
+    lab.restart(gone);
+    lab.run(30);
+    ask(lab, gone);
+    expect(lab.r(gone).halts).toEqual(['E_DUP_NODE']);
+  });
+
+  it('an empty directory never rejoins as itself by accident: it is told that the cluster is formatted', () => {
+    const { lab, gone, primary } = wiped();
+    let answered: Boot | null = null;
+    lab.drop = (_from, to, m) => {
+      if (to === gone && m.type === 'boot') answered = m;
+      return false;
+    };
+    const members = lab.r(gone).manifest.members;
+    const blank = { type: 'boot', view: 0, kind: BOOT.blank, environment: 'dev', bootId: NEW_BOOT } as const;
+    const rest = { clusterId: new Uint8Array(16), generation: 0, through: NONE };
+    const founders = members.map(() => new Uint8Array(16));
+    const message: Boot = { ...blank, ...rest, founders, incarnations: members.map(() => 0) };
+    lab.step(primary, { type: 'message', from: gone, message });
+    lab.settle();
+    expect(answered).toMatchObject({ kind: BOOT.formatted });
+    expect(lab.r(primary).node.state.manifest.incarnations[gone - 1]).toBe(1);
+  });
+});
