@@ -238,7 +238,11 @@ test('snapshot: after any crash the newest durable one is whole, and a newer one
 });
 
 test('a cluster of one starts after any power cut', () => {
-  const explorer = new Explorer(codec, {}, manifest({ members: [1], incarnations: [0] }));
+  const explorer = new Explorer(
+    codec,
+    {},
+    manifest({ members: [1], incarnations: [1], founders: [new Uint8Array(16)] }),
+  );
   for (const sizes of [[0], [300, 700], [2100], [1500, 10]]) {
     explorer.append(explorer.chain, sizes);
     explorer.explore();
