@@ -7,8 +7,7 @@
 import { parseArgs } from 'node:util';
 import { kv } from '@chronon/core/apps/kv';
 import { encodePut } from '@chronon/core/apps/kv-calls';
-import { blankManifest } from '@chronon/core/engine/blank-manifest';
-import { LogStore } from '@chronon/core/engine/log-store';
+import { formatMachine } from '@chronon/core/chaos/format';
 
 import type { FrameCodec } from '@chronon/core/engine/frame-codec';
 import { SOUND } from '@chronon/core/policy';
@@ -50,10 +49,13 @@ class World {
   private open(id: number): Replica {
     const disk = new PlainDisk();
     const clusterId = new Uint8Array(16).fill(7);
-    const founders = Array.from({ length: REPLICAS }, () => clusterId);
-    const manifest = blankManifest({ clusterId, replicaId: id, bootId: clusterId, founders, environment: 'dev' });
-    const refusal = LogStore.format(disk, this.codec, manifest);
-    if (refusal !== null) throw new Error(refusal.message);
+    const problem = formatMachine(disk, this.codec, {
+      clusterId,
+      replicaId: id,
+      replicas: REPLICAS,
+      bootId: clusterId,
+    });
+    if (problem !== null) throw new Error(problem);
     this.disks.push(disk);
     const config = {
       ...DEFAULT_CONFIG,

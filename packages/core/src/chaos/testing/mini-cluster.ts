@@ -6,11 +6,9 @@ import { assert } from '../../assert.ts';
 import { encodePut } from '../../apps/kv-calls.ts';
 import { builtInApplication } from '../../apps/index.ts';
 import { KV_COMMAND, KV_QUERY } from '../../apps/kv.ts';
-import { blankManifest } from '../../engine/blank-manifest.ts';
 import { BLOCK_BYTES, ENVELOPE_BYTES } from '../../engine/constants.ts';
 import type { FrameCodec } from '../../engine/frame-codec.ts';
 import { type EntryKind, KIND, writeEnvelope } from '../../engine/frame.ts';
-import { LogStore } from '../../engine/log-store.ts';
 import { MemoryDisk } from '../../engine/testing/memory-disk.ts';
 import { SOUND } from '../../policy.ts';
 import { DEFAULT_CONFIG, type ReplicaConfig, type ReplicaPorts } from '../../replica-contract.ts';
@@ -18,6 +16,7 @@ import { openReplica, type Replica } from '../../replica.ts';
 import { utf8Decode, utf8Encode } from '../../kernel/utf8.ts';
 import { type ClientMessage, CONSISTENCY, TO_CLIENT } from '../../vsr/client-protocol.ts';
 import type { Message } from '../../vsr/messages.ts';
+import { formatMachine } from '../format.ts';
 
 const CLUSTER = new Uint8Array(16).fill(7);
 const ORIGIN = 1;
@@ -50,18 +49,11 @@ export class MiniCluster {
 
   /** Freshly formatted disks for a cluster of so many. */
   static format(codec: FrameCodec, replicas: number): MemoryDisk[] {
-    const founders = Array.from({ length: replicas }, (_, i) => new Uint8Array(16).fill(20 + i));
-    return founders.map((_, i) => {
+    return Array.from({ length: replicas }, (_, i) => {
       const disk = new MemoryDisk();
-      const facts = {
-        clusterId: CLUSTER,
-        replicaId: i + 1,
-        bootId: founders[i]!,
-        founders,
-        environment: 'dev',
-      } as const;
-      const problem = LogStore.format(disk, codec, blankManifest(facts));
-      assert(problem === null, `formatting: ${problem?.message}`);
+      const bootId = new Uint8Array(16).fill(20 + i);
+      const problem = formatMachine(disk, codec, { clusterId: CLUSTER, replicaId: i + 1, replicas, bootId });
+      assert(problem === null, `formatting: ${problem}`);
       return disk;
     });
   }
