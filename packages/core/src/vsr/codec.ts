@@ -12,7 +12,7 @@ import type { FrameCodec } from '../engine/frame-codec.ts';
 import { frame, readU32, readU64, writeU32, writeU64 } from '../engine/frame.ts';
 import { HEADER_RECORD_BYTES, HeaderSuffix } from '../engine/header-suffix.ts';
 import type { IndexRange } from '../engine/log-contract.ts';
-import { BOOT, type BootKind, type Message, type MessageType } from './messages.ts';
+import { BOOT, type Boot, type BootKind, type Message, type MessageType } from './messages.ts';
 
 export const MESSAGE_VERSION = 1;
 /** Most damaged ranges a DoViewChange lists; a replica with more states them as one. */
@@ -102,16 +102,20 @@ export function encodeMessage(message: Message): Uint8Array[] {
       w.index(message.head);
       return message.batch === null ? [w.done()] : [w.done(), message.batch.bytes];
     case 'boot':
-      w.u64(message.kind);
-      w.u64(message.environment === 'production' ? 1 : 0);
-      w.bytes(message.bootId);
-      w.bytes(message.clusterId);
-      w.u64(message.generation);
-      w.index(message.through);
-      w.numbers(message.incarnations);
-      for (const founder of message.founders) w.bytes(founder);
-      return [w.done()];
+      return encodeBoot(w, message);
   }
+}
+
+function encodeBoot(w: Writer, message: Boot): Uint8Array[] {
+  w.u64(message.kind);
+  w.u64(message.environment === 'production' ? 1 : 0);
+  w.bytes(message.bootId);
+  w.bytes(message.clusterId);
+  w.u64(message.generation);
+  w.index(message.through);
+  w.numbers(message.incarnations);
+  for (const founder of message.founders) w.bytes(founder);
+  return [w.done()];
 }
 
 export type Decoded = { readonly message: Message } | { readonly error: string };
