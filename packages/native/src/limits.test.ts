@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { probe } from './probe.ts';
+import { LoopFileSystem } from './testing/loop-file-system.ts';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const scratch = join(here, '../build/test');
@@ -42,22 +43,6 @@ function run(script: string, kind: string, directory: string): Outcome {
   return JSON.parse(ran.stdout) as Outcome;
 }
 
-/** A small ext4 in a file, mounted through a loop device; null with the reason where that is not allowed. */
-function smallFileSystem(): { readonly directory: string; readonly unmount: () => void } | string {
-  if (process.getuid?.() !== 0) return 'needs root';
-  const [image, directory] = [join(root, 'image'), join(root, 'mounted')];
-  mkdirSync(directory);
-  const made = spawnSync(
-    'bash',
-    ['-c', 'truncate -s 8M "$0" && mkfs.ext4 -q "$0" && mount -o loop "$0" "$1"', image, directory],
-    {
-      encoding: 'utf8',
-    },
-  );
-  if (made.status !== 0) return made.stderr.trim().split('\n').at(-1) ?? 'mount failed';
-  return { directory, unmount: () => void spawnSync('umount', [directory]) };
-}
-
 for (const kind of ['sync', 'io_uring']) {
   const absent = kind === 'io_uring' && !probed.ok;
   describe.skipIf(absent)(`${kind} disk at its limits${absent ? ` (skipped: ${probed.reason})` : ''}`, () => {
@@ -69,16 +54,14 @@ for (const kind of ['sync', 'io_uring']) {
     });
 
     it('a full file system is a definite ENOSPC, and poisons nothing', ({ skip }) => {
-      const mounted = smallFileSystem();
+      const mounted = LoopFileSystem.create(mkdtempSync(join(root, 'small-')), 8);
       if (typeof mounted === 'string') return skip(mounted);
       try {
         const outcome = run('', kind, mounted.directory);
         expect(outcome).toMatchObject({ code: 'ENOSPC', barrier: null, rewrite: null, intact: true });
         expect(outcome.good).toBeGreaterThan(20);
       } finally {
-        mounted.unmount();
-        rmSync(mounted.directory, { recursive: true });
-        rmSync(join(root, 'image'));
+        mounted.remove();
       }
     });
   });

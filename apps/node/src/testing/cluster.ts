@@ -26,6 +26,8 @@ export interface TestClusterOptions {
   readonly enableChaos?: boolean;
   readonly tuning?: ReplicaFileInput['tuning'];
   readonly logLevel?: ReplicaFileInput['logLevel'];
+  /** Existing directory that gets the data; a temporary one without it. */
+  readonly dataIn?: string;
 }
 
 interface Member {
@@ -42,6 +44,7 @@ const OUTPUT_MAX = 4 * 1024 * 1024;
 
 export class TestCluster {
   readonly root: string;
+  private readonly dataIn: string;
   readonly members: readonly MemberConfig[];
   readonly token = randomBytes(32).toString('hex');
   readonly config: Omit<ReplicaFileInput, 'id' | 'dataDir'>;
@@ -50,6 +53,7 @@ export class TestCluster {
 
   private constructor(root: string, members: readonly MemberConfig[], options: TestClusterOptions) {
     this.root = root;
+    this.dataIn = options.dataIn ?? root;
     this.members = members;
     this.config = {
       members: [...members],
@@ -98,7 +102,7 @@ export class TestCluster {
   }
 
   dataDir(id: number): string {
-    return join(this.root, `r${id}`);
+    return join(this.dataIn, `r${id}`);
   }
 
   /** Writes the configuration of a member anew, with changes. */

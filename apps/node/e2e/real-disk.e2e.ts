@@ -1,0 +1,215 @@
+/**
+ * faults.md (storage) on real file systems of their own: "ENOSPC" (a disk that fills up under a replica and under a cluster) and a power cut (what no
+ * barrier covered is gone) under load, for both disks. Needs root, loop devices, gcc for the power cut; skipped with the reason elsewhere.
+ */
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { LoopFileSystem } from '@chronon/native/testing/loop-file-system';
+import { afterEach, describe, expect, it } from 'vitest';
+import { chrononLater } from './cluster.ts';
+import { TestCluster } from '../src/testing/cluster.ts';
+import { until } from '../src/testing/until.ts';
+
+/** Not under /tmp: it may be in memory. */
+const scratch = fileURLToPath(new URL('../../../packages/native/build/test', import.meta.url));
+const MEGABYTES = 96;
+const clean: (() => void | Promise<void>)[] = [];
+
+afterEach(async () => {
+  for (const step of clean.splice(0).toReversed()) await step();
+});
+
+interface World {
+  readonly disk: LoopFileSystem;
+  readonly cluster: TestCluster;
+}
+
+async function world(replicas: number, kind: 'sync' | 'io_uring', skip: (why: string) => never): Promise<World> {
+  mkdirSync(scratch, { recursive: true });
+  const parent = mkdtempSync(join(scratch, 'real-disk-'));
+  const disk = LoopFileSystem.create(parent, MEGABYTES);
+  if (typeof disk === 'string') {
+    rmSync(parent, { recursive: true });
+    return skip(disk);
+  }
+  clean.push(() => disk.remove());
+  const cluster = await TestCluster.start({
+    replicas,
+    app: 'kv',
+    disk: kind,
+    dataIn: disk.directory,
+    tuning: { segmentBytes: 1024 * 1024, snapshotEvery: 1000 },
+  });
+  clean.push(() => cluster.destroy());
+  return { disk, cluster };
+}
+
+/** Takes all the space there is; returns how to give it back. */
+function fill(directory: string): () => void {
+  const path = join(directory, 'filler');
+  const fd = openSync(path, 'w');
+  for (const size of [1024 * 1024, 4096]) {
+    const block = Buffer.alloc(size, 1);
+    try {
+      for (;;) writeSync(fd, block);
+    } catch (error) {
+      expect((error as NodeJS.ErrnoException).code).toBe('ENOSPC');
+    }
+  }
+  closeSync(fd);
+  return () => rmSync(path);
+}
+
+for (const [replicas, kind] of [
+  [1, 'sync'],
+  [1, 'io_uring'],
+  [3, 'io_uring'],
+] as const) {
+  describe(`${replicas === 1 ? 'one replica' : 'a cluster of three'} on the ${kind} disk`, () => {
+    it('ENOSPC: read-only alarm, definite failures, reads live on, no crash, recovery by itself when there is space', async ({
+      skip,
+    }) => {
+      const { disk, cluster } = await world(replicas, kind, skip);
+      const client = cluster.client();
+      const ids = cluster.members.map(({ id }) => id);
+      expect(await client.submit('put', { key: 'before', value: 'full' })).toMatchObject({ outcome: 'ok' });
+      const free = fill(disk.directory);
+      const pids = ids.map((id) => cluster.pid(id));
+      const outcomes: string[] = [];
+      const value = 'v'.repeat(50_000);
+      for (let i = 0; i < 400 && !outcomes.includes('no-space'); i++) {
+        const outcome = await client.submit('put', { key: `k${i % 20}`, value });
+        outcomes.push(outcome.outcome === 'rejected' ? outcome.code : outcome.outcome);
+      }
+      expect(outcomes.at(-1)).toBe('no-space');
+      expect(new Set(outcomes)).toEqual(new Set(['ok', 'no-space']));
+      const primary = await cluster.primary();
+      await until(async () => (await cluster.detail(primary)).readOnly);
+      expect(await client.query('get', 'before')).toMatchObject({ outcome: 'ok' });
+      const { url } = await cluster.detail(primary);
+      const status = await chrononLater('status', '--url', url, '--token', cluster.token);
+      expect(status.stdout).toContain('NO SPACE for the log: read-only');
+      expect(cluster.output()).toContain('no space for the log: read-only');
+      expect(ids.map((id) => cluster.pid(id))).toEqual(pids);
+      // A restart on the full disk starts, read-only, and serves what it has.
+      for (const id of ids) await cluster.signal(id, 'SIGKILL');
+      cluster.startAll();
+      const again = await cluster.primary();
+      await until(async () => (await cluster.detail(again)).readOnly);
+      expect((await cluster.detail(again)).disk).toMatchObject({ kind, fallbackReason: null });
+      expect(await client.query('get', 'before')).toMatchObject({ outcome: 'ok' });
+      expect(await client.submit('put', { key: 'x', value })).toMatchObject({ outcome: 'rejected', code: 'no-space' });
+      free();
+      await until(async () => !(await cluster.detail(await cluster.primary())).readOnly);
+      for (let i = 0; i < 40; i++)
+        expect(await client.submit('put', { key: `k${i}`, value })).toMatchObject({ outcome: 'ok' });
+      await cluster.converged();
+    });
+
+    it('a power cut under load: nothing acknowledged is lost', async ({ skip }) => {
+      const { disk, cluster } = await world(replicas, kind, skip);
+      const problem = disk.prepareCut();
+      if (problem !== null) return skip(problem);
+      const ids = cluster.members.map(({ id }) => id);
+      const acknowledged: string[] = [];
+      for (let round = 0; round < 2; round++) {
+        const client = cluster.client();
+        let running = true;
+        const before = acknowledged.length;
+        const workers = Array.from({ length: 8 }, async (_, worker) => {
+          for (let i = 0; running; i++) {
+            const key = `${round}-${worker}-${i}`;
+            const outcome = await client.submit('put', { key, value: key.repeat(20) });
+            if (outcome.outcome === 'ok') acknowledged.push(key);
+          }
+        });
+        await until(() => acknowledged.length - before > 300);
+        // Shows that the cut is one: nobody has asked for this file to be durable.
+        const control = join(disk.directory, `control-${round}`);
+        writeFileSync(control, 'gone');
+        disk.cutPower();
+        running = false;
+        client.close();
+        await Promise.all(workers);
+        for (const id of ids) await cluster.signal(id, 'SIGKILL');
+        disk.remount();
+        expect(existsSync(control)).toBe(false);
+        cluster.startAll();
+        await cluster.primary();
+        const reader = cluster.client();
+        for (const key of acknowledged) {
+          const found = await reader.query('get', key);
+          expect([key, found]).toMatchObject([key, { outcome: 'ok', result: key.repeat(20) }]);
+        }
+        reader.close();
+        await cluster.converged();
+      }
+      for (const id of ids) {
+        const verified = await chrononLater('log', 'verify', cluster.dataDir(id));
+        expect(verified.code, verified.stdout + verified.stderr).toBe(0);
+      }
+    });
+  });
+}
+
+/** Flips a bit of a file as rot does: past the process, on the medium. */
+function rot(path: string, offset: number): void {
+  const fd = openSync(path, 'r+');
+  const byte = Buffer.alloc(1);
+  readSync(fd, byte, 0, 1, offset);
+  writeSync(fd, Buffer.from([byte[0]! ^ 0x10]), 0, 1, offset);
+  fsyncSync(fd);
+  closeSync(fd);
+}
+
+it.each(['sync', 'io_uring'] as const)(
+  'latent rot in a running cluster is found by the scrubber and repaired, with progress to be seen (%s disk)',
+  async (kind) => {
+    const cluster = await TestCluster.start({
+      replicas: 3,
+      app: 'kv',
+      disk: kind,
+      tuning: { scrubBytesPerSecond: 100_000_000, scrubRestTicks: 20 },
+    });
+    clean.push(() => cluster.destroy());
+    const client = cluster.client();
+    for (let i = 0; i < 60; i++) await client.submit('put', { key: `k${i}`, value: 'v'.repeat(1000) });
+    await cluster.converged();
+    const damaged = (await cluster.primary()) === 1 ? 2 : 1;
+    const directory = cluster.dataDir(damaged);
+    const segment = readdirSync(join(directory, 'log')).find((name) => name.endsWith('.seg'))!;
+    // The header of the segment, two frames, and a copy of the manifest.
+    const places = [20, 64 + 10, 20_000] as const;
+    for (const offset of places) rot(join(directory, 'log', segment), offset);
+    rot(join(directory, 'manifest.b'), 30);
+    await until(async () => {
+      const { scrub, faulty } = await cluster.detail(damaged);
+      return scrub.damaged >= 4 && scrub.repaired === scrub.damaged && faulty.length === 0;
+    });
+    const { scrub } = await cluster.detail(damaged);
+    expect(scrub.passes).toBeGreaterThan(0);
+    expect(cluster.output(damaged)).toContain('it is asked of the other replicas');
+    const { url } = await cluster.detail(damaged);
+    const status = await chrononLater('status', '--url', url, '--token', cluster.token);
+    expect(status.stdout).toMatch(new RegExp(`r${damaged} .*${scrub.damaged} damaged, ${scrub.damaged} repaired`));
+    const metrics = await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${cluster.token}` } });
+    expect(await metrics.text()).toContain(`chronon_scrub_repaired_total ${scrub.damaged}`);
+    for (const id of [1, 2, 3]) {
+      const verified = await chrononLater('log', 'verify', cluster.dataDir(id));
+      expect(verified.code, verified.stderr).toBe(0);
+    }
+  },
+);
