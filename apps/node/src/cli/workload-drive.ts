@@ -1,12 +1,15 @@
 /**
- * Drives a bank: several sessions, each with several transfers in flight, through whatever happens to the cluster. Unknown outcomes are settled by going
- * on with the same session number.
+ * Drives a cluster: several sessions, each with several calls in flight, through whatever happens to it. Unknown outcomes are settled by going on with
+ * the same session number.
  */
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
-import { bank } from '@chronon/core/apps/bank';
 import { isNone } from '@chronon/core/engine/commit-index';
 import { REPLY } from '@chronon/core/reply';
-import { connect, type ChrononClient, type GatewayAddress, type Outcome } from '../client/connect.ts';
+import type { CallSpec } from '@chronon/core/kernel/types';
+import { connect, type CallToken, type ChrononClient, type GatewayAddress, type Outcome } from '../client/connect.ts';
+import { decodeValue } from '@chronon/core/kernel/values';
+import type { CallEnd, HistoryRecorder } from './history-recorder.ts';
+import type { WorkloadApp, WorkloadCall } from './workload-apps.ts';
 import type { Operation } from './workload-replay.ts';
 import { operationKey } from './workload-replay.ts';
 
@@ -16,38 +19,53 @@ export interface WorkloadOptions {
   readonly clients: number;
   readonly depth: number;
   readonly seconds: number;
-  readonly accounts: number;
-  /** Distinguishes the accounts of this run. */
-  readonly run: string;
+  readonly app: WorkloadApp;
+  /** Told of every call and its end. */
+  readonly recorder: HistoryRecorder | null;
   /** Told once a second. */
   onProgress(line: string): void;
 }
+
+type Count = 'acknowledged' | 'rejected' | 'failed' | 'unknown' | 'unresolved' | 'reads' | 'readsFailed';
 
 export interface WorkloadResult {
   readonly operations: ReadonlyMap<string, Operation>;
   readonly latencyNs: RecordableHistogram;
   readonly seconds: number;
-  readonly counts: Readonly<Record<'acknowledged' | 'rejected' | 'failed' | 'unknown' | 'unresolved', number>>;
+  readonly counts: Readonly<Record<Count, number>>;
   /** Longest time without any reply, ms. */
   readonly longestGapMs: number;
+  /** Times without any reply of at least GAP_MS, in ms since the start. */
+  readonly gaps: readonly { readonly fromMs: number; readonly toMs: number }[];
   readonly problems: readonly string[];
 }
 
 const CALL_TIMEOUT_MS = 5000;
 const RESOLVE_MS = 60_000;
 const NOTHING = new Uint8Array(0);
-/** One transfer in so many goes to nobody's account or to the same one: rejections are checked as well. */
-const WRONG_EVERY = 16;
-
-export const accountName = (run: string, i: number): string => `${run}-${i}`;
+/** A time without any reply that is worth telling. */
+const GAP_MS = 200;
+const GAPS_MAX = 1000;
+/** A cluster that takes nothing must not be asked in a tight loop. */
+const PAUSE_MS = 50;
 
 export class Workload {
   readonly operations = new Map<string, Operation>();
-  readonly counts = { acknowledged: 0, rejected: 0, failed: 0, unknown: 0, unresolved: 0 };
+  readonly counts: Record<Count, number> = {
+    acknowledged: 0,
+    rejected: 0,
+    failed: 0,
+    unknown: 0,
+    unresolved: 0,
+    reads: 0,
+    readsFailed: 0,
+  };
   private readonly options: WorkloadOptions;
   private readonly clients: ChrononClient[];
   private readonly latencyNs = createHistogram();
   private readonly problems: string[] = [];
+  private readonly gaps: { fromMs: number; toMs: number }[] = [];
+  private startMs = 0;
   private endMs = 0;
   private lastReplyMs = 0;
   private longestGapMs = 0;
@@ -57,32 +75,26 @@ export class Workload {
   constructor(options: WorkloadOptions) {
     this.options = options;
     this.clients = Array.from({ length: options.clients }, () =>
-      connect(options.gateways, { token: options.token, app: bank, settleBy: 'resend' }),
+      connect(options.gateways, { token: options.token, app: options.app.module, settleBy: 'resend' }),
     );
   }
 
-  /** Opens the accounts with `cents` each. Throws when that cannot be done. */
-  async open(cents: number): Promise<void> {
-    const { accounts, run } = this.options;
-    const client = this.clients[0]!;
-    const outcomes = await Promise.all(
-      Array.from({ length: accounts }, async (_, i) => {
-        const body = bank.commands['deposit']!.encode({ account: accountName(run, i), cents });
-        const outcome = await this.settled(client, bank.commands['deposit']!.number, body);
-        this.note(outcome, body);
-        return outcome;
-      }),
-    );
+  /** Makes the calls that come before the load. Throws when one of them cannot be done. */
+  async open(): Promise<void> {
+    const outcomes = await Promise.all(this.options.app.opening.map((call) => this.settled(0, call)));
     const bad = outcomes.find((outcome): outcome is Exclude<Outcome, { kind: 'ok' }> => outcome.kind !== 'ok');
-    if (bad !== undefined) throw new Error(`an account could not be opened: ${bad.message}`);
+    if (bad !== undefined) throw new Error(`the load cannot start: ${bad.message}`);
   }
 
   async drive(): Promise<WorkloadResult> {
     const { seconds, depth } = this.options;
     const start = performance.now();
+    this.startMs = start;
     this.endMs = start + seconds * 1000;
     this.lastReplyMs = start;
-    for (const client of this.clients) for (let i = 0; i < depth; i++) this.issue(client);
+    this.clients.forEach((_, client) => {
+      for (let i = 0; i < depth; i++) this.issue(client);
+    });
     const report = setInterval(() => this.progress(start), 1000);
     await new Promise<void>((resolve) => {
       this.onIdle = resolve;
@@ -90,8 +102,8 @@ export class Workload {
     });
     clearInterval(report);
     const took = (Math.min(performance.now(), this.endMs) - start) / 1000;
-    const { operations, latencyNs, counts, longestGapMs, problems } = this;
-    return { operations, latencyNs, seconds: took, counts, longestGapMs, problems };
+    const { operations, latencyNs, counts, longestGapMs, gaps, problems } = this;
+    return { operations, latencyNs, seconds: took, counts, longestGapMs, gaps, problems };
   }
 
   close(): void {
@@ -99,59 +111,87 @@ export class Workload {
   }
 
   /** A linearizable query by the first session. */
-  async balance(i: number): Promise<number> {
-    const answer = await this.clients[0]!.query('balance', accountName(this.options.run, i), { timeoutMs: RESOLVE_MS });
-    if (answer.outcome === 'ok') return Number(answer.result);
-    throw new Error(`the balance of account ${i} is not answered: ${answer.message}`);
+  async ask(name: string, input: unknown): Promise<unknown> {
+    const answer = await this.clients[0]!.query(name, input, { timeoutMs: RESOLVE_MS });
+    if (answer.outcome === 'ok') return answer.result;
+    throw new Error(`${name} ${JSON.stringify(input)} is not answered: ${answer.message}`);
   }
 
-  private issue(client: ChrononClient): void {
+  private issue(client: number): void {
     const started = performance.now();
     if (started >= this.endMs) return this.maybeIdle();
-    const spec = bank.commands['transfer']!;
-    const body = spec.encode(this.transfer());
+    const call = this.options.app.next();
     this.inFlight++;
-    const done = (outcome: Outcome): void => {
-      if (
-        outcome.kind === 'unknown' &&
-        performance.now() < this.endMs + RESOLVE_MS &&
-        client.session.session === outcome.token.session
-      ) {
-        this.counts.unknown++;
-        return client.session.resume(outcome.token, CALL_TIMEOUT_MS, done);
-      }
+    const next = (pause: boolean): void => {
       this.replied(started);
-      this.note(outcome, body);
       this.inFlight--;
-      // A cluster that takes nothing must not be asked in a tight loop.
-      if (outcome.kind === 'rejected' && outcome.status === null) setTimeout(() => this.issue(client), 50);
+      if (pause) setTimeout(() => this.issue(client), PAUSE_MS);
       else this.issue(client);
     };
-    client.session.submit(spec.number, body, CALL_TIMEOUT_MS, done);
-  }
-
-  private transfer(): { from: string; to: string; cents: number } {
-    const { run, accounts } = this.options;
-    const pick = (): string => accountName(run, Math.floor(Math.random() * accounts));
-    const cents = 1 + Math.floor(Math.random() * 100);
-    const from = pick();
-    if (Math.floor(Math.random() * WRONG_EVERY) !== 0) return { from, to: pick(), cents };
-    return Math.random() < 0.5 ? { from, to: from, cents } : { from: `${run}-nobody`, to: from, cents };
-  }
-
-  /** Submits until the outcome is known. */
-  private async settled(client: ChrononClient, command: number, body: Uint8Array): Promise<Outcome> {
-    const end = performance.now() + RESOLVE_MS;
-    let outcome = await client.submitRaw(command, body, CALL_TIMEOUT_MS);
-    while (performance.now() < end) {
-      if (outcome.kind === 'unknown' && client.session.session === outcome.token.session)
-        outcome = await client.resume(outcome.token, CALL_TIMEOUT_MS);
-      else if (outcome.kind === 'rejected' && outcome.code === 'timeout') {
-        this.note(outcome, body);
-        outcome = await client.submitRaw(command, body, CALL_TIMEOUT_MS);
-      } else break;
+    if (call.kind === 'query') this.query(client, call, next);
+    else {
+      this.submit(client, call, this.endMs + RESOLVE_MS, (outcome) => {
+        next(outcome.kind === 'rejected' && outcome.status === null);
+      });
     }
-    return outcome;
+  }
+
+  /** One command, whose outcome is asked for until it is known or the time is `untilMs`. */
+  private submit(client: number, call: WorkloadCall, untilMs: number, ended: (outcome: Outcome) => void): void {
+    const { session } = this.clients[client]!;
+    const spec = this.options.app.module.commands[call.name]!;
+    const body = encoded(spec, call.input);
+    const op = this.options.recorder?.invoke(client, call.name, call.key, call.value) ?? 0;
+    const done = (outcome: Outcome): void => {
+      const again = performance.now() < untilMs;
+      if (outcome.kind === 'unknown' && again && session.session === outcome.token.session) {
+        this.counts.unknown++;
+        return session.resume(outcome.token, CALL_TIMEOUT_MS, done);
+      }
+      this.note(outcome, body);
+      this.options.recorder?.end(client, op, this.endOf(call, outcome));
+      ended(outcome);
+    };
+    session.submit(spec.number, body, CALL_TIMEOUT_MS, done);
+  }
+
+  private query(client: number, call: WorkloadCall, next: (pause: boolean) => void): void {
+    const { recorder, app } = this.options;
+    const spec = app.module.queries[call.name]!;
+    const op = recorder?.invoke(client, call.name, call.key, call.value) ?? 0;
+    const body = encoded(spec, call.input);
+    this.clients[client]!.session.query(spec.number, body, { timeoutMs: CALL_TIMEOUT_MS }, (outcome) => {
+      const answered = outcome.kind === 'ok' || outcome.code === 'rejected';
+      this.counts[answered ? 'reads' : 'readsFailed']++;
+      if (outcome.kind === 'ok') {
+        const value = app.told(call, spec.decodeResult(outcome.body));
+        recorder?.end(client, op, { type: 'ok', value, ...indexed(outcome.index) });
+      } else if (answered) recorder?.end(client, op, { type: 'ok', rejected: true, value: decodeValue(outcome.body) });
+      else recorder?.end(client, op, { type: 'info', error: outcome.message });
+      next(!answered);
+    });
+  }
+
+  /** Submits until it was done or refused for good. */
+  private async settled(client: number, call: WorkloadCall): Promise<Outcome> {
+    const end = performance.now() + RESOLVE_MS;
+    for (;;) {
+      const outcome = await new Promise<Outcome>((resolve) => this.submit(client, call, end, resolve));
+      if (outcome.kind !== 'rejected' || outcome.code !== 'timeout' || performance.now() > end) return outcome;
+    }
+  }
+
+  private endOf(call: WorkloadCall, outcome: Outcome): CallEnd {
+    const { app } = this.options;
+    if (outcome.kind === 'unknown') return { type: 'info', error: outcome.message, ...tokenOf(outcome.token) };
+    const place = { ...tokenOf(outcome.token), ...indexed(outcome.index) };
+    if (outcome.kind === 'ok') {
+      const result = app.module.commands[call.name]!.decodeResult(outcome.body);
+      return { type: 'ok', value: app.told(call, result), ...place };
+    }
+    // A rejection of the application was executed and says something about the state; any other failure means that nothing happened.
+    if (outcome.status !== REPLY.rejected) return { type: 'fail', error: outcome.message, ...place };
+    return { type: 'ok', rejected: true, value: decodeValue(outcome.body), ...place };
   }
 
   private note(outcome: Outcome, body: Uint8Array): void {
@@ -196,8 +236,11 @@ export class Workload {
 
   private replied(started: number): void {
     const now = performance.now();
+    const gapMs = now - this.lastReplyMs;
     this.latencyNs.record(Math.max(1, Math.round((now - started) * 1e6)));
-    this.longestGapMs = Math.max(this.longestGapMs, now - this.lastReplyMs);
+    this.longestGapMs = Math.max(this.longestGapMs, gapMs);
+    if (gapMs >= GAP_MS && this.gaps.length < GAPS_MAX)
+      this.gaps.push({ fromMs: Math.round(this.lastReplyMs - this.startMs), toMs: Math.round(now - this.startMs) });
     this.lastReplyMs = now;
   }
 
@@ -213,4 +256,19 @@ export class Workload {
       `${seconds.toFixed(0)} s: ${acknowledged} acknowledged, ${rejected} rejected, ${failed} failed, ${this.inFlight} in flight, r${where.replica} in view ${where.view}`,
     );
   }
+}
+
+/** Body of an input that the workload itself made. */
+function encoded(spec: CallSpec, input: unknown): Uint8Array {
+  const parsed = spec.input.safeParse(input);
+  if (!parsed.success) throw new Error(`the workload made a wrong input: ${JSON.stringify(parsed.error.issues)}`);
+  return spec.encode(parsed.data);
+}
+
+function tokenOf(token: CallToken | null): { session?: number; number?: number } {
+  return token === null ? {} : { session: token.session, number: token.request };
+}
+
+function indexed(index: number): { index?: number } {
+  return index < 0 ? {} : { index };
 }

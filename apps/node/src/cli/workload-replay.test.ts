@@ -28,6 +28,7 @@ function operation(request: number, index: number, cents: number, balance: numbe
 
 function judge(log: readonly Uint8Array[], operations: readonly Operation[]): readonly string[] {
   const replay = new Replay(
+    bank,
     new BankModel(),
     new Map(operations.map((one) => [operationKey(one.session, one.request), one])),
   );

@@ -1,15 +1,17 @@
 /**
- * Replays a committed log in the plainest way: sessions as a map, the bank as its naive model. What each command came to is compared with the reply
+ * Replays a committed log in the plainest way: sessions as a map, the application as its naive model. What each command came to is compared with the reply
  * its client got.
  *
  * Invariants: nothing of the kernel runs here (its value codec excepted); each (session, number) is applied at most once.
  */
 import { isDeepStrictEqual } from 'node:util';
+import { BANK_COMMAND } from '@chronon/core/apps/bank';
 import { FRAME_HEADER_BYTES } from '@chronon/core/engine/constants';
 import { envelope, frame, KIND } from '@chronon/core/engine/frame';
 import { decodeEffectAcks, decodeEffectDeaths } from '@chronon/core/kernel/effect-entries';
 import { OUTBOX_PENDING_MAX } from '@chronon/core/kernel/outbox';
 import { SESSIONS_MAX } from '@chronon/core/kernel/sessions';
+import type { ApplicationModule, CallSpec } from '@chronon/core/kernel/types';
 import { decodeValue } from '@chronon/core/kernel/values';
 import type { Model, ModelResult } from '@chronon/core/apps/models/model';
 import { REPLY, replyName } from '@chronon/core/reply';
@@ -31,7 +33,6 @@ export function operationKey(session: number, request: number): string {
 }
 
 const PROBLEMS_MAX = 20;
-const TRANSFER = 3;
 
 export class Replay {
   readonly problems: string[] = [];
@@ -45,9 +46,18 @@ export class Replay {
   /** Entries whose receipt waits. */
   private readonly waiting = new Set<number>();
 
-  constructor(model: Model, operations: ReadonlyMap<string, Operation>) {
+  private readonly calls: ReadonlyMap<number, CallSpec>;
+  private readonly transfer: number | null;
+
+  constructor(
+    app: Pick<ApplicationModule, 'name' | 'commands'>,
+    model: Model,
+    operations: ReadonlyMap<string, Operation>,
+  ) {
     this.model = model;
     this.operations = operations;
+    this.calls = new Map(Object.values(app.commands).map((call) => [call.number, call]));
+    this.transfer = app.name === 'bank' ? BANK_COMMAND.transfer : null;
   }
 
   /** One frame of the committed log, in order. */
@@ -118,19 +128,28 @@ export class Replay {
         `${key} at ${index}: the reply was ${replyName(operation.status)}, the model says ${replyName(result.status)}`,
       );
     }
-    if (!isDeepStrictEqual(decodeValue(operation.reply), result.value)) {
+    const reply = this.replyOf(command, operation);
+    if (!isDeepStrictEqual(reply, result.value)) {
       this.problem(
-        `${key} at ${index}: the reply was ${JSON.stringify(decodeValue(operation.reply))}, the model says ${JSON.stringify(result.value)}`,
+        `${key} at ${index}: the reply was ${JSON.stringify(reply)}, the model says ${JSON.stringify(result.value)}`,
       );
     }
   }
 
+  /** A result is the application's, a rejection the kernel's. */
+  private replyOf(command: number, { status, reply }: Operation): unknown {
+    return status === REPLY.ok ? this.calls.get(command)!.decodeResult(reply) : decodeValue(reply);
+  }
+
   private step(command: number, body: Uint8Array, index: number): ModelResult {
+    const call = this.calls.get(command);
+    if (call === undefined) return { status: REPLY.invalid, value: null };
     // The receipt of a transfer needs room in the outbox; without it the kernel rejects, whatever the application said.
-    const outboxFull = command === TRANSFER && this.waiting.size >= OUTBOX_PENDING_MAX;
+    const isTransfer = command === this.transfer;
+    const outboxFull = isTransfer && this.waiting.size >= OUTBOX_PENDING_MAX;
     const model = outboxFull ? this.model.clone() : this.model;
-    const result = model.step(command, decodeValue(body), index);
-    if (result.status !== REPLY.ok || command !== TRANSFER) return result;
+    const result = model.step(command, call.decode(body), index);
+    if (result.status !== REPLY.ok || !isTransfer) return result;
     if (outboxFull) return { status: REPLY.rejected, value: { code: 'OutboxFull' } };
     this.waiting.add(index);
     return result;
