@@ -96,7 +96,7 @@ export type ReplicaStatusName = Status;
 export interface ReplicaStatus {
   readonly id: number;
   readonly clusterId: string;
-  readonly role: 'primary' | 'backup' | 'none';
+  readonly role: 'primary' | 'backup' | 'standby' | 'none';
   readonly status: ReplicaStatusName;
   readonly view: number;
   readonly logView: number;

@@ -9,7 +9,13 @@ import type { NodeState } from './vsr/state.ts';
 export function replicaStatus(replica: Replica): ReplicaStatus {
   const { executor, store, ports } = replica;
   const n = replica.node.state;
-  const role = n.isPrimary ? 'primary' : n.status === 'normal' && !n.abdicated ? 'backup' : 'none';
+  const role = n.standby
+    ? 'standby'
+    : n.isPrimary
+      ? 'primary'
+      : n.status === 'normal' && !n.abdicated
+        ? 'backup'
+        : 'none';
   return {
     id: n.id,
     clusterId: toHex(n.manifest.clusterId),

@@ -50,6 +50,11 @@ const COMMANDS: readonly {
     description: 'start, stop, kill or pause a replica',
     load: async () => (await import('./replica.ts')).replicaCommand,
   },
+  {
+    name: 'recover',
+    description: 'replace a replica whose disk is lost',
+    load: async () => (await import('./recover.ts')).recoverCommand,
+  },
   { name: 'chaos', description: 'cut and heal links', load: async () => (await import('./chaos.ts')).chaosCommand },
   {
     name: 'workload',

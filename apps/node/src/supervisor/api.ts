@@ -50,6 +50,8 @@ export interface SupervisorHost {
   readonly replicas: ReplicaSupervisor;
   status(): SupervisorStatus;
   clusterStatus(): Promise<ClusterStatus>;
+  /** Replaces a lost replica of this machine: its directory is set aside and it joins anew. Where the old one is now, or null. */
+  recover(id: number): Promise<string | null>;
   /** Null: there is no console. */
   loginUrl(): string | null;
 }
@@ -105,6 +107,13 @@ export const supervisorRouter = t.router({
       if (!host.replicas.pause(input.replica, input.ttlMs, 'by command'))
         throw apiError('E_UNREACHABLE', `r${input.replica} does not run`);
     }),
+    recover: t.procedure
+      .input(one)
+      .output(z.object({ setAside: z.string().nullable() }))
+      .mutation(async ({ ctx, input }) => {
+        requireReplica(ctx.host, input.replica);
+        return { setAside: await ctx.host.recover(input.replica) };
+      }),
     resume: order(one, (host, { replica }) => {
       host.replicas.resume(replica);
     }),

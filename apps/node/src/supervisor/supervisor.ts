@@ -25,6 +25,7 @@ import { loginUrl } from './login-token.ts';
 import { ManagedProcess, type ProcessSpec } from './managed-process.ts';
 import { localMembers, parseMembers } from './members.ts';
 import { portsOf, portsOfOne, portUses, requireFree, type ClusterPorts } from './ports.ts';
+import { prepareRecovery } from './recover.ts';
 import { ReplicaSupervisor } from './replica-supervisor.ts';
 
 export interface SupervisorOptions {
@@ -298,6 +299,12 @@ export class Supervisor {
       replicas,
       status: () => this.statusOf(cluster, replicas),
       clusterStatus: async () => (await clusterView(targets, cluster.token, cluster.clusterId)).status,
+      recover: async (id) => {
+        await replicas.stop(id);
+        const setAside = await prepareRecovery(this.dataDir, cluster, id);
+        replicas.start(id);
+        return setAside;
+      },
       loginUrl: () => this.freshLogin(),
     };
   }
