@@ -34,6 +34,8 @@ export interface Member {
   replica: Replica | null;
   /** Why it refused to start or halted: `CODE: message`. */
   stopped: string | null;
+  /** Its disk completes nothing. */
+  stalled: boolean;
 }
 
 export class MiniCluster {
@@ -45,6 +47,7 @@ export class MiniCluster {
   private answer: ClientMessage | null = null;
   private session = 0;
   private request = 0;
+  private nonce = 0;
   private nowMs = 1000;
 
   /** Freshly formatted disks for a cluster of so many. */
@@ -62,7 +65,7 @@ export class MiniCluster {
   constructor(codec: FrameCodec, disks: readonly MemoryDisk[], over: Partial<ReplicaConfig> = {}) {
     this.codec = codec;
     this.over = over;
-    this.members = disks.map((disk, i) => ({ id: i + 1, disk, replica: null, stopped: null }));
+    this.members = disks.map((disk, i) => ({ id: i + 1, disk, replica: null, stopped: null, stalled: false }));
     for (const member of this.members) this.start(member);
     this.settle();
   }
@@ -73,6 +76,11 @@ export class MiniCluster {
 
   get primary(): Member | null {
     return this.living.find((member) => member.replica!.node.state.serving) ?? null;
+  }
+
+  /** The highest commit that any replica knows. */
+  get commit(): number {
+    return Math.max(...this.living.map(({ replica }) => replica!.node.state.commit));
   }
 
   /** Lets time pass, one tick at a time, until `done` or patience ends; returns whether it was done. */
@@ -87,22 +95,22 @@ export class MiniCluster {
   }
 
   /** Puts a key, waits for the acknowledgement. Returns the index, or null when none came. */
-  put(key: string, value: string): number | null {
+  put(key: string, value: string, ticks = PATIENCE_TICKS): number | null {
     if (this.session === 0) {
-      const registered = this.call(KIND.register, 0, new Uint8Array(0));
+      const registered = this.call(KIND.register, 0, new Uint8Array(0), ticks);
       if (registered === null) return null;
       this.session = registered.session;
       this.request = 0;
     }
     const body = encodePut({ key: utf8Encode(key), value: utf8Encode(value) });
-    return this.call(KIND.command, KV_COMMAND.put, body)?.index ?? null;
+    return this.call(KIND.command, KV_COMMAND.put, body, ticks)?.index ?? null;
   }
 
   /** What a linearizable read of a key says; null when there was no answer. */
   get(key: string): string | null {
     this.answer = null;
     let asked: Member | null = null;
-    const nonce = ++this.request;
+    const nonce = ++this.nonce;
     const answered = this.until(() => {
       if (this.answer?.type === TO_CLIENT.answer) return true;
       const { primary } = this;
@@ -115,11 +123,17 @@ export class MiniCluster {
     return answered ? valueOf(this.answer!.body) : null;
   }
 
+  /** The process of a member dies. */
+  kill(member: Member): void {
+    member.replica?.close();
+    member.replica = null;
+  }
+
   close(): void {
     for (const { replica } of this.living) replica!.close();
   }
 
-  private call(kind: EntryKind, command: number, body: Uint8Array): ClientMessage | null {
+  private call(kind: EntryKind, command: number, body: Uint8Array, ticks: number): ClientMessage | null {
     const payload = new Uint8Array(ENVELOPE_BYTES + body.length);
     const number = kind === KIND.register ? 7_000_000 + ++this.request : ++this.request;
     writeEnvelope(payload, 0, kind, command, this.session, number, 0);
@@ -129,13 +143,18 @@ export class MiniCluster {
     const answered = this.until(() => {
       if (this.answer?.type === TO_CLIENT.reply) return true;
       const { primary } = this;
-      if (primary === null || primary === asked) return false;
+      const refused = this.answer !== null;
+      if (primary === null || (primary === asked && !refused)) return false;
       asked = primary;
+      this.answer = null;
       primary.replica!.request(ORIGIN, payload);
       this.settle();
       return false;
-    });
-    return answered ? this.answer : null;
+    }, ticks);
+    if (answered) return this.answer;
+    // It was refused all the time: the number is free again.
+    this.request--;
+    return null;
   }
 
   private start(member: Member): void {
@@ -190,8 +209,8 @@ export class MiniCluster {
   }
 
   private completeOne(): boolean {
-    for (const { disk, replica } of this.members) {
-      if (replica === null || disk.pending === 0) continue;
+    for (const { disk, replica, stalled } of this.members) {
+      if (replica === null || stalled || disk.pending === 0) continue;
       disk.complete(0);
       return true;
     }

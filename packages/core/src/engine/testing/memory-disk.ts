@@ -75,6 +75,8 @@ export class MemoryDisk implements VirtualDisk {
   capacityBytes = Number.POSITIVE_INFINITY;
   /** Errors for the next asynchronous writes, barriers and directory calls, in order; null: succeeds. */
   readonly failures: (DiskErrorCode | null)[] = [];
+  /** The same for the next blocking reads. */
+  readonly readFailures: (DiskErrorCode | null)[] = [];
   /** Blocks that asynchronous reads do not get (EIO): `path:number of the block`. */
   readonly unreadable = new Set<string>();
   /** Hears of every blocking or asynchronous change before it is made (crash-state enumeration). */
@@ -313,6 +315,8 @@ class MemoryFile implements DiskFile {
   }
 
   readSync(offset: number, into: Uint8Array): number {
+    const code = this.disk.readFailures.shift() ?? null;
+    if (code !== null) throw new DiskFailure({ code, message: `read of ${this.path}: ${code} (injected)` });
     const part = this.inode.cache.subarray(offset, Math.min(this.inode.cache.length, offset + into.length));
     into.set(part);
     return part.length;
