@@ -1,69 +1,71 @@
-/** `chronon doctor`: what this machine offers, and what is missing and why. */
+/** `chronon doctor`: looks at this machine and a data directory, says what is wrong and what to do. Changes nothing but a scratch directory for its timings. */
 import fs from 'node:fs';
-import os from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { Command } from 'commander';
-import { memoryFileSystem, probe } from '@chronon/native/probe';
-import { consoleBuilt } from '../supervisor/layout.ts';
-import { printJson, printLine, table } from './output.ts';
+import { dataDirectory, ports } from '../doctor/data.ts';
+import { fileSystem, flushes, ioUring, space } from '../doctor/disk.ts';
+import type { Finding } from '../doctor/finding.ts';
+import { clock, clockNow, consoleFinding, kernel, limits, processor, runtime } from '../doctor/machine.ts';
+import { PORT_DEFAULT } from '../supervisor/ports.ts';
+import { EXIT } from './exit-codes.ts';
+import { printJson, printLine } from './output.ts';
+import { wholeNumber } from './parse.ts';
 
-const FSYNC_ROUNDS = 50;
+interface DoctorFlags {
+  readonly data: string;
+  readonly port: number;
+  readonly json?: boolean;
+}
+
+const MARK = { ok: 'ok     ', warning: 'warning', problem: 'PROBLEM' } as const;
 
 export const doctorCommand = new Command('doctor')
-  .description('what this machine offers: disk, io_uring, Node')
-  .option('--data <dir>', 'directory that would hold the data', './data')
-  .option('--json', 'print one JSON object')
-  .action((flags: { readonly data: string; readonly json?: boolean }) => {
-    const directory = existing(resolve(flags.data));
-    const ring = probe(directory);
-    const report = {
-      node: process.version,
-      v8: process.versions.v8,
-      icu: process.versions['icu'] ?? null,
-      platform: `${process.platform} ${process.arch} ${os.release()}`,
-      cores: os.availableParallelism(),
-      directory,
-      disk: ring.ok ? 'io_uring' : 'sync',
-      ioUringReason: ring.reason,
-      memoryFileSystem: memoryFileSystem(directory),
-      dsyncWriteMs: dsyncMs(directory),
-      consoleBuilt: consoleBuilt(),
-      nodeFlags: process.execArgv,
-    };
-    if (flags.json === true) return printJson(report);
-    const rows = Object.entries(report).map(([name, value]) => [
-      name,
-      value === null ? '-' : Array.isArray(value) ? value.join(' ') : String(value),
-    ]);
-    for (const line of table(rows)) printLine(line);
+  .description('what is wrong with this machine or a data directory, and what to do')
+  .option('--data <dir>', 'directory that holds the data, or would', './data')
+  .option('--port <n>', 'base of the ports a start would use', wholeNumber, PORT_DEFAULT)
+  .option('--json', 'print one JSON object: ok, findings')
+  .addHelpText('after', '\nExit codes: 0 fine (there may be warnings), 1 problems were found, 2 wrong use.')
+  .action(async (flags: DoctorFlags) => {
+    const findings = await examine(resolve(flags.data), flags.port);
+    const good = findings.every(({ level }) => level !== 'problem');
+    if (flags.json === true) printJson({ ok: good, findings });
+    else show(findings);
+    process.exitCode = good ? EXIT.ok : EXIT.failed;
   });
+
+async function examine(data: string, base: number): Promise<Finding[]> {
+  const start = clockNow();
+  const directory = existing(data);
+  const state = dataDirectory(data);
+  return [
+    kernel(),
+    runtime(),
+    await processor(),
+    ioUring(directory),
+    fileSystem(directory),
+    space(directory, state.replicas),
+    ...(await flushes(directory)),
+    ...limits(),
+    clock(start),
+    ...state.findings,
+    await ports(base, state.replicas, state.running),
+    consoleFinding(),
+  ];
+}
+
+function show(findings: readonly Finding[]): void {
+  for (const { level, id, what, advice } of findings) {
+    printLine(`${MARK[level]}  ${id.padEnd(14)}  ${what}`);
+    if (advice !== null) printLine(`${' '.repeat(MARK.ok.length + 18)}-> ${advice}`);
+  }
+  const count = (level: Finding['level']): number => findings.filter((finding) => finding.level === level).length;
+  const [problems, warnings] = [count('problem'), count('warning')];
+  printLine(
+    `${problems === 0 ? 'fine' : `${problems} problem${problems === 1 ? '' : 's'}`}${warnings === 0 ? '' : `, ${warnings} warning${warnings === 1 ? '' : 's'}`}`,
+  );
+}
 
 /** The directory, or the nearest one above it that exists. */
 function existing(path: string): string {
-  return fs.existsSync(path) ? path : existing(dirname(path));
-}
-
-/** Median time of a 4 KiB O_DSYNC write, ms; null where the directory cannot be written. */
-function dsyncMs(directory: string): number | null {
-  const path = `${directory}/.doctor-${process.pid}`;
-  try {
-    const fd = fs.openSync(
-      path,
-      fs.constants.O_CREAT | fs.constants.O_EXCL | fs.constants.O_WRONLY | fs.constants.O_DSYNC,
-      0o600,
-    );
-    const block = Buffer.alloc(4096, 1);
-    const times: number[] = [];
-    for (let i = 0; i < FSYNC_ROUNDS; i++) {
-      const start = performance.now();
-      fs.writeSync(fd, block, 0, block.length, 0);
-      times.push(performance.now() - start);
-    }
-    fs.closeSync(fd);
-    return Number(times.sort((a, b) => a - b)[FSYNC_ROUNDS / 2]!.toFixed(3));
-  } catch {
-    return null;
-  } finally {
-    fs.rmSync(path, { force: true });
-  }
+  return fs.existsSync(path) && fs.statSync(path).isDirectory() ? path : existing(dirname(path));
 }

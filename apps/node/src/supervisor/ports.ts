@@ -73,7 +73,8 @@ export async function requireFree(
   }
 }
 
-async function tryListen(port: number, host: string): Promise<string | null> {
+/** Null when nobody listens there, else the error code. */
+export async function tryListen(port: number, host: string): Promise<string | null> {
   return await new Promise((resolve) => {
     const server = createServer();
     server.once('error', (error: NodeJS.ErrnoException) => {

@@ -1,4 +1,4 @@
-/** `chronon log verify | show | tail` as a user runs them: on a running cluster's directory, on a damaged one, on files of version 1. */
+/** `chronon log verify | show | tail` and `chronon doctor` as an operator runs them: on running, stopped and damaged directories, on files of version 1. */
 import fs from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -110,5 +110,40 @@ describe.skipIf(!fs.existsSync(VECTORS))('log tools on version 1 files (skipped:
     expect(tail.map((line) => (JSON.parse(line) as { index: string }).index)).toEqual(
       vector.entries.slice(-2).map(({ index }) => index),
     );
+  });
+});
+
+describe('chronon doctor', () => {
+  it('exits 0 when there is nothing to be done, 1 with a problem and what to do, 2 for wrong use', () => {
+    const directory = temporaryDirectory();
+    try {
+      const base = String(20_000 + (process.pid % 20_000));
+      const fine = chronon('doctor', '--data', join(directory, 'data'), '--port', base, '--json');
+      const report = JSON.parse(fine.stdout) as { ok: boolean; findings: { id: string; level: string }[] };
+      const problems = report.findings.filter(({ level }) => level === 'problem').map(({ id }) => id);
+      // A temporary directory may be in memory, and that is a problem.
+      expect([problems.filter((id) => id !== 'file-system'), fine.code]).toEqual([[], problems.length === 0 ? 0 : 1]);
+      expect(report.findings.map(({ id }) => id)).toEqual(
+        expect.arrayContaining([
+          'kernel',
+          'node',
+          'codec',
+          'io_uring',
+          'space',
+          'flush-sync',
+          'clock',
+          'nofile',
+          'data',
+        ]),
+      );
+      fs.mkdirSync(join(directory, 'data'));
+      fs.writeFileSync(join(directory, 'data', 'cluster.json'), 'x');
+      const bad = chronon('doctor', '--data', join(directory, 'data'), '--port', base);
+      expect(bad.code).toBe(1);
+      expect(bad.stdout).toMatch(/PROBLEM\s+data .*is damaged[^\n]*\n\s+-> restore the file/);
+      expect(chronon('doctor', '--nonsense').code).toBe(2);
+    } finally {
+      fs.rmSync(directory, { recursive: true });
+    }
   });
 });
