@@ -53,6 +53,21 @@ describe('a cluster of three', () => {
     expect(status.primary).not.toBeNull();
   });
 
+  it('a command with an idempotency key runs once, whichever replica and session it comes through', async () => {
+    const order = { name: 'deposit', input: { account: 'keyed', cents: 7 }, idempotencyKey: 'order 4711' };
+    const first = await cluster.api(1).app.submit.mutate(order);
+    expect(first.outcome).toBe('ok');
+    for (const id of [2, 3]) expect(await cluster.api(id).app.submit.mutate(order)).toEqual(first);
+    const other = await cluster.api(2).app.submit.mutate({ ...order, input: { account: 'keyed', cents: 8 } });
+    expect(other).toMatchObject({ outcome: 'rejected', code: 'IdempotencyConflict' });
+    expect((await cluster.api(3).app.query.query({ name: 'balance', input: 'keyed' })).result).toBe(7);
+  });
+
+  it('a stale query may be bounded by what it may lack', async () => {
+    const bounded = { name: 'balance', input: 'keyed', consistency: 'stale', maxLagMs: 60_000 } as const;
+    expect((await cluster.api(1).app.query.query(bounded)).result).toBe(7);
+  });
+
   it('shows its log as it is on each disk, byte for byte the same', async () => {
     const ranges = await Promise.all([1, 2, 3].map((id) => cluster.api(id).log.range.query({ from: '0' })));
     const shortest = Math.min(...ranges.map(({ frames }) => frames.length));

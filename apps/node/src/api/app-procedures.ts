@@ -1,11 +1,13 @@
 /**
- * `app.describe`, `app.submit`, `app.query`: single calls for people and scripts. They go through the same session client as any other client's.
+ * `app.describe`, `app.submit`, `app.resume`, `app.query`: single calls for people and scripts. They go through the same session client as any other client's.
  * Load does not belong here: it goes to the gateway.
  */
 import { ENVELOPE_BYTES, PAYLOAD_BYTES_MAX } from '@chronon/core/engine/constants';
+import { IDEMPOTENCY_KEY_BYTES_MAX } from '@chronon/core/engine/frame';
 import { toJson } from '@chronon/core/engine/commit-index';
 import { decodeValue } from '@chronon/core/kernel/values';
 import type { CallSpec } from '@chronon/core/kernel/types';
+import { formatToken, parseToken, type Outcome } from '@chronon/core/vsr/client';
 import { z } from 'zod';
 import { apiError } from './errors.ts';
 import { jsonable } from './jsonable.ts';
@@ -18,6 +20,12 @@ const call = z.object({
   timeoutMs: z.number().int().min(1).max(60_000).default(5000),
 });
 
+/** UTF-8 of 1 to 64 bytes. */
+const idempotencyKey = z
+  .string()
+  .min(1)
+  .refine((key) => Buffer.byteLength(key) <= IDEMPOTENCY_KEY_BYTES_MAX, `at most ${IDEMPOTENCY_KEY_BYTES_MAX} bytes`);
+
 const described = z.array(z.object({ name: z.string(), number: z.number(), input: z.unknown() }));
 
 export const appRouterPart = router({
@@ -29,42 +37,66 @@ export const appRouterPart = router({
     }),
 
   submit: operatorProcedure
-    .input(call)
+    .input(call.extend({ idempotencyKey: idempotencyKey.optional() }))
     .output(submitResult)
     .mutation(async ({ ctx, input }): Promise<SubmitResult> => {
       const spec = specOf(ctx.host.app.commands, 'command', input.name);
-      const outcome = await ctx.host.calls.submit(spec.number, bodyOf(spec, input.input), input.timeoutMs);
-      switch (outcome.kind) {
-        case 'ok':
-          return { outcome: 'ok', index: String(outcome.index), result: resultOf(spec, outcome.body) };
-        case 'unknown': {
-          const { session, request } = outcome.token;
-          return { outcome: 'unknown', message: outcome.message, session: String(session), request: String(request) };
-        }
-        case 'rejected': {
-          const index = toJson(outcome.index);
-          if (outcome.code !== 'rejected')
-            return { outcome: 'rejected', code: outcome.code, data: outcome.message, index };
-          return { outcome: 'rejected', ...rejectionOf(outcome.body), index };
-        }
-      }
+      const body = bodyOf(spec, input.input);
+      return resultOfSubmit(
+        spec,
+        await ctx.host.calls.submit(spec.number, body, input.timeoutMs, input.idempotencyKey),
+      );
+    }),
+
+  /** Learns what a submit came to that ended as unknown; one not applied by then never will be. */
+  resume: operatorProcedure
+    .input(call.omit({ input: true }).extend({ token: z.string().max(80) }))
+    .output(submitResult)
+    .mutation(async ({ ctx, input }): Promise<SubmitResult> => {
+      const spec = specOf(ctx.host.app.commands, 'command', input.name);
+      const token = parseToken(input.token);
+      if (token === null) throw apiError('E_INPUT', 'this is no token of an unknown outcome');
+      return resultOfSubmit(spec, await ctx.host.calls.resume(token, input.timeoutMs));
     }),
 
   query: viewerProcedure
-    .input(call.extend({ consistency: z.enum(['linearizable', 'stale']).default('linearizable') }))
+    .input(
+      call.extend({
+        consistency: z.enum(['linearizable', 'stale']).default('linearizable'),
+        /** What a stale answer may lack, ms. */
+        maxLagMs: z.number().int().min(0).max(3_600_000).optional(),
+      }),
+    )
     .output(z.object({ index: indexOrNone, result: z.unknown() }))
     .query(async ({ ctx, input }) => {
       const spec = specOf(ctx.host.app.queries, 'query', input.name);
       const body = bodyOf(spec, input.input);
-      const outcome = await ctx.host.calls.query(spec.number, body, input.consistency, input.timeoutMs);
+      const outcome = await ctx.host.calls.query(spec.number, body, input.consistency, input.timeoutMs, input.maxLagMs);
       if (outcome.kind === 'ok') return { index: toJson(outcome.index), result: resultOf(spec, outcome.body) };
       if (outcome.code === 'rejected') {
         const { code, data } = rejectionOf(outcome.body);
         throw apiError('E_QUERY_REJECTED', code, { code, data });
       }
-      throw apiError('E_TIMEOUT', `${outcome.code}: ${outcome.message}`);
+      throw apiError(outcome.code === 'lag' ? 'E_LAG' : 'E_TIMEOUT', `${outcome.code}: ${outcome.message}`);
     }),
 });
+
+function resultOfSubmit(spec: CallSpec, outcome: Outcome): SubmitResult {
+  switch (outcome.kind) {
+    case 'ok':
+      return { outcome: 'ok', index: String(outcome.index), result: resultOf(spec, outcome.body) };
+    case 'unknown': {
+      const { message, token, lost } = outcome;
+      const [session, request] = [String(token.session), String(token.request)];
+      return { outcome: 'unknown', message, session, request, token: lost === true ? null : formatToken(token) };
+    }
+    case 'rejected': {
+      const index = toJson(outcome.index);
+      if (outcome.code !== 'rejected') return { outcome: 'rejected', code: outcome.code, data: outcome.message, index };
+      return { outcome: 'rejected', ...rejectionOf(outcome.body), index };
+    }
+  }
+}
 
 function describe(specs: Readonly<Record<string, CallSpec>>): z.infer<typeof described> {
   return Object.entries(specs).map(([name, spec]) => ({ name, number: spec.number, input: jsonSchema(spec.input) }));

@@ -2,7 +2,7 @@
 import type { FrameCodec } from '@chronon/core/engine/frame-codec';
 import type { ApplicationModule, OutboxCounts, OutboxEntry } from '@chronon/core/kernel/types';
 import type { ReplicaHandle } from '@chronon/core/replica-contract';
-import type { Outcome, QueryOutcome } from '@chronon/core/vsr/client';
+import type { CallToken, Outcome, QueryOutcome } from '@chronon/core/vsr/client';
 import type { EventRing } from '../observe/events.ts';
 import type { MemberConfig } from '../replica/config.ts';
 import type { Leases } from '../replica/leases.ts';
@@ -11,12 +11,14 @@ import type { ReplicaDetail } from './schema.ts';
 
 /** Commands and queries by the session client, as any other client's. */
 export interface CallPort {
-  submit(command: number, body: Uint8Array, timeoutMs: number): Promise<Outcome>;
+  submit(command: number, body: Uint8Array, timeoutMs: number, idempotencyKey?: string): Promise<Outcome>;
+  resume(token: CallToken, timeoutMs: number): Promise<Outcome>;
   query(
     query: number,
     body: Uint8Array,
     consistency: 'linearizable' | 'stale',
     timeoutMs: number,
+    maxLagMs?: number,
   ): Promise<QueryOutcome>;
 }
 

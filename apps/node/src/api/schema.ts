@@ -181,6 +181,8 @@ export const submitResult = z.discriminatedUnion('outcome', [
     message: z.string(),
     session: index.nullable(),
     request: index.nullable(),
+    /** Learns the outcome later (`app.resume`, `chronon submit --resume`); null when nothing was sent from here. */
+    token: z.string().nullable(),
   }),
 ]);
 export type SubmitResult = z.infer<typeof submitResult>;

@@ -213,7 +213,11 @@ describe('calls', () => {
       name: 'deposit',
       input: { account: 'a', cents: 5 },
     });
-    expect(answer).toEqual({ outcome: 'unknown', message: 'no reply within 5 ms', session: '5', request: '6' });
+    const token = '.5.6.6';
+    expect(answer).toEqual({ outcome: 'unknown', message: 'no reply within 5 ms', session: '5', request: '6', token });
+    const { resume } = client(base, TOKENS.operator).app;
+    expect(await resume.mutate({ name: 'deposit', token })).toMatchObject({ outcome: 'unknown', session: '5', token });
+    await expect(resume.mutate({ name: 'deposit', token: '5-6' })).rejects.toThrow('no token');
   });
 
   it('cluster status keeps the replicas that do not answer', async () => {

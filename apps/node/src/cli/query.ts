@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import { z } from 'zod';
 import { indexOrNone } from '../api/schema.ts';
 import { ApiError, apiQuery } from '../client/api-call.ts';
-import { connect, InputError, type QueryResult } from '../client/connect.ts';
+import { connect, InputError, type QueryOptions, type QueryResult } from '../client/connect.ts';
 import { Failure, usage } from '../supervisor/failure.ts';
 import { EXIT } from './exit-codes.ts';
 import { inline, printJson, printLine, say } from './output.ts';
@@ -23,6 +23,7 @@ import {
 interface QueryFlags extends TargetFlags {
   readonly timeout: number;
   readonly stale?: boolean;
+  readonly maxLag?: number;
 }
 
 export const queryCommand = withTarget(new Command('query'))
@@ -30,6 +31,7 @@ export const queryCommand = withTarget(new Command('query'))
   .argument('<name>', 'query, e.g. balance')
   .argument('[json]', 'its input as JSON; - reads it from standard input', 'null')
   .option('--stale', 'whatever a replica has: no quorum is asked')
+  .option('--max-lag <duration>', 'stale, but lacking nothing that was committed so long ago', duration)
   .option('--timeout <duration>', 'how long to wait for the answer', duration, 10_000)
   .addHelpText('after', '\nExit codes: 0 answered, 1 no answer, 2 wrong use or input, 3 rejected by the application.')
   .action(async (name: string, json: string, flags: QueryFlags) => {
@@ -42,16 +44,19 @@ export const queryCommand = withTarget(new Command('query'))
   });
 
 async function ask(target: Target, name: string, input: unknown, flags: QueryFlags): Promise<QueryResult> {
-  const consistency = flags.stale === true ? ('stale' as const) : ('linearizable' as const);
+  const bounded = flags.maxLag === undefined ? {} : { maxLagMs: flags.maxLag };
+  const stale = flags.stale === true || flags.maxLag !== undefined;
+  const options = { consistency: stale ? ('stale' as const) : ('linearizable' as const), ...bounded };
   const app = await applicationOf(target);
-  if (app === null) return await askByApi(target, name, input, consistency, flags.timeout);
+  if (app === null) return await askByApi(target, name, input, options, flags.timeout);
   const client = connect(gateways(await replicasOf(target)), { token: target.token, app });
   try {
-    const result = await client.query(name, input, { consistency, timeoutMs: flags.timeout });
+    const result = await client.query(name, input, { ...options, timeoutMs: flags.timeout });
     if (result.outcome === 'rejected' && result.code === 'timeout') {
       const why = client.lastProblem === null ? '' : ` (${client.lastProblem})`;
       throw new Failure('E_TIMEOUT', `${result.message}${why}; --stale asks a single replica`, EXIT.failed);
     }
+    if (result.outcome === 'rejected' && result.code === 'lag') throw new Failure('E_LAG', result.message, EXIT.failed);
     return result;
   } catch (error) {
     throw error instanceof InputError ? inputFailure(error) : error;
@@ -67,12 +72,12 @@ async function askByApi(
   target: Target,
   name: string,
   input: unknown,
-  consistency: string,
+  options: QueryOptions,
   timeoutMs: number,
 ): Promise<QueryResult> {
   const { api } = await askable(target, null);
   try {
-    const { index, result } = await apiQuery(api, 'app.query', { name, input, consistency, timeoutMs }, answer, {
+    const { index, result } = await apiQuery(api, 'app.query', { name, input, ...options, timeoutMs }, answer, {
       timeoutMs: timeoutMs + 2000,
     });
     return { outcome: 'ok', index, result };

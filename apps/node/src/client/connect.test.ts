@@ -94,6 +94,28 @@ it('submits to the primary wherever it starts, and fails over when it goes', asy
   expect(c.session.where.replica).toBe(3);
 });
 
+it('takes the URLs in any order and learns which replica is where', async () => {
+  const gateways = [await replica(2, () => 2), await replica(3, () => 2), await replica(1, () => 2)];
+  for (const gateway of gateways) gateway.announce(1, 2);
+  for (let i = 0; i < 4; i++) {
+    const c = connect(
+      gateways.map((gateway) => `ws://127.0.0.1:${gateway.port}/`),
+      { token: TOKEN, app: bank },
+    );
+    open.push(c);
+    expect(await c.submit('deposit', { account: 'a', cents: 1 })).toMatchObject({ outcome: 'ok' });
+    expect(c.session.where.replica).toBe(1);
+  }
+});
+
+it('resumes a token of another process, and refuses what is none', async () => {
+  const c = client([await replica(1, () => 1)]);
+  expect(await c.resumeRaw('00000000.9.4.3')).toMatchObject({ kind: 'ok', token: { session: 9, request: 4 } });
+  const foreign = await c.resume('deposit', 'ffffffff.9.4.3');
+  expect(foreign).toMatchObject({ outcome: 'unknown', lost: true, message: 'the token is of another cluster' });
+  await expect(c.resume('deposit', '9.4')).rejects.toThrow(InputError);
+});
+
 it('sends a thousand submits of one turn and answers each', async () => {
   const c = client([await replica(1, () => 1)]);
   const outcomes = await Promise.all(

@@ -6,6 +6,8 @@ import { randomInt } from 'node:crypto';
 import { decodeValue } from '@chronon/core/kernel/values';
 import type { ApplicationModule, CallSpec } from '@chronon/core/kernel/types';
 import {
+  formatToken,
+  parseToken,
   SessionClient,
   type CallToken,
   type ClientTimes,
@@ -15,6 +17,7 @@ import {
 import { isNone } from '@chronon/core/engine/commit-index';
 import { WsPort, type GatewayAddress } from './ws-port.ts';
 
+export { formatToken, parseToken } from '@chronon/core/vsr/client';
 export type { CallToken, Outcome, QueryOutcome } from '@chronon/core/vsr/client';
 export type { GatewayAddress } from './ws-port.ts';
 
@@ -38,19 +41,25 @@ export type SubmitOutcome =
       readonly session: string;
       readonly request: string;
       readonly token: CallToken;
+      /** The token as text: `resume` takes it, in this process or another. */
+      readonly resume: string;
+      /** True when the session is gone: no `resume` can tell more. */
+      readonly lost: boolean;
     };
 
 export type QueryResult =
   | { readonly outcome: 'ok'; readonly index: string | null; readonly result: unknown }
   | { readonly outcome: 'rejected'; readonly code: string; readonly data: unknown; readonly message: string };
 
-/** A wrong name or input: found before anything is sent. */
+type InputCode = 'E_UNKNOWN_CALL' | 'E_INPUT' | 'E_TOKEN';
+
+/** A wrong name, input or token: found before anything is sent. */
 export class InputError extends Error {
   override readonly name = 'InputError';
-  readonly code: 'E_UNKNOWN_CALL' | 'E_INPUT';
+  readonly code: InputCode;
   readonly issues: readonly { readonly path: string; readonly message: string }[];
   constructor(
-    code: 'E_UNKNOWN_CALL' | 'E_INPUT',
+    code: InputCode,
     message: string,
     issues: readonly { readonly path: string; readonly message: string }[] = [],
   ) {
@@ -60,13 +69,36 @@ export class InputError extends Error {
   }
 }
 
-export interface ConnectOptions {
+export interface ConnectOptions<A extends ApplicationModule = ApplicationModule> {
   readonly token: string;
   /** Gives names and types to calls; without it only `session` can be used. */
-  readonly app?: ApplicationModule;
+  readonly app?: A;
   readonly times?: Partial<ClientTimes>;
   readonly settleBy?: 'cancel' | 'resend';
 }
+
+export interface SubmitOptions {
+  /** How long to wait for the outcome; afterwards it is `unknown` with a token. */
+  readonly timeoutMs?: number;
+  /** 1 to 64 bytes (UTF-8). The command runs once for this key, whichever process submits it how often, for 24 hours. */
+  readonly idempotencyKey?: string | Uint8Array;
+}
+
+export interface QueryOptions {
+  readonly timeoutMs?: number;
+  /** `stale`: whatever a replica has; no quorum is asked. */
+  readonly consistency?: 'linearizable' | 'stale';
+  /** What a stale answer may lack: everything committed so long before it is in it, or the query is rejected with code `lag`. */
+  readonly maxLagMs?: number;
+}
+
+type Names<Specs> = keyof Specs & string;
+/** What a call takes, as far as the type of the application says. */
+type InputOf<Spec> = Spec extends { readonly input: { readonly '~standard': { readonly types?: infer T } } }
+  ? NonNullable<T> extends { readonly input: infer Input }
+    ? Input
+    : unknown
+  : unknown;
 
 /** Finds the call of a name and parses its input. */
 export function prepareCall(
@@ -74,10 +106,7 @@ export function prepareCall(
   name: string,
   input: unknown,
 ): { spec: CallSpec; body: Uint8Array } {
-  const spec = Object.hasOwn(specs, name) ? specs[name] : undefined;
-  if (spec === undefined) {
-    throw new InputError('E_UNKNOWN_CALL', `there is no '${name}'; known: ${Object.keys(specs).sort().join(', ')}`);
-  }
+  const spec = specOf(specs, name);
   const parsed = spec.input.safeParse(input);
   if (parsed.success) {
     try {
@@ -94,15 +123,23 @@ export function prepareCall(
   throw new InputError('E_INPUT', `${name}: ${text}`, issues);
 }
 
+function specOf(specs: Readonly<Record<string, CallSpec>>, name: string): CallSpec {
+  const spec = Object.hasOwn(specs, name) ? specs[name] : undefined;
+  if (spec === undefined) {
+    throw new InputError('E_UNKNOWN_CALL', `there is no '${name}'; known: ${Object.keys(specs).sort().join(', ')}`);
+  }
+  return spec;
+}
+
 /** A session with the cluster. */
-export class ChrononClient {
+export class ChrononClient<A extends ApplicationModule = ApplicationModule> {
   /** The sans-I/O client behind this one: callbacks, no promise a command. */
   readonly session: SessionClient;
   private readonly port: WsPort;
-  private readonly app: ApplicationModule | null;
+  private readonly app: A | null;
   private readonly timer: NodeJS.Timeout;
 
-  constructor(gateways: readonly GatewayAddress[], options: ConnectOptions) {
+  constructor(gateways: readonly GatewayAddress[], options: ConnectOptions<A>) {
     this.app = options.app ?? null;
     this.port = new WsPort(gateways, options.token, {
       onConnected: (replica) => {
@@ -137,35 +174,54 @@ export class ChrononClient {
   }
 
   /** Submits a named command. Never rejects but for a wrong name or input (InputError). */
-  async submit(name: string, input: unknown, options: { readonly timeoutMs?: number } = {}): Promise<SubmitOutcome> {
+  async submit<N extends Names<A['commands']>>(
+    name: N,
+    input: InputOf<A['commands'][N]>,
+    options: SubmitOptions = {},
+  ): Promise<SubmitOutcome> {
     const { spec, body } = prepareCall(this.module().commands, name, input);
-    const outcome = await this.submitRaw(spec.number, body, options.timeoutMs);
-    return describeOutcome(spec, outcome);
+    return describeOutcome(spec, await this.submitRaw(spec.number, body, options));
   }
 
-  async submitRaw(command: number, body: Uint8Array, timeoutMs = CALL_TIMEOUT_MS): Promise<Outcome> {
+  async submitRaw(command: number, body: Uint8Array, options: SubmitOptions = {}): Promise<Outcome> {
+    const { timeoutMs = CALL_TIMEOUT_MS, idempotencyKey } = options;
+    const key = typeof idempotencyKey === 'string' ? Buffer.from(idempotencyKey, 'utf8') : (idempotencyKey ?? null);
     return await new Promise((resolve) => {
-      this.session.submit(command, body, timeoutMs, resolve);
+      this.session.submit(command, body, timeoutMs, resolve, key);
     });
   }
 
-  /** Asks again for a call that ended as unknown. */
-  async resume(token: CallToken, timeoutMs = CALL_TIMEOUT_MS): Promise<Outcome> {
+  /**
+   * Asks for the outcome of a call that ended as unknown, in this process or another. A command that was not applied by then never will be
+   * (`rejected`, code `cancelled`).
+   */
+  async resumeRaw(token: CallToken | string, timeoutMs = CALL_TIMEOUT_MS): Promise<Outcome> {
+    const read = typeof token === 'string' ? parseToken(token) : token;
+    if (read === null) throw new InputError('E_TOKEN', 'this is no token of an unknown outcome');
     return await new Promise((resolve) => {
-      this.session.resume(token, timeoutMs, resolve);
+      this.session.resume(read, timeoutMs, resolve);
     });
   }
 
-  async query(
-    name: string,
-    input: unknown,
-    options: { readonly timeoutMs?: number; readonly consistency?: 'linearizable' | 'stale' } = {},
+  /** As `resumeRaw`, the outcome decoded as that of the named command. */
+  async resume<N extends Names<A['commands']>>(
+    name: N,
+    token: CallToken | string,
+    options: { readonly timeoutMs?: number } = {},
+  ): Promise<SubmitOutcome> {
+    return describeOutcome(specOf(this.module().commands, name), await this.resumeRaw(token, options.timeoutMs));
+  }
+
+  async query<N extends Names<A['queries']>>(
+    name: N,
+    input: InputOf<A['queries'][N]>,
+    options: QueryOptions = {},
   ): Promise<QueryResult> {
     const { spec, body } = prepareCall(this.module().queries, name, input);
-    const timeoutMs = options.timeoutMs ?? CALL_TIMEOUT_MS;
-    const consistency = options.consistency ?? 'linearizable';
+    const { timeoutMs = CALL_TIMEOUT_MS, consistency = 'linearizable', maxLagMs } = options;
     const outcome = await new Promise<QueryOutcome>((resolve) => {
-      this.session.query(spec.number, body, { consistency, timeoutMs }, resolve);
+      const bound = maxLagMs === undefined ? {} : { maxLagMs };
+      this.session.query(spec.number, body, { consistency, timeoutMs, ...bound }, resolve);
     });
     if (outcome.kind === 'ok') {
       return {
@@ -189,8 +245,15 @@ export class ChrononClient {
   }
 }
 
-/** Connects to a cluster; nothing is sent before the first call. */
-export function connect(gateways: readonly GatewayAddress[], options: ConnectOptions): ChrononClient {
+/**
+ * Connects to a cluster; nothing is sent before the first call. `urls` are those of the client ports (`ws://host:port/`), in any order; which replica is
+ * where is learned.
+ */
+export function connect<A extends ApplicationModule = ApplicationModule>(
+  urls: readonly (string | GatewayAddress)[],
+  options: ConnectOptions<A>,
+): ChrononClient<A> {
+  const gateways = urls.map((url, i) => (typeof url === 'string' ? { id: i + 1, url } : url));
   return new ChrononClient(gateways, options);
 }
 
@@ -222,6 +285,8 @@ export function describeOutcome(spec: CallSpec, outcome: Outcome): SubmitOutcome
         session: String(session),
         request: String(request),
         token: outcome.token,
+        resume: formatToken(outcome.token),
+        lost: outcome.lost === true,
       };
     }
   }

@@ -7,10 +7,20 @@ import type { ChrononClient } from '../client/connect.ts';
 export function callPort(connect: () => ChrononClient): CallPort & { close(): void } {
   let client: ChrononClient | null = null;
   return {
-    submit: (command, body, timeoutMs) => (client ??= connect()).submitRaw(command, body, timeoutMs),
-    query: (query, body, consistency, timeoutMs) =>
+    submit: (command, body, timeoutMs, idempotencyKey) =>
+      (client ??= connect()).submitRaw(command, body, {
+        timeoutMs,
+        ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
+      }),
+    resume: (token, timeoutMs) => (client ??= connect()).resumeRaw(token, timeoutMs),
+    query: (query, body, consistency, timeoutMs, maxLagMs) =>
       new Promise<QueryOutcome>((resolve) => {
-        (client ??= connect()).session.query(query, body, { consistency, timeoutMs }, resolve);
+        (client ??= connect()).session.query(
+          query,
+          body,
+          { consistency, timeoutMs, ...(maxLagMs === undefined ? {} : { maxLagMs }) },
+          resolve,
+        );
       }),
     close: () => client?.close(),
   };

@@ -40,6 +40,7 @@ export function fakeHost(change: Partial<ApiHost> = {}): FakeHost {
     calls: {
       submit: (_, body) =>
         Promise.resolve({ kind: 'ok', index: 7, body: body.slice(0, 0), token: { session: 1, request: 1 } }),
+      resume: (token) => Promise.resolve({ kind: 'unknown', message: 'not in time', token }),
       query: () => Promise.resolve({ kind: 'ok', index: NONE, body: new Uint8Array(0) }),
     },
     detail: () => ({ ...fakeDetail(), leases: leases.list(), ...host.detailChange }),

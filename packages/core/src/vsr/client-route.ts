@@ -56,6 +56,9 @@ export class ClientRoute {
   private backoffMs: number;
   private hops = 0;
   private readonly suspectUntilMs = new Map<number, number>();
+  /** Where each replica was met, and who was met there: addresses may have been given in any order. */
+  private readonly places = new Map<number, number>();
+  private readonly met = new Map<number, number>();
 
   constructor(replicas: readonly number[], port: SessionPort, prng: Prng, times: RouteTimes) {
     assert(replicas.length > 0, 'a client knows a replica');
@@ -107,22 +110,40 @@ export class ClientRoute {
     return true;
   }
 
+  /** The replica at the other end said who it is. */
+  learn(id: number): void {
+    this.places.set(id, this.target);
+    this.met.set(this.target, id);
+  }
+
+  /** Where to dial a replica; null: nobody has told. */
+  private placeOf(id: number): number | null {
+    const place = this.places.get(id);
+    if (place !== undefined) return place;
+    const free = this.replicas.includes(id) && (this.met.get(id) ?? id) === id;
+    return free ? id : null;
+  }
+
   /** What a hello, or the redirect of a refusal, says of the view. `primary` null: not known there. */
   onDirection(view: number, primary: number | null, source: 'hello' | 'refusal'): void {
     if (!this.connected) return;
     if (view < this.view) return this.doubt();
     if (view > this.view) this.suspectUntilMs.clear();
     this.view = view;
-    if (primary === this.target) {
+    const place = primary === null ? null : this.placeOf(primary);
+    if (place === this.target) {
       if (source === 'refusal') return this.doubt();
       this.phase = 'open';
       return;
     }
-    const known = primary !== null && this.replicas.includes(primary);
-    if (!known || this.suspected(primary) || this.hops >= HOPS_MAX) return this.doubt();
+    if (primary !== null && place === null && this.replicas.length > 1) {
+      this.port.disconnect(this.target);
+      return this.rotate();
+    }
+    if (place === null || this.suspected(place) || this.hops >= HOPS_MAX) return this.doubt();
     this.hops++;
     this.port.disconnect(this.target);
-    this.dial(primary);
+    this.dial(place);
   }
 
   /** The replica answered as only a serving primary does. */

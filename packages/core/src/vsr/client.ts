@@ -269,6 +269,7 @@ export class SessionClient {
         return this.onQueryRefusal(message);
       case TO_CLIENT.hello:
         this.cluster = toHex(message.body.subarray(0, 4));
+        this.route.learn(message.request);
         return this.route.onDirection(message.session, isNone(message.index) ? null : message.index, 'hello');
       default:
     }
