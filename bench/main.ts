@@ -6,6 +6,10 @@ const BENCHMARKS: Readonly<Record<string, { readonly load: () => Promise<unknown
     load: async () => await import('./commit.ts'),
     what: 'puts through three replica processes, beside a bare pipeline',
   },
+  log: {
+    load: async () => await import('./log.ts'),
+    what: 'appends, sealing and recovery of the log, beside the raw device',
+  },
   replica: {
     load: async () => await import('./replica.ts'),
     what: 'processor time of a put through three Replicas in one process',

@@ -39,31 +39,39 @@ void RunLane(const Lane& lane, Simd simd) {
   memcpy(lane.cv, cv, sizeof cv);
 }
 
-// Eight lanes cost as much as this many single blocks for each block of the longest (measured, bench/codec.ts).
+// Eight lanes (or sixteen) cost as much as this many single blocks for each block of the longest (measured, bench/codec.ts).
 constexpr uint32_t kLanesCost = 3;
+
+#if CHRONON_X86
+void RunWide(const Lane* lanes, uint32_t count, Simd simd) {
+  if (simd == Simd::kAvx512) return RunLanesAvx512(lanes, count);
+  for (uint32_t i = 0; i < count; i += kLanesAvx2)
+    RunLanesAvx2(lanes + i, count - i < kLanesAvx2 ? count - i : kLanesAvx2);
+}
+#endif
 
 void RunLanes(const Lane* lanes, uint32_t count, Simd simd) {
 #if CHRONON_X86
-  if (simd == Simd::kAvx2) {
+  if (simd >= Simd::kAvx2) {
     uint32_t all = 0, most = 0;
     for (uint32_t i = 0; i < count; i++) {
       const uint32_t blocks = Blocks(lanes[i]);
       all += blocks;
       if (blocks > most) most = blocks;
     }
-    if (all > kLanesCost * most) return RunLanesAvx2(lanes, count);
+    if (all > kLanesCost * most) return RunWide(lanes, count, simd);
   }
 #endif
   for (uint32_t i = 0; i < count; i++) RunLane(lanes[i], simd);
 }
 
-// Collects lanes and runs them eight at a time.
+// Collects lanes and runs them as many at a time as the processor takes.
 class LaneQueue {
  public:
-  explicit LaneQueue(Simd simd) : simd_(simd) {}
+  explicit LaneQueue(Simd simd) : simd_(simd), most_(simd == Simd::kAvx512 ? kLanes : kLanesAvx2) {}
   void Add(const Lane& lane) {
     lanes_[count_++] = lane;
-    if (count_ == kLanes) Flush();
+    if (count_ == most_) Flush();
   }
   void Flush() {
     if (count_ > 0) RunLanes(lanes_, count_, simd_);
@@ -74,6 +82,7 @@ class LaneQueue {
   Lane lanes_[kLanes];
   uint32_t count_ = 0;
   const Simd simd_;
+  const uint32_t most_;
 };
 
 // The nodes of one input's tree: first its chunks, then level by level their parents, in place.
@@ -151,6 +160,8 @@ constexpr CrcTable kCrcTable;
 
 Simd DetectSimd() {
 #if CHRONON_X86
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("sse4.2"))
+    return Simd::kAvx512;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("sse4.2")) return Simd::kAvx2;
   if (__builtin_cpu_supports("sse4.2")) return Simd::kSse41;
 #endif

@@ -1,7 +1,8 @@
 // BLAKE3 (unkeyed, 32-byte output) written for this project from the specification (github.com/BLAKE3-team/BLAKE3-specs).
 //
 // Two shapes of work: one input at a time (the chain of a sealed batch), and many independent inputs at once (payload hashes;
-// every hash of a verified batch). With AVX2 eight chunks run side by side, whichever inputs they belong to; SSE4.1 runs a
+// every hash of a verified batch). With AVX2 eight chunks run side by side, with AVX-512
+// sixteen, whichever inputs they belong to; SSE4.1 runs a
 // single one; both are chosen at run time, and plain C++ does the same elsewhere. Equal bytes are property-tested against
 // @noble/hashes with each of them.
 #pragma once
@@ -19,7 +20,7 @@ struct HashJob {
 };
 
 // How much of the processor is used. Callers pass it, so that tests can force less.
-enum class Simd : int { kPortable = 0, kSse41 = 1, kAvx2 = 2 };
+enum class Simd : int { kPortable = 0, kSse41 = 1, kAvx2 = 2, kAvx512 = 3 };
 Simd DetectSimd();
 
 void Hash(const HashJob& job, Simd simd);

@@ -30,10 +30,10 @@ import { type ChainPart, RingQueue } from './ring-queue.ts';
 
 /** Requests the ring can have at once; more wait their turn. */
 export const RING_REQUESTS = 128;
-/** Page-aligned memory of one disk, in bytes. */
-export const RING_ARENA_BYTES = 4 * 1024 * 1024;
-/** Longest single request, in bytes. */
-export const PIECE_BYTES = 1024 * 1024;
+/** Longest single request, in bytes: a whole write of the log. */
+export const PIECE_BYTES = 4 * 1024 * 1024;
+/** Page-aligned memory of one disk, in bytes: the log's longest write, its tail records, and a snapshot's or a spare segment's writes beside them. */
+export const RING_ARENA_BYTES = 3 * PIECE_BYTES;
 
 const { O_DIRECT, O_RDWR } = fs.constants;
 const CLOSED_FD = -1;

@@ -41,7 +41,7 @@ export interface NativeBinding {
   probeWrite(fd: number): number;
   /** Exclusive, without waiting: 0 or -errno. */
   flock(fd: number): number;
-  /** Best level of this processor: 0 portable, 1 SSE4.2, 2 AVX2. Every codec call takes the level to use. */
+  /** Best level of this processor: 0 portable, 1 SSE4.2, 2 AVX2, 3 AVX-512. Every codec call takes the level to use. */
   simd(): number;
   hash(bytes: Uint8Array, start: number, end: number, out: Uint8Array, outOffset: number, simd: number): void;
   crc32c(bytes: Uint8Array, start: number, end: number, simd: number): number;

@@ -1,6 +1,6 @@
 /**
- * FrameCodec in C++ (cpp/blake3*.h, cpp/codec.cc): a whole batch sealed or verified in one call, with AVX2 where the processor
- * has it. Byte-identical to the portable codec of core (property-tested).
+ * FrameCodec in C++ (cpp/blake3*.h, cpp/codec.cc): a whole batch sealed or verified in one call, with AVX2 or AVX-512 where the
+ * processor has it. Byte-identical to the portable codec of core (property-tested).
  */
 import { assert } from '@chronon/core/assert';
 import { PAYLOAD_BYTES_MAX } from '@chronon/core/engine/constants';
@@ -21,7 +21,7 @@ const FAULTS: readonly (FrameFault | null)[] = [
 ];
 
 /** How much of the processor is used; tests force less than the best. */
-export const SIMD = { portable: 0, sse4: 1, avx2: 2 } as const;
+export const SIMD = { portable: 0, sse4: 1, avx2: 2, avx512: 3 } as const;
 
 /** The native codec, or the reason why there is none. */
 export function openNativeCodec():

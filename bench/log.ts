@@ -1,0 +1,211 @@
+/**
+ * Log benchmark: what the engine makes of a disk. Appends through LogStore (sealed frames, chain, tail record, promise by promise) beside the raw device
+ * with writes of the same size in the same seconds; the cost of sealing; the speed of recovery; memory over gigabytes.
+ *
+ *   npm run bench -- log [--json] [--quick] [--disk both|io_uring|sync] [--payloads 128,1024,16384] [--batches 1,64,256,512] [--seconds 1]
+ *                        [--recover-mib 512] [--gib 0] [--directory DIR]
+ */
+import { mkdirSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { BLOCK_BYTES } from '@chronon/core/engine/constants';
+import { WRITE_BYTES_MAX } from '@chronon/core/engine/durability-worker';
+import { frameBytes } from '@chronon/core/engine/frame';
+import { openDisk } from '@chronon/native/open-disk';
+import { chooseCodec } from '@chronon/node/replica/choose-codec';
+import { isMemory, machine } from './lib/machine.ts';
+import { latencyHistogram } from './lib/latency.ts';
+import { BenchLog, openLog, Sealer, type BenchDisk } from './log/bench-log.ts';
+import { table, targets, type Cell, type Lone, type LogReport, type MemoryRun, type Sealing } from './log/report.ts';
+import { rawDevice } from './raw-device.mjs';
+
+const MB = 1e6;
+const SEALING = [
+  { payloadBytes: 128, count: 64 },
+  { payloadBytes: 1024, count: 64 },
+  { payloadBytes: 16_384, count: 64 },
+];
+
+const { values } = parseArgs({
+  options: {
+    json: { type: 'boolean', default: false },
+    quick: { type: 'boolean', default: false },
+    disk: { type: 'string', default: 'both' },
+    payloads: { type: 'string', default: '128,1024,16384' },
+    batches: { type: 'string', default: '1,64,256,512' },
+    seconds: { type: 'string' },
+    'recover-mib': { type: 'string' },
+    gib: { type: 'string', default: '0' },
+    directory: { type: 'string', default: fileURLToPath(new URL('./results/', import.meta.url)) },
+  },
+});
+const seconds = Number(values.seconds ?? (values.quick ? 0.3 : 1));
+const disks: readonly BenchDisk[] = values.disk === 'both' ? ['io_uring', 'sync'] : [values.disk as BenchDisk];
+const directory = join(values.directory, `log-${process.pid}`);
+const { codec } = await chooseCodec();
+
+process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130));
+mkdirSync(directory, { recursive: true });
+if (isMemory(directory)) process.stderr.write('note: this directory is in memory; nothing here is durable\n');
+
+const before = machine();
+const cells: Cell[] = [];
+const lone: Lone[] = [];
+for (const disk of disks) await measureDisk(disk);
+const sealing = SEALING.map(({ payloadBytes, count }) => sealed(payloadBytes, count));
+const recovery = await recovered(Number(values['recover-mib'] ?? (values.quick ? 64 : 512)));
+const memory = Number(values.gib) > 0 ? await gibibytes(Number(values.gib)) : null;
+const report: LogReport = {
+  benchmark: 'log',
+  machine: before,
+  directory: dirname(directory),
+  codec: codec.backend,
+  parameters: { seconds },
+  cells,
+  lone,
+  sealing,
+  recovery,
+  memory,
+  targets: targets({ cells, lone, sealing, recovery, memory }),
+};
+process.stdout.write(values.json ? `${JSON.stringify(report)}\n` : `${table(report)}\n`);
+
+function raw(bytes: number) {
+  const { perSecond, p50us } = rawDevice({ bytes, seconds: Math.max(0.3, seconds / 2), directory });
+  return { bytes, perSecond, p50us };
+}
+
+/** Whole blocks that one batch takes, as far as one write goes. */
+function writeBytes(payloadBytes: number, count: number): number {
+  return Math.min(WRITE_BYTES_MAX, Math.ceil((frameBytes(payloadBytes) * count) / BLOCK_BYTES) * BLOCK_BYTES);
+}
+
+async function measureDisk(disk: BenchDisk): Promise<void> {
+  const root = join(directory, disk);
+  let log: BenchLog;
+  try {
+    log = new BenchLog(root, disk, codec);
+  } catch (error) {
+    process.stderr.write(`${disk}: left out: ${(error as Error).message}\n`);
+    return;
+  }
+  // Two segments' worth first: from then on segments are recycled, as on a replica that has taken a snapshot.
+  await log.fill(16_384, 64, 160 * 1024 * 1024);
+  lone.push(await loneAppend(log, disk));
+  for (const payloadBytes of values.payloads.split(',').map(Number)) {
+    for (const count of values.batches.split(',').map(Number)) {
+      const device = raw(writeBytes(payloadBytes, count));
+      const { promises, seconds: took } = await log.run(payloadBytes, count, 2, seconds, null);
+      const bytes = frameBytes(payloadBytes) * count;
+      const rawBatches = (device.perSecond * device.bytes) / Math.max(device.bytes, bytes);
+      cells.push({
+        disk,
+        payloadBytes,
+        count,
+        entriesPerSecond: Math.round((promises * count) / took),
+        megabytesPerSecond: Math.round((promises * bytes) / took / MB),
+        promisesPerSecond: Math.round(promises / took),
+        raw: device,
+        ratio: Number((promises / took / rawBatches).toFixed(2)),
+      });
+      process.stderr.write(`${disk} ${payloadBytes} B x ${count}: ${cells.at(-1)!.entriesPerSecond} entries/s\n`);
+    }
+  }
+  log.close();
+  rmSync(root, { recursive: true, force: true });
+}
+
+/** One append at a time, the next when the promise of the last is there. */
+async function loneAppend(log: BenchLog, disk: BenchDisk): Promise<Lone> {
+  const device = raw(BLOCK_BYTES);
+  const histogram = latencyHistogram();
+  const { promises, seconds: took } = await log.run(128, 1, 1, 2 * seconds, histogram);
+  const p50us = Math.round(histogram.percentile(50) / 1000);
+  return {
+    disk,
+    promisesPerSecond: Math.round(promises / took),
+    p50us,
+    p99us: Math.round(histogram.percentile(99) / 1000),
+    raw: device,
+    barriers: Number((p50us / device.p50us).toFixed(2)),
+  };
+}
+
+/** Encode and chain, by processor time: what one core does. */
+function sealed(payloadBytes: number, count: number): Sealing {
+  const sealer = new Sealer(codec);
+  const run = (ms: number): { entries: number; cpuMs: number } => {
+    let entries = 0;
+    const from = process.cpuUsage();
+    for (;;) {
+      for (let i = 0; i < 8; i++) entries += sealer.batch(payloadBytes, count).count;
+      const { user, system } = process.cpuUsage(from);
+      if (user + system >= ms * 1000) return { entries, cpuMs: (user + system) / 1000 };
+    }
+  };
+  run(200);
+  const { entries, cpuMs } = run(1000 * seconds);
+  const perSecond = (entries / cpuMs) * 1000;
+  return {
+    payloadBytes,
+    count,
+    entriesPerSecond: Math.round(perSecond),
+    megabytesPerSecond: Math.round((perSecond * payloadBytes) / MB),
+  };
+}
+
+/** Opens a log of so many MiB: scan, chain, checksums, hashes. */
+async function recovered(mebibytes: number): Promise<LogReport['recovery']> {
+  const root = join(directory, 'recovery');
+  const kind = disks[0]!;
+  const log = new BenchLog(root, kind, codec);
+  log.recycles = false;
+  const payloadBytes = 1024;
+  await log.fill(payloadBytes, 512, mebibytes * 1024 * 1024);
+  const { end } = log.store;
+  log.close();
+  const disk = openDisk({ root, kind });
+  const cpu = process.cpuUsage();
+  const from = performance.now();
+  const ignored = (): void => undefined;
+  const store = openLog(disk, codec, { onDurable: ignored, onFatal: ignored, onSpace: ignored, onDamaged: ignored });
+  const ms = performance.now() - from;
+  const { user, system } = process.cpuUsage(cpu);
+  if (store.end !== end) throw new Error(`recovery ends at ${store.end}, the log at ${end}`);
+  const bytes = (end + 1) * frameBytes(payloadBytes);
+  store.close();
+  disk.close();
+  rmSync(root, { recursive: true, force: true });
+  return {
+    disk: kind,
+    payloadBytes,
+    bytes,
+    ms: Math.round(ms),
+    megabytesPerSecond: Math.round(bytes / MB / (ms / 1000)),
+    megabytesPerCpuSecond: Math.round(bytes / MB / ((user + system) / 1e6)),
+  };
+}
+
+/** Resident memory while so many GiB are appended. */
+async function gibibytes(gib: number): Promise<MemoryRun> {
+  const root = join(directory, 'memory');
+  const log = new BenchLog(root, disks[0]!, codec);
+  const total = gib * 2 ** 30;
+  const samples: number[] = [];
+  const from = performance.now();
+  await log.fill(16_384, 64, total, (written) => {
+    if (written >= ((samples.length + 1) * total) / 32) samples.push(Math.round(process.memoryUsage.rss() / MB));
+  });
+  const took = (performance.now() - from) / 1000;
+  log.close();
+  rmSync(root, { recursive: true, force: true });
+  const early = Math.max(...samples.slice(0, 8));
+  return {
+    gib,
+    megabytesPerSecond: Math.round(total / MB / took),
+    rssMegabytes: samples,
+    growth: Number((Math.max(...samples.slice(8)) / early - 1).toFixed(3)),
+  };
+}
