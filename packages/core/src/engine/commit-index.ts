@@ -51,8 +51,11 @@ export function toJson(index: CommitIndex): string | null {
   return index === NONE ? null : String(index);
 }
 
+/** The inverse of toJson; any other text ('' is not 0) is an error. */
 export function fromJson(value: string | null): CommitIndex {
-  return value === null ? NONE : at(Number(value));
+  if (value === null) return NONE;
+  assert(/^(0|[1-9]\d*)$/.test(value), `'${value}' is not a log index`);
+  return at(Number(value));
 }
 
 /** Wire form of two u32 halves is index + 1, so 0 means none. */

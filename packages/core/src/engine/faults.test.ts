@@ -16,7 +16,7 @@ import { MemoryDisk } from './testing/memory-disk.ts';
 const codec = await createWasmCodec();
 const OVER = { codec, segmentBytes: 16 * 1024 };
 const FIRST = segmentPath(0);
-const ALONE = manifest({ members: [1], incarnations: [0] });
+const ALONE = manifest({ members: [1], incarnations: [1], founders: [new Uint8Array(16)] });
 /** Of a frame with 100 bytes of body. */
 const FRAME = 216;
 

@@ -6,6 +6,7 @@
  * Invariants: record i is for index first + i; where record i + 1 has a header, its prev_hash equals the hash of record i when both are known.
  */
 import { assert } from '../assert.ts';
+import { below, type CommitIndex } from './commit-index.ts';
 import { FRAME_HEADER_BYTES, HASH_BYTES } from './constants.ts';
 import { frame, readU64, OFFSET } from './frame.ts';
 import type { FrameBatch } from './frame-batch.ts';
@@ -29,9 +30,9 @@ export class HeaderSuffix {
     return this.bytes.length / HEADER_RECORD_BYTES;
   }
 
-  /** Index of the last record; -1 below `first` when empty. */
-  get last(): number {
-    return this.first + this.count - 1;
+  /** Index of the last record; the one below `first` when there is none. */
+  get last(): CommitIndex {
+    return below(this.first + this.count);
   }
 
   contains(index: number): boolean {

@@ -5,7 +5,7 @@
  * Invariants: no frame changes before the lowered tail record is durable; after a lost tail record both of its slots are written; segments above are
  * gone before anything new is appended.
  */
-import { type CommitIndex, NONE } from './commit-index.ts';
+import { at, type CommitIndex, next, NONE } from './commit-index.ts';
 import { BLOCK_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import { frame } from './frame.ts';
 import { sameHash, ZERO_HASH } from './hash.ts';
@@ -109,7 +109,7 @@ export class LogInstall {
     const { store } = this;
     const changes = keep !== store.worker.written;
     // With nothing to cut, an empty segment right behind `keep` is the one being written: it stays (simulator seed 47).
-    store.segments.removeAbove(changes ? keep : ((keep + 1) as CommitIndex), () => {
+    store.segments.removeAbove(changes ? keep : at(next(keep)), () => {
       if (!changes) {
         done();
         return;

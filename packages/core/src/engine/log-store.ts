@@ -9,7 +9,7 @@
  */
 import { assert } from '../assert.ts';
 import { type Policy, SOUND } from '../policy.ts';
-import { type CommitIndex, min, next } from './commit-index.ts';
+import { at, type CommitIndex, min, next } from './commit-index.ts';
 import { BLOCK_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import { DurabilityWorker } from './durability-worker.ts';
 import type { FrameBatch } from './frame-batch.ts';
@@ -202,7 +202,7 @@ export class LogStore implements LogPort {
     assert(batch.first === this.end + 1, `append of ${batch.first} behind ${this.end}`);
     assert(this.endHash === null || sameHash(batch.prevHash, this.endHash), `frame ${batch.first} chains to the log`);
     this.assertFits(batch);
-    this.end = batch.last as CommitIndex;
+    this.end = at(batch.last);
     this.endHash = batch.lastHash;
     if (this.running !== null || this.operations.length > 0) this.operations.push({ kind: 'append', batch, view });
     else this.worker.enqueue(batch, view);

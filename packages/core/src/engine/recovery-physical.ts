@@ -6,7 +6,7 @@
  *  - through the tail record's index every slot is a run or a gap: what is not there is damage, never absence;
  *  - above it only an unbroken chain of intact frames is listed; segments that do not continue it are stale.
  */
-import { below, type CommitIndex, max, next, NONE } from './commit-index.ts';
+import { at, below, type CommitIndex, max, next, NONE } from './commit-index.ts';
 import { FRAME_HEADER_BYTES, HASH_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { FrameCodec } from './frame-codec.ts';
 import { frame, OFFSET, readU32 } from './frame.ts';
@@ -169,7 +169,7 @@ class LogScan {
   constructor(context: ScanContext, notes: string[]) {
     const { tail, manifest, pipelineMax } = context;
     const { headers, checkpoint } = manifest;
-    const promised = max(max(tail === null ? NONE : tail.index, headers.last as CommitIndex), checkpoint.index);
+    const promised = max(max(tail === null ? NONE : tail.index, headers.last), checkpoint.index);
     this.context = context;
     this.joints = new Map([headers.first - 1, checkpoint.index].map((index) => [index, null]));
     this.log = {
@@ -305,7 +305,7 @@ class LogScan {
       fault: 'incomplete',
     });
     this.log.segments.push(lost);
-    this.log.end = to as CommitIndex;
+    this.log.end = at(to);
     this.log.endHash = segment.prevHash;
   }
 
@@ -323,30 +323,30 @@ class LogScan {
     for (const piece of pieces) {
       segment.pieces.push(piece);
       if (piece.kind === 'gap') {
-        this.log.end = piece.to as CommitIndex;
+        this.log.end = at(piece.to);
         this.log.endHash = piece.hash;
         continue;
       }
       segment.marks.mark(piece.first, piece.start);
       walkRun(bytes, piece, (index, at, hash) => this.note(segment, bytes, index, at, hash));
-      this.log.end = piece.last as CommitIndex;
+      this.log.end = at(piece.last);
       this.log.endHash = piece.lastHash;
     }
   }
 
-  private note(segment: FoundSegment, bytes: Uint8Array, index: number, at: number, hash: Uint8Array): void {
+  private note(segment: FoundSegment, bytes: Uint8Array, index: number, offset: number, hash: Uint8Array): void {
     const { log } = this;
-    const view = frame.view(bytes, at);
+    const view = frame.view(bytes, offset);
     if (!(view <= log.viewMax)) log.viewMax = view;
-    segment.marks.noteAgain(index, at, frame.size(bytes, at));
-    log.records.note(index, bytes, at, hash);
+    segment.marks.noteAgain(index, offset, frame.size(bytes, offset));
+    log.records.note(index, bytes, offset, hash);
     if (this.joints.has(index)) this.joints.set(index, hash.slice());
     const { headers, logView } = this.context.manifest;
-    if (index === log.sameViewThrough + 1 && view === logView) log.sameViewThrough = index as CommitIndex;
+    if (index === log.sameViewThrough + 1 && view === logView) log.sameViewThrough = at(index);
     if (!headers.contains(index)) return;
     const stored = headers.hash(index);
     if (stored === null) return;
-    if (sameHash(stored, hash)) log.agreed = index as CommitIndex;
+    if (sameHash(stored, hash)) log.agreed = at(index);
     else log.differs ??= index;
   }
 
@@ -363,11 +363,10 @@ class LogScan {
   private noteJunction(): void {
     const { headers } = this.context.manifest;
     if (this.log.agreed !== null || headers.count === 0 || headers.first === 0) return;
-    const below = headers.first - 1;
+    const joint = below(headers.first);
     const header = headers.header(headers.first);
-    const own = this.hashAt(below);
-    if (header !== null && own !== null && sameHash(frame.prevHash(header, 0), own))
-      this.log.agreed = below as CommitIndex;
+    const own = this.hashAt(joint);
+    if (header !== null && own !== null && sameHash(frame.prevHash(header, 0), own)) this.log.agreed = joint;
   }
 }
 

@@ -7,7 +7,7 @@
  *  - a tail record of an older log view is no head, it only forbids nacking what is unreadable;
  *  - while view > log view nothing above the stored headers counts.
  */
-import { below, type CommitIndex, max, min, next, NONE } from './commit-index.ts';
+import { at, below, type CommitIndex, max, min, next, NONE } from './commit-index.ts';
 import { FRAME_HEADER_BYTES } from './constants.ts';
 import { frame } from './frame.ts';
 import { sameHash, ZERO_HASH } from './hash.ts';
@@ -60,11 +60,11 @@ function recordOf(
   if (tail === null) return recordWithoutTail(log, manifest);
   if (tail.logView === logView) return recordOfTail(log, manifest, tail);
 
-  const promised = min(max(tail.index, tail.promised), headers.last as CommitIndex);
+  const promised = min(max(tail.index, tail.promised), headers.last);
   const agreed = headers.count === 0 ? below(log.start) : log.agreed;
   if (agreed === null) {
     if (unconnectedFramesCount) return build(log, manifest, tail, min(tail.index, log.end), true, promised, 'at-end');
-    const end = min(log.end, (headers.first - 1) as CommitIndex);
+    const end = min(log.end, below(headers.first));
     return build(log, manifest, tail, end, false, promised, 'unchanged');
   }
   return build(log, manifest, tail, agreed, true, lastUnreadable(log, agreed, promised) ?? agreed, 'at-end');
@@ -128,9 +128,9 @@ function recordWithoutTail(log: PhysicalLog, manifest: ManifestState): LogOfReco
   const { headers } = manifest;
   const agreed = headers.count === 0 ? below(log.start) : log.agreed;
   const connected = agreed !== null;
-  let end = agreed ?? min(log.end, (headers.first - 1) as CommitIndex);
+  let end = agreed ?? min(log.end, below(headers.first));
   if (connected && end === log.aboveFrom - 1 && manifest.view === manifest.logView) end = max(end, log.sameViewThrough);
-  return build(log, manifest, null, end, connected, max(end, headers.last as CommitIndex), 'lost');
+  return build(log, manifest, null, end, connected, max(end, headers.last), 'lost');
 }
 
 function build(
@@ -143,7 +143,7 @@ function build(
   plan: TailPlan,
 ): LogOfRecord | Refusal {
   const { headers } = manifest;
-  const head = max(end, headers.last as CommitIndex);
+  const head = max(end, headers.last);
   const endHash = hashOf(log, manifest, tail, end);
   const headHash = head === end ? endHash : headers.hash(head);
   if (endHash === null || headHash === null) {
@@ -196,7 +196,7 @@ function lastUnreadable(log: PhysicalLog, above: CommitIndex, through: CommitInd
   for (const segment of log.segments) {
     for (const piece of segment.pieces) {
       if (piece.kind !== 'gap' || piece.to <= above || piece.from > through) continue;
-      last = max(last ?? NONE, Math.min(piece.to, through) as CommitIndex);
+      last = max(last ?? NONE, min(at(piece.to), through));
     }
   }
   return last;
