@@ -3,7 +3,7 @@ import type { FrameCodec } from '@chronon/core/engine/frame-codec';
 import type { ApplicationModule, OutboxCounts, OutboxEntry } from '@chronon/core/kernel/types';
 import type { ReplicaHandle } from '@chronon/core/replica-contract';
 import type { CallToken, Outcome, QueryOutcome } from '@chronon/core/vsr/client';
-import type { EventRing } from '../observe/events.ts';
+import type { EventRing } from '@chronon/core/replica-events';
 import type { MemberConfig } from '../replica/config.ts';
 import type { Leases } from '../replica/leases.ts';
 import type { PeerApi } from './peer-api.ts';

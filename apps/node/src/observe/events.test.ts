@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { EventRing } from './events.ts';
+import { EventRing } from '@chronon/core/replica-events';
 import { RateLimit } from './rate-limit.ts';
 
 describe('EventRing', () => {

@@ -1,8 +1,8 @@
 /** ReplicaDetail: everything one replica says of itself, from the replica's status and its process. */
-import { toJson } from '@chronon/core/engine/commit-index';
 import type { Environment } from '@chronon/core/engine/log-contract';
 import type { ApplicationModule } from '@chronon/core/kernel/types';
 import type { ReplicaStatus } from '@chronon/core/replica-contract';
+import { statusDetail } from '@chronon/core/replica-detail';
 import type { ReplicaDetail } from '../api/schema.ts';
 import type { BuildInfo } from '../transport/handshake.ts';
 import type { PeerReport } from '../transport/peers.ts';
@@ -26,37 +26,11 @@ export function buildDetail(sources: DetailSources): ReplicaDetail {
   const status = sources.status();
   const links = sources.links();
   const { log, disk } = status;
-  const { lastPassMs, ...scrubbed } = status.scrub;
   const cpu = process.cpuUsage();
   return {
-    id: status.id,
     pid: process.pid,
     url: sources.url,
-    role: status.role,
-    status: status.status,
-    view: String(status.view),
-    commit: toJson(status.commit),
-    applied: toJson(status.applied),
-    durable: toJson(status.durable),
-    last: toJson(status.last),
-    digest: status.digest,
-    logView: String(status.logView),
-    clusterId: status.clusterId,
-    primary: status.primary,
-    serving: status.serving,
-    abdicated: status.abdicated,
-    checkpoint: toJson(status.checkpoint),
-    headHash: status.headHash,
-    confirmedDigest: toJson(status.confirmedDigest),
-    diverged: status.diverged,
-    faulty: status.faulty.map(({ from, to }) => ({ from: String(from), to: String(to) })),
-    readOnly: status.readOnly,
-    sessions: status.sessions,
-    queue: status.queue,
-    outbox: { ...status.outbox },
-    viewChanges: status.viewChanges,
-    msSinceViewChange:
-      status.lastViewChangeMs === null ? null : Math.max(0, sources.monotonicMs() - status.lastViewChangeMs),
+    ...statusDetail(status, sources.monotonicMs()),
     uptimeMs: process.uptime() * 1000,
     disk: {
       kind: disk.kind,
@@ -66,12 +40,6 @@ export function buildDetail(sources: DetailSources): ReplicaDetail {
       barriers: log.disk.barriers,
       fileSystem: sources.fileSystem,
     },
-    scrub: {
-      ...scrubbed,
-      position: toJson(scrubbed.position),
-      msSinceLastPass: lastPassMs === null ? null : Math.max(0, sources.monotonicMs() - lastPassMs),
-    },
-    codec: status.codec,
     app: { name: sources.app.name, version: sources.app.version },
     chaosEnabled: sources.chaosEnabled,
     environment: sources.environment,

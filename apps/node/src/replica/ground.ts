@@ -5,7 +5,7 @@ import type { ApplicationModule } from '@chronon/core/kernel/types';
 import type { Message } from '@chronon/core/vsr/messages';
 import type { DirectoryLock } from '@chronon/native/lock';
 import type { Logger } from 'pino';
-import type { EventRing } from '../observe/events.ts';
+import type { EventRing } from '@chronon/core/replica-events';
 import type { Gateway } from '../transport/gateway.ts';
 import type { PeerNetwork } from '../transport/peers.ts';
 import type { ReplicaFile } from './config.ts';

@@ -16,7 +16,8 @@ import type { EffectSink, ReplicaEvent, ReplicaPorts } from '@chronon/core/repli
 import { openDisk } from '@chronon/native/open-disk';
 import type { Logger } from 'pino';
 import { FileLedger } from '../effects/file-ledger.ts';
-import { EventRing, eventLevel, eventText } from '../observe/events.ts';
+import { EventRing, eventText } from '@chronon/core/replica-events';
+import { eventLevel } from '../observe/events.ts';
 import { loadApplication } from './app-loader.ts';
 import { chooseCodec } from './choose-codec.ts';
 import { apiUrl, coreConfig, selfOf, type ReplicaFile } from './config.ts';

@@ -6,7 +6,7 @@ import type { FrameCodec } from '@chronon/core/engine/frame-codec';
 import type { ApiHost, SupervisorMessage } from '../api/host.ts';
 import type { PeerApi } from '../api/peer-api.ts';
 import type { ReplicaDetail } from '../api/schema.ts';
-import { EventRing } from '../observe/events.ts';
+import { EventRing } from '@chronon/core/replica-events';
 import { Leases } from '../replica/leases.ts';
 
 export interface FakeHost extends ApiHost {

@@ -61,6 +61,7 @@ export class Nemesis {
     const { world } = this;
     const prng = new Prng(event.seed);
     const target = this.target(event, prng);
+    world.watcher.onFault?.(event);
     world.trace.event('fault', {
       fault: event.kind,
       id: event.id,
@@ -117,6 +118,7 @@ export class Nemesis {
   private target(event: FaultEvent, prng: Prng): SimMachine {
     const { machines } = this.world;
     const drawn = prng.pick(machines);
+    if (event.replica !== undefined) return machines[event.replica - 1] ?? drawn;
     if (!event.atPrimary) return drawn;
     let best: SimMachine | null = null;
     for (const machine of machines) {

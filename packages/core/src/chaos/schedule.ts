@@ -14,6 +14,8 @@ export interface FaultEvent {
   /** How long it lasts: time down, cut, paused, stalled. */
   readonly durationUs: number;
   readonly seed: number;
+  /** Aimed at this one: faults that somebody injects. */
+  readonly replica?: number;
 }
 
 const MS = 1000;

@@ -299,6 +299,7 @@ export class SimMachine implements Observed {
   private onEvent(event: ReplicaEvent): void {
     const { world } = this;
     const { statistics } = world;
+    world.watcher.onEvent?.(this.id, event);
     if (world.trace.verbose) world.trace.note('event', { replica: this.id, event: JSON.stringify(event) });
     switch (event.kind) {
       case 'truncate':

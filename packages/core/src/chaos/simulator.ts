@@ -12,7 +12,7 @@ import { Prng } from '../prng.ts';
 import { Checks } from './checks.ts';
 import { EventQueue, US_PER_MS } from './event-queue.ts';
 import { Nemesis } from './nemesis.ts';
-import { drawProfile, type Profile } from './profile.ts';
+import { drawProfile, type FaultKind, type Profile } from './profile.ts';
 import { checkSurvival } from './invariants/survival.ts';
 import { replicaConfig } from './replica-settings.ts';
 import { atRest, unrest } from './rest.ts';
@@ -26,7 +26,7 @@ import { SimStorage } from './sim-storage.ts';
 import { COMMANDS_ACKNOWLEDGED_MIN, emptyStatistics, Sometimes, type Statistics } from './sometimes.ts';
 import { Trace } from './trace.ts';
 import { type InvariantFamily, Violation } from './violation.ts';
-import type { World } from './world.ts';
+import type { Watcher, World } from './world.ts';
 
 /** Virtual time the healed cluster has to come to rest. */
 export const LIVENESS_US = 40_000_000;
@@ -42,7 +42,7 @@ const SURVIVAL_HIGH_US = 3_000_000;
 /** More events than this mean that the simulation runs in circles. */
 const EVENTS_MAX = 20_000_000;
 
-export interface SimulationOptions {
+export interface SimulationOptions extends Watcher {
   readonly seed: number;
   /** Null: drawn from the seed. */
   readonly replicas: number | null;
@@ -89,7 +89,13 @@ export class Simulator implements World {
   readonly trace: Trace;
   readonly machines: readonly SimMachine[];
   readonly schedule: readonly FaultEvent[];
+  readonly watcher: Watcher;
+  /** The safety phase is over. */
+  healed = false;
+  /** Virtual time between two yields of `course`. */
+  readonly sliceMs = REST_EVERY_US / US_PER_MS;
   private readonly options: SimulationOptions;
+  private injected = 0;
   private readonly nemesis: Nemesis;
   private readonly clientPrng: Prng;
   private readonly haltPrng: Prng;
@@ -97,6 +103,7 @@ export class Simulator implements World {
 
   constructor(options: SimulationOptions) {
     this.options = options;
+    this.watcher = options;
     const root = new Prng(options.seed);
     this.profile = drawProfile(root.fork('profile'), options.replicas);
     this.schedule = drawSchedule(root.fork('schedule'), this.profile);
@@ -150,12 +157,36 @@ export class Simulator implements World {
     throw new Violation(family, invariant, sentence);
   }
 
+  get seed(): number {
+    return this.options.seed;
+  }
+
+  /** The whole run at once. */
   run(): SimulationResult {
+    const course = this.course();
+    for (;;) {
+      const step = course.next();
+      if (step.done === true) return step.value;
+    }
+  }
+
+  /** A fault beside those of the schedule, at this moment. Its ids go on behind the schedule's. After the healing nothing strikes any more. */
+  inject(kind: FaultKind, replica: number | null, durationUs: number): void {
+    const id = this.schedule.length + this.injected++;
+    const event = { id, atUs: this.queue.now, kind, atPrimary: false, durationUs, seed: this.options.seed + id };
+    this.nemesis.plan([replica === null ? event : { ...event, replica }]);
+  }
+
+  /** The run, slice by slice of virtual time. */
+  *course(): Generator<void, SimulationResult> {
     let violation: SimulationResult['violation'] = null;
     try {
       this.boot();
-      this.runUntil(this.profile.safetyUs);
-      this.liveness();
+      while (this.queue.now < this.profile.safetyUs) {
+        this.runUntil(Math.min(this.profile.safetyUs, this.queue.now + REST_EVERY_US));
+        yield;
+      }
+      yield* this.liveness();
       this.checks.atRest(this.machines, () => 0);
     } catch (error) {
       if (!(error instanceof Violation)) throw error;
@@ -200,13 +231,15 @@ export class Simulator implements World {
     this.nemesis.plan(without === undefined ? this.schedule : this.schedule.filter(({ id }) => !without.has(id)));
   }
 
-  private liveness(): void {
+  private *liveness(): Generator<void> {
+    this.healed = true;
     this.nemesis.stop();
     this.trace.event('healed', {});
     const deadlineUs = this.queue.now + LIVENESS_US;
     let restedSinceUs: number | null = null;
     for (;;) {
       this.runUntil(this.queue.now + REST_EVERY_US);
+      yield;
       const enough = this.statistics.commandsAcknowledged >= COMMANDS_MIN;
       if (enough) this.clients.stopCalling();
       const rested = enough && this.clients.underWay === 0 && atRest(this);

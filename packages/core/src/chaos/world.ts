@@ -1,9 +1,11 @@
 /** World: what the parts of one simulation share. Implemented by the Simulator. */
 import type { FrameCodec } from '../engine/frame-codec.ts';
 import type { Policy } from '../policy.ts';
+import type { ReplicaEvent } from '../replica-contract.ts';
 import type { Checks } from './checks.ts';
 import type { EventQueue } from './event-queue.ts';
 import type { Profile } from './profile.ts';
+import type { FaultEvent } from './schedule.ts';
 import type { SimClients } from './sim-client.ts';
 import type { SimMachine } from './sim-machine.ts';
 import type { SimNetwork } from './sim-network.ts';
@@ -11,6 +13,12 @@ import type { SimSink } from './sim-sink.ts';
 import type { Sometimes, Statistics } from './sometimes.ts';
 import type { Trace } from './trace.ts';
 import type { InvariantFamily } from './violation.ts';
+
+/** What a run tells while it goes on. */
+export interface Watcher {
+  onEvent?(replica: number, event: ReplicaEvent): void;
+  onFault?(event: FaultEvent): void;
+}
 
 export interface World {
   readonly queue: EventQueue;
@@ -27,6 +35,8 @@ export interface World {
   readonly statistics: Statistics;
   readonly sometimes: Sometimes;
   readonly trace: Trace;
+  /** Someone who watches; the run is the same without. */
+  readonly watcher: Watcher;
   /** Replica ids are 1..n. */
   machine(id: number): SimMachine;
   readonly machines: readonly SimMachine[];
