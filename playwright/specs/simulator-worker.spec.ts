@@ -55,7 +55,8 @@ for (const wasm of [true, false]) {
         : route.fulfill({ body: '<!doctype html><title>simulator</title>', contentType: 'text/html', headers }),
     );
     await page.goto(ORIGIN);
-    const { texts, ended, frames } = await page.evaluate(watch, { type: 'start', seed: 7, replicas: 3, speed: 1000 });
+    const start: ToSimulator = { type: 'start', seed: 7, replicas: 3, speed: 1000 };
+    const { texts, ended, frames } = await page.evaluate(watch, start);
     expect(frames).toBeGreaterThan(5);
     expect(texts.some((text) => /^view [1-9]\d*, primary r[123]$/.test(text))).toBe(true);
     expect(ended).toMatchObject({ type: 'ended', result: { seed: 7, replicas: 3, violation: null } });
