@@ -41,6 +41,8 @@ const STEPS = [
   'closing-in-flight',
   'ring-closed-in-flight',
   'two-disks',
+  'chains-in-flight',
+  'ring-closed-inside-a-chain',
 ];
 
 interface Ended {
@@ -48,9 +50,9 @@ interface Ended {
   readonly output: string;
 }
 
-function run(step: string, where: string, env: NodeJS.ProcessEnv = {}): Promise<Ended> {
+function run(step: string, where: string, env: NodeJS.ProcessEnv = {}, flags: readonly string[] = []): Promise<Ended> {
   const root = mkdtempSync(join(scratch, 'hazard-'));
-  const args = ['--expose-gc', child, step, where, root];
+  const args = ['--expose-gc', ...flags, child, step, where, root];
   return new Promise((resolve) => {
     execFile(
       process.execPath,
@@ -77,6 +79,11 @@ describe.skipIf(!probed.ok)(
         );
       });
     }
+
+    it('a garbage collector that runs and compacts all the time', { timeout: 120_000 }, async () => {
+      const flags = ['--gc-interval=200', '--stress-compaction'];
+      expect(await run('collected-all-the-time', 'main', {}, flags)).toEqual({ code: 0, output: '' });
+    });
 
     it('a fork with I/O in flight', { timeout: 120_000 }, async () => {
       expect(await run('forked-in-flight', 'main')).toEqual({ code: 0, output: '' });
@@ -111,9 +118,17 @@ describe.skipIf(noAsan !== null)(
       for (const [where, steps] of [
         [
           'terminate',
-          ['in-flight', 'queued-not-submitted', 'inside-a-callback', 'ring-closed-inside-a-callback', 'two-disks'],
+          [
+            'in-flight',
+            'queued-not-submitted',
+            'inside-a-callback',
+            'ring-closed-inside-a-callback',
+            'two-disks',
+            'chains-in-flight',
+            'ring-closed-inside-a-chain',
+          ],
         ],
-        ['main', ['codec', 'closing-in-flight', 'forked-in-flight', 'dropped-and-collected']],
+        ['main', ['codec', 'closing-in-flight', 'forked-in-flight', 'dropped-and-collected', 'collected-all-the-time']],
       ] as const) {
         for (const step of steps) {
           const { code, output } = await run(step, where, env);
