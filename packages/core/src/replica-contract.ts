@@ -86,6 +86,7 @@ export const DEFAULT_CONFIG: Omit<ReplicaConfig, 'replicaId' | 'clusterId' | 'se
   cacheBytes: 16 * 1024 * 1024,
   diskStallTicks: 2000,
   authorityWindowMs: 500,
+  clockToleranceMs: 500,
   effectConcurrency: 16,
   scrubBytesPerSecond: 4 * 1024 * 1024,
   scrubRestTicks: 6000,

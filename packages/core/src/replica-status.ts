@@ -56,5 +56,7 @@ function waits(n: NodeState): string[] {
   const why: string[] = [];
   if (n.dataLoss !== null) why.push(`E_DATA_LOSS: index ${n.dataLoss.index}: ${n.dataLoss.why}`);
   if (n.standby) why.push(`standby: votes once it durably holds the log through index ${n.manifest.standbyThrough}`);
+  const clocks = n.serving && n.requests.waiting > 0 ? n.clock.problem(n.wallMs, n.monotonicMs) : null;
+  if (clocks !== null) why.push(`commands wait: ${clocks}`);
   return why;
 }

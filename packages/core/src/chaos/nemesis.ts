@@ -51,7 +51,7 @@ export class Nemesis {
       machine.device.failures = 0;
       machine.crashInOpen = 0;
       machine.onArmedWrite = null;
-      machine.clock.thaw();
+      machine.clock.setRight();
       machine.resume();
       if (!machine.alive) this.restart(machine, 1000);
     }

@@ -100,7 +100,7 @@ export function drawProfile(prng: Prng, replicas: number | null): Profile {
       slowUs: prng.range(5, 50) * MS,
     },
     clockDrift: sometimes(prng, 0.6, 0.02),
-    clockSkewMs: prng.pick([0, 10, 1000, 60_000]),
+    clockSkewMs: prng.pick([0, 10, 1000, prng.chance(0.5) ? 400 : 60_000]),
     sinkFailure: sometimes(prng, 0.4, 0.2),
     viewChangeTicks: prng.pick([20, 30, 50]),
     pipelineMax: prng.pick([16, 64, 64]),

@@ -34,6 +34,12 @@ export class SimClock {
     if (this.frozenAt !== null) this.frozenAt += ms;
   }
 
+  /** Somebody sets the wall clock right; its drift stays. */
+  setRight(): void {
+    this.frozenAt = null;
+    this.wallOffsetMs = this.queue.now / US_PER_MS - this.monotonicMs();
+  }
+
   /** The wall clock stands still until thawed; it then shows true (drifted) time again. */
   freeze(): void {
     this.frozenAt ??= this.wallMs();

@@ -34,7 +34,16 @@ const MESSAGES: readonly Message[] = [
   { type: 'prepare', view: 3, commit: NONE, batch: batch(0, 3) },
   { type: 'prepareOk', view: 3, first: 0, last: 2, hash },
   { type: 'commit', view: 3, commit: at(0), head: at(2), round: 7, answered: [7, 5, 0], applied: NONE, digest: hash },
-  { type: 'commitOk', view: 3, round: 7, durable: at(2), applied: at(1), digestIndex: NONE, digest: hash },
+  {
+    type: 'commitOk',
+    view: 3,
+    round: 7,
+    durable: at(2),
+    applied: at(1),
+    digestIndex: NONE,
+    digest: hash,
+    wallUs: 1_700_000_000_000_001,
+  },
   { type: 'startViewChange', view: 2 ** 40 },
   {
     type: 'doViewChange',

@@ -64,6 +64,7 @@ export function encodeMessage(message: Message): Uint8Array[] {
       w.index(message.applied);
       w.index(message.digestIndex);
       w.bytes(message.digest);
+      w.u64(message.wallUs);
       return [w.done()];
     case 'startViewChange':
       return [w.done()];
@@ -163,6 +164,7 @@ function decodeBody(type: number, view: number, r: Reader, codec: FrameCodec): M
         applied: r.index(),
         digestIndex: r.index(),
         digest: r.hash(),
+        wallUs: r.u64(),
       });
     case TYPE.startViewChange:
       return r.end({ type: 'startViewChange', view });

@@ -50,6 +50,8 @@ export interface CommitOk {
   readonly applied: CommitIndex;
   readonly digestIndex: CommitIndex;
   readonly digest: Uint8Array;
+  /** The sender's wall clock, whole microseconds since the epoch (cluster-time.ts). */
+  readonly wallUs: number;
 }
 
 /** "I have not heard the primary": a vote for every view up to `view` above the receiver's. Changes nothing durable. */

@@ -25,7 +25,7 @@ export function flush(n: NodeState): void {
   while (n.requests.waiting > 0 && primary.inFlight.length < n.config.batchesInFlightMax) {
     const room = n.config.pipelineMax - (n.end - n.commit);
     if (room <= 0) return;
-    proposeBatch(n, primary, Math.min(room, n.config.batchCountMax));
+    if (!proposeBatch(n, primary, Math.min(room, n.config.batchCountMax))) return;
   }
 }
 
@@ -39,17 +39,22 @@ export function openView(n: NodeState, primary: PrimaryState): void {
   seal(n, primary, [internalPayload(KIND.noop, EMPTY)], 0);
 }
 
-function proposeBatch(n: NodeState, primary: PrimaryState, countMax: number): void {
+/** False when nothing may be proposed now: what an application sees as time waits for a majority of clocks. */
+function proposeBatch(n: NodeState, primary: PrimaryState, countMax: number): boolean {
   const payloads: Uint8Array[] = [];
+  const nowMs = n.clock.nowMs(n.wallMs, n.monotonicMs);
+  const peek = (): Uint8Array | null => (nowMs === null ? n.requests.peekIf(isUntimed) : n.requests.peek());
   let bytes = 0;
-  for (let next = n.requests.peek(); next !== null && payloads.length < countMax; next = n.requests.peek()) {
+  for (let next = peek(); next !== null && payloads.length < countMax; next = peek()) {
     const size = frameBytes(next.length);
     if (payloads.length > 0 && bytes + size > n.config.batchBytesMax) break;
     bytes += size;
     payloads.push(n.requests.shift());
   }
+  if (payloads.length === 0) return false;
   if (n.policy.reorderBatch) payloads.reverse();
-  seal(n, primary, payloads, n.wallMs * NS_PER_MS);
+  seal(n, primary, payloads, (nowMs ?? 0) * NS_PER_MS);
+  return true;
 }
 
 /** Lays out, seals, appends and sends one batch. `wallNs` 0: stamp previous + 1 only. */
@@ -87,7 +92,12 @@ function seal(n: NodeState, primary: PrimaryState, payloads: readonly Uint8Array
   n.broadcast({ type: 'prepare', view: n.view, commit: n.commit, batch });
 }
 
-/** Only what an application can see as time takes the wall clock. */
+/** Entries of these kinds are stamped previous + 1 at once. */
+function isUntimed(payload: Uint8Array): boolean {
+  return !stamped(payload);
+}
+
+/** Only what an application can see as time takes cluster time. */
 function stamped(payload: Uint8Array): boolean {
   const kind = envelope.kind(payload, 0);
   return kind === KIND.command || kind === KIND.timerFired;

@@ -65,6 +65,8 @@ export function onCommitOk(n: NodeState, from: number, m: CommitOk): void {
   if (primary === null || !n.isPrimary || m.view !== n.view || m.round > n.round) return;
   primary.rounds.set(from, Math.max(primary.rounds.get(from) ?? 0, m.round));
   compareDigest(n, primary, from, m.digestIndex, m.digest);
+  if (n.round - m.round < ROUND_RING)
+    n.clock.sample(from, m.wallUs / 1000, primary.sentMs[m.round % ROUND_RING]!, n.monotonicMs);
   answerReads(n, primary);
   const waiting = primary.reads.length > 0 && primary.reads[primary.reads.length - 1]!.round > n.round;
   if (waiting && confirmedRound(n, primary) >= n.round) sendHeartbeat(n, primary);
@@ -82,6 +84,7 @@ export function commitOk(n: NodeState, m: Commit): CommitOk {
     applied: n.applied,
     digestIndex: digest === null ? NONE : shared,
     digest: digest ?? ZERO_HASH,
+    wallUs: Math.max(0, Math.floor(n.wallMs * 1000)),
   };
 }
 

@@ -110,14 +110,28 @@ export class Requests {
     return this.count > 0 ? this.turns[this.turn]!.peek() : null;
   }
 
+  /** Gives the turn to the next lane whose first payload passes; null when none does. */
+  peekIf(passes: (payload: Uint8Array) => boolean): Uint8Array | null {
+    for (let lanes = this.turns.length - this.turn; lanes > 0; lanes--) {
+      const head = this.turns[this.turn]!.peek();
+      if (passes(head)) return head;
+      this.turns.push(this.turns[this.turn++]!);
+    }
+    this.compact();
+    return null;
+  }
+
+  private compact(): void {
+    if (this.turn <= 1024 || this.turn * 2 <= this.turns.length) return;
+    this.turns = this.turns.slice(this.turn);
+    this.turn = 0;
+  }
+
   shift(): Uint8Array {
     const lane = this.turns[this.turn++]!;
     const payload = lane.shift();
     if (lane.count > 0) this.turns.push(lane);
-    if (this.turn > 1024 && this.turn * 2 > this.turns.length) {
-      this.turns = this.turns.slice(this.turn);
-      this.turn = 0;
-    }
+    this.compact();
     this.count--;
     this.bytes -= payload.length;
     this.shifted++;

@@ -18,6 +18,7 @@ import { Prng } from '../prng.ts';
 import type { Reply } from '../reply.ts';
 import type { ClientMessage } from './client-protocol.ts';
 import { Freshness } from './freshness.ts';
+import { ClusterTime } from './cluster-time.ts';
 import { HeaderRing } from './header-ring.ts';
 import { LogCache } from './log-cache.ts';
 import type { DoViewChange, Message, Prepare } from './messages.ts';
@@ -45,6 +46,8 @@ export interface VsrConfig {
   readonly queueBytesMax: number;
   /** Bytes of frames kept in memory for peers that catch up. */
   readonly cacheBytes: number;
+  /** How far a clock is believed to be off at most, in ms; commands wait while no majority of clocks agrees within that. */
+  readonly clockToleranceMs: number;
   /** Seed of this process run's jitter. */
   readonly seed: number;
 }
@@ -197,6 +200,7 @@ export class NodeState {
   /** Token of the newest save or install; only its completion stores the view. */
   saveToken = 0;
 
+  readonly clock: ClusterTime;
   readonly ring: HeaderRing;
   readonly cache: LogCache;
   end: CommitIndex;
@@ -270,6 +274,7 @@ export class NodeState {
     this.id = log.manifest.replicaId;
     this.members = log.manifest.members;
     this.quorum = Math.floor(this.members.length / 2) + 1;
+    this.clock = new ClusterTime(this.others(), this.quorum, config.clockToleranceMs);
     this.view = log.manifest.view;
     this.logView = log.manifest.logView;
     this.status = 'recovering';

@@ -34,6 +34,7 @@ export const LAB_CONFIG: VsrConfig = {
   queueMax: 64,
   queueBytesMax: 1 << 20,
   cacheBytes: 1 << 20,
+  clockToleranceMs: 500,
   seed: 1,
 };
 
@@ -72,6 +73,8 @@ export class Lab {
   readonly replies: { readonly origin: number; readonly message: ClientMessage }[] = [];
   /** Returns true for a message that is lost. */
   drop: (from: number, to: number, message: Message) => boolean = () => false;
+  /** How far the wall clock of a replica is off, ms. */
+  readonly skewMs = new Map<number, number>();
   /** Writes of these replicas do not finish. */
   readonly stalled = new Set<number>();
   private readonly policy: Policy;
@@ -166,7 +169,7 @@ export class Lab {
   step(id: number, input: Input): void {
     const replica = this.r(id);
     if (!replica.up) return;
-    replica.node.step(input, this.now, this.now);
+    replica.node.step(input, this.now, this.now + (this.skewMs.get(id) ?? 0));
     this.drain(replica);
   }
 
