@@ -12,7 +12,7 @@ import type { FrameCodec } from '../engine/frame-codec.ts';
 import { frame, readU32, readU64, writeU32, writeU64 } from '../engine/frame.ts';
 import { HEADER_RECORD_BYTES, HeaderSuffix } from '../engine/header-suffix.ts';
 import type { IndexRange } from '../engine/log-contract.ts';
-import { BOOT, type Boot, type BootKind, type Message, type MessageType } from './messages.ts';
+import { BOOT, type Boot, type BootKind, type DoViewChange, type Message, type MessageType } from './messages.ts';
 
 export const MESSAGE_VERSION = 1;
 /** Most damaged ranges a DoViewChange lists; a replica with more states them as one. */
@@ -69,16 +69,7 @@ export function encodeMessage(message: Message): Uint8Array[] {
     case 'startViewChange':
       return [w.done()];
     case 'doViewChange':
-      w.u64(message.logView);
-      w.index(message.head);
-      w.bytes(message.headHash);
-      w.index(message.commit);
-      w.index(message.present);
-      w.index(message.promised);
-      w.u64(message.generation);
-      w.numbers(message.incarnations);
-      w.numbers(message.faulty.flatMap((range) => [range.from, range.to]));
-      return [w.headers(message.headers), message.headers.bytes];
+      return encodeDoViewChange(w, message);
     case 'startView':
       w.index(message.head);
       w.bytes(message.headHash);
@@ -105,6 +96,19 @@ export function encodeMessage(message: Message): Uint8Array[] {
     case 'boot':
       return encodeBoot(w, message);
   }
+}
+
+function encodeDoViewChange(w: Writer, message: DoViewChange): Uint8Array[] {
+  w.u64(message.logView);
+  w.index(message.head);
+  w.bytes(message.headHash);
+  w.index(message.commit);
+  w.index(message.present);
+  w.index(message.promised);
+  w.u64(message.generation);
+  w.numbers(message.incarnations);
+  w.numbers(message.faulty.flatMap((range) => [range.from, range.to]));
+  return [w.headers(message.headers), message.headers.bytes];
 }
 
 function encodeBoot(w: Writer, message: Boot): Uint8Array[] {
