@@ -75,7 +75,8 @@ test('a replica far behind is named', () => {
 });
 
 test('links are called by their state', () => {
-  const link = { to: 3, connected: true, cut: false, rttMs: 0.4, queuedBytes: 0, droppedMessages: 0 };
+  const traffic = { messagesSent: 0, messagesReceived: 0, bytesSent: 0, bytesReceived: 0, reconnects: 0 };
+  const link = { to: 3, connected: true, cut: false, rttMs: 0.4, queuedBytes: 0, droppedMessages: 0, traffic };
   const frame = frameOf(
     [view(detail(1, { links: [link, { ...link, to: 2, connected: false }] })), healthy[1]!, view(3)],
     { faults: [cut(2, 1)] },

@@ -5,6 +5,7 @@
 import { ENVELOPE_BYTES, PAYLOAD_BYTES_MAX } from '@chronon/core/engine/constants';
 import { IDEMPOTENCY_KEY_BYTES_MAX } from '@chronon/core/engine/frame';
 import { toJson } from '@chronon/core/engine/commit-index';
+import { CodecError } from '@chronon/core/kernel/errors';
 import { decodeValue } from '@chronon/core/kernel/values';
 import type { CallSpec } from '@chronon/core/kernel/types';
 import { formatToken, parseToken, type Outcome } from '@chronon/core/vsr/client';
@@ -126,7 +127,13 @@ function bodyOf(spec: CallSpec, input: unknown): Uint8Array {
     const text = issues.map((issue) => `${issue.path || '(top)'}: ${issue.message}`).join('; ');
     throw apiError('E_INPUT', text, issues);
   }
-  const body = spec.encode(parsed.data);
+  let body: Uint8Array;
+  try {
+    body = spec.encode(parsed.data);
+  } catch (error) {
+    if (error instanceof CodecError) throw apiError('E_INPUT', error.message);
+    throw error;
+  }
   const limit = PAYLOAD_BYTES_MAX - ENVELOPE_BYTES;
   if (body.length > limit) throw apiError('E_PAYLOAD_SIZE', `the input is ${body.length} bytes, the limit is ${limit}`);
   return body;

@@ -56,6 +56,14 @@ export const peerLink = z.object({
   rttMs: z.number().nullable(),
   queuedBytes: z.number(),
   droppedMessages: z.number(),
+  /** Since the process began. */
+  traffic: z.object({
+    messagesSent: z.number(),
+    messagesReceived: z.number(),
+    bytesSent: z.number(),
+    bytesReceived: z.number(),
+    reconnects: z.number(),
+  }),
 });
 export type PeerLink = z.infer<typeof peerLink>;
 

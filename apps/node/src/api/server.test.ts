@@ -169,6 +169,23 @@ describe('HTTP guards', () => {
     expect((await ask(server.port, '/metrics')).status).toBe(401);
   });
 
+  it.each([
+    ['Deep JSON', `${'['.repeat(400_000)}${']'.repeat(400_000)}`],
+    ['Deep JSON inside an input', `{"name":"deposit","input":${'{"a":'.repeat(5000)}1${'}'.repeat(5000)}}`],
+    ['NaN', '{"name":"deposit","input":{"account":"a","cents":NaN}}'],
+    ['Lone surrogates', '{"name":"deposit","input":{"account":"\\ud800","cents":1}}'],
+    ['Prototype pollution', '{"name":"deposit","input":{"account":"a","cents":1,"__proto__":{"polluted":1}}}'],
+    ['Prototype pollution by a name', '{"name":"__proto__","input":{}}'],
+    ['Prototype pollution by constructor', '{"name":"constructor","input":{"prototype":{"polluted":1}}}'],
+  ])('%s is refused or harmless, and the server lives', async (_, body) => {
+    const { server } = await start();
+    const headers = { ...bearer('operator'), 'content-type': 'application/json' };
+    const { status } = await ask(server.port, '/trpc/app.submit', headers, 'POST', body);
+    expect([200, 400]).toContain(status);
+    expect(({} as { polluted?: number }).polluted).toBeUndefined();
+    expect((await ask(server.port, '/health')).status).toBe(200);
+  });
+
   it('a chunked body above the limit is refused', async () => {
     const { server } = await start();
     const headers = { ...bearer('operator'), 'content-type': 'application/json', 'transfer-encoding': 'chunked' };

@@ -17,12 +17,16 @@ import {
   type GuardRules,
   type HttpRefusal,
 } from '../transport/http-guard.ts';
+import { limitConnections } from '../transport/connection-caps.ts';
 import { admitUpgrade, isRefusal, refuseUpgrade } from '../transport/upgrade.ts';
 import type { ApiHost } from './host.ts';
 import type { AppRouter } from './router.ts';
 import type { ApiContext } from './trpc.ts';
 
 const CONNECTIONS_MAX = 256;
+/** Of one address: the console, the supervisor and a person's tools may share one. */
+const CONNECTIONS_PER_ADDRESS_MAX = 192;
+const REQUESTS_PER_SOCKET_MAX = 10_000;
 const PREFIX = '/trpc/';
 
 export interface ApiServerOptions {
@@ -63,12 +67,13 @@ export class ApiServer {
       },
     });
     this.server = createServer(
-      { headersTimeout: 10_000, requestTimeout: 30_000, keepAliveTimeout: 15_000 },
+      { headersTimeout: 10_000, requestTimeout: 30_000, keepAliveTimeout: 15_000, connectionsCheckingInterval: 2000 },
       (request, response) => {
         this.onRequest(request, response);
       },
     );
-    this.server.maxConnections = CONNECTIONS_MAX;
+    limitConnections(this.server, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX);
+    this.server.maxRequestsPerSocket = REQUESTS_PER_SOCKET_MAX;
     this.server.on('clientError', onClientError);
     this.sockets = new WebSocketServer({
       noServer: true,

@@ -63,6 +63,7 @@ export class Metrics {
   private readonly gauges = new Map<string, Gauge>();
   private readonly rtt: Gauge;
   private readonly connected: Gauge;
+  private readonly links = new Map<string, Gauge>();
   private readonly sources: MetricsSources;
 
   constructor(sources: MetricsSources) {
@@ -94,8 +95,21 @@ export class Metrics {
     for (const link of detail.links) {
       this.connected.set({ peer: `r${link.to}` }, link.connected ? 1 : 0);
       if (link.rttMs !== null) this.rtt.set({ peer: `r${link.to}` }, link.rttMs);
+      this.link(link.to, 'queued_bytes', link.queuedBytes);
+      this.link(link.to, 'dropped_messages_total', link.droppedMessages);
+      for (const [name, value] of Object.entries(link.traffic)) this.link(link.to, `${snake(name)}_total`, value);
     }
     return { type: this.registry.contentType, text: await this.registry.metrics() };
+  }
+
+  private link(to: number, name: string, value: number): void {
+    let gauge = this.links.get(name);
+    if (gauge === undefined) {
+      const help = `Peer link: ${name.replaceAll('_', ' ')}`;
+      gauge = new Gauge({ name: `chronon_peer_link_${name}`, help, labelNames: ['peer'], registers: [this.registry] });
+      this.links.set(name, gauge);
+    }
+    gauge.set({ peer: `r${to}` }, value);
   }
 
   private set(values: Values): void {

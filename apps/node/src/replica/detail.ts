@@ -44,13 +44,14 @@ export function buildDetail(sources: DetailSources): ReplicaDetail {
     chaosEnabled: sources.chaosEnabled,
     environment: sources.environment,
     leases: sources.leases.list(),
-    links: links.map(({ to, connected, cut, rttMs, queuedBytes, droppedMessages }) => ({
+    links: links.map(({ to, connected, cut, rttMs, queuedBytes, droppedMessages, traffic }) => ({
       to,
       connected,
       cut,
       rttMs,
       queuedBytes,
       droppedMessages,
+      traffic: { ...traffic },
     })),
     notes: [...status.notes, ...sources.notes, ...links.flatMap((link) => peerNotes(link, sources.build))],
     node: process.version,

@@ -219,6 +219,21 @@ describe('Gateway', () => {
     expect(gateway.counters.malformed).toBe(1);
   });
 
+  it('Slow-loris client: one address cannot take all the room, and gives back what it had', async () => {
+    const { gateway, url } = await start({ connectionsPerAddressMax: 3 });
+    const idle = Array.from({ length: 5 }, () => connect(gateway.port, '127.0.0.1'));
+    for (const socket of idle) {
+      socket.on('error', () => undefined);
+      toClose.push({ close: () => socket.destroy() });
+    }
+    await until(() => idle.filter((socket) => socket.closed).length === 2);
+    expect(gateway.counters.refused).toBe(2);
+    for (const socket of idle) socket.destroy();
+    await until(async () => (await upgradeStatus(gateway.port, {}).catch(() => 0)) === 401);
+    const one = client(url);
+    await until(() => one.got.length === 1);
+  });
+
   it('has a connection cap', async () => {
     const { gateway, url } = await start({ connectionsMax: 1 });
     const one = client(url);

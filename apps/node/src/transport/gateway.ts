@@ -20,6 +20,7 @@ import type { Logger } from 'pino';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { RateLimit } from '../observe/rate-limit.ts';
 import { hasRole, type Authenticator, type Principal } from './auth.ts';
+import { limitConnections } from './connection-caps.ts';
 import { plain } from './framing.ts';
 import { onClientError, type GuardRules } from './http-guard.ts';
 import { admitUpgrade, isRefusal, refuseUpgrade } from './upgrade.ts';
@@ -29,6 +30,8 @@ export const CLIENT_MESSAGE_BYTES_MAX = 8 * 1024 * 1024;
 /** Unsent bytes after which a consumer is too slow. */
 export const CLIENT_BUFFER_BYTES_MAX = 16 * 1024 * 1024;
 export const CLIENT_CONNECTIONS_MAX = 1024;
+/** Of one address: half of all, so that one machine never shuts the others out. */
+export const CLIENT_CONNECTIONS_PER_ADDRESS_MAX = CLIENT_CONNECTIONS_MAX / 2;
 const PING_EVERY_MS = 15_000;
 
 /** WebSocket close codes of this protocol. */
@@ -43,6 +46,7 @@ export interface GatewayOptions {
   readonly rules: GuardRules;
   readonly log: Logger;
   readonly connectionsMax?: number;
+  readonly connectionsPerAddressMax?: number;
   readonly bufferBytesMax?: number;
   request(origin: number, payload: Uint8Array): void;
   query(origin: number, nonce: number, query: number, body: Uint8Array, consistency: number, maxLagMs: number): void;
@@ -91,11 +95,18 @@ export class Gateway {
 
   constructor(options: GatewayOptions) {
     this.options = options;
-    this.server = createServer({ headersTimeout: 10_000, requestTimeout: 30_000 }, (_, response) => {
-      response.writeHead(426, { 'content-type': 'application/json', upgrade: 'websocket' });
-      response.end('{"code":"E_UPGRADE","message":"this is the client port: WebSocket only"}');
+    this.server = createServer(
+      { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 2000 },
+      (_, response) => {
+        response.writeHead(426, { 'content-type': 'application/json', upgrade: 'websocket' });
+        response.end('{"code":"E_UPGRADE","message":"this is the client port: WebSocket only"}');
+      },
+    );
+    const perAddressMax = options.connectionsPerAddressMax ?? CLIENT_CONNECTIONS_PER_ADDRESS_MAX;
+    limitConnections(this.server, 2 * (options.connectionsMax ?? CLIENT_CONNECTIONS_MAX), perAddressMax, () => {
+      this.counters.refused++;
     });
-    this.server.maxConnections = 2 * (options.connectionsMax ?? CLIENT_CONNECTIONS_MAX);
+    this.server.maxRequestsPerSocket = 100;
     this.sockets = new WebSocketServer({
       noServer: true,
       clientTracking: false,

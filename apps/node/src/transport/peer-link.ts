@@ -28,9 +28,12 @@ import {
 } from './handshake.ts';
 import { SendQueue } from './send-queue.ts';
 
-export const HANDSHAKE_DEADLINE_MS = 5000;
-export const PING_EVERY_MS = 1000;
-/** Seconds of silence, or with one unfinished frame, after which a link is given up. */
+/** Patience of a link. A link with so many pings' time of silence, or with one unfinished frame, is given up. */
+export interface LinkTimes {
+  readonly handshakeMs: number;
+  readonly pingMs: number;
+}
+export const LINK_TIMES: LinkTimes = { handshakeMs: 5000, pingMs: 1000 };
 const SILENCE_PINGS_MAX = 6;
 const RTT_SAMPLES = 60;
 
@@ -72,6 +75,7 @@ export class PeerLink {
   private readonly crc32c: Crc32c;
   private readonly identity: LinkIdentity;
   private readonly events: LinkEvents;
+  private readonly times: LinkTimes;
   private readonly expectedPeer: number | null;
   private readonly reader: FrameReader;
   private readonly queue: SendQueue;
@@ -87,8 +91,16 @@ export class PeerLink {
   private readonly rtts: number[] = [];
 
   /** Takes over `socket`, which must be connected. `peer`: who was dialled, null when accepting. */
-  constructor(socket: Socket, identity: LinkIdentity, crc32c: Crc32c, peer: number | null, events: LinkEvents) {
+  constructor(
+    socket: Socket,
+    identity: LinkIdentity,
+    crc32c: Crc32c,
+    peer: number | null,
+    events: LinkEvents,
+    times: LinkTimes = LINK_TIMES,
+  ) {
     this.socket = socket;
+    this.times = times;
     this.identity = identity;
     this.crc32c = crc32c;
     this.events = events;
@@ -111,8 +123,8 @@ export class PeerLink {
       this.close('connection closed by the peer');
     });
     this.deadline = setTimeout(() => {
-      this.close(`no handshake within ${HANDSHAKE_DEADLINE_MS} ms`);
-    }, HANDSHAKE_DEADLINE_MS);
+      this.close(`no handshake within ${times.handshakeMs} ms`);
+    }, times.handshakeMs);
     if (peer !== null) this.sendHello(peer);
   }
 
@@ -242,7 +254,7 @@ export class PeerLink {
     clearTimeout(this.deadline);
     this.pinger = setInterval(() => {
       this.onPingTime();
-    }, PING_EVERY_MS);
+    }, this.times.pingMs);
     this.events.onOpen(this);
   }
 
@@ -276,7 +288,7 @@ export class PeerLink {
     this.stuckPings = partial && frames === this.framesSeen ? this.stuckPings + 1 : 0;
     this.framesSeen = frames;
     if (Math.max(this.silentPings, this.stuckPings) >= SILENCE_PINGS_MAX) {
-      this.close(`nothing heard for ${SILENCE_PINGS_MAX} s`);
+      this.close(`nothing heard for ${(SILENCE_PINGS_MAX * this.times.pingMs) / 1000} s`);
       return;
     }
     if (this.events.outgoingCut(this.peer)) return;

@@ -10,10 +10,11 @@ import { sameBytes } from '@chronon/core/engine/hash';
 import type { Identity } from '@chronon/core/vsr/identity';
 import type { Logger } from 'pino';
 import { RateLimit } from '../observe/rate-limit.ts';
+import { ConnectionCaps } from './connection-caps.ts';
 import type { Crc32c } from './crc-combine.ts';
 import { encodeFrame, LINK, type WireFrame } from './framing.ts';
 import type { Reject } from './handshake.ts';
-import { PeerLink, type LinkEvents, type LinkIdentity } from './peer-link.ts';
+import { PeerLink, type LinkEvents, type LinkIdentity, type LinkTimes } from './peer-link.ts';
 
 export interface PeerAddress {
   readonly id: number;
@@ -47,6 +48,7 @@ export interface PeerNetworkOptions<M> {
   onIdentity(from: number, table: Identity): void;
   /** Chaos: is the directed link cut now. */
   isCut(from: number, to: number): boolean;
+  readonly times?: LinkTimes;
 }
 
 /** What there is to say of the link to one peer. */
@@ -57,8 +59,19 @@ export interface PeerReport {
   readonly rttMs: number | null;
   readonly queuedBytes: number;
   readonly droppedMessages: number;
+  /** Since this process began. */
+  readonly traffic: Readonly<PeerTraffic>;
   readonly info: string;
   readonly lastProblem: string | null;
+}
+
+/** Monotone counters of the traffic with one peer. */
+export interface PeerTraffic {
+  messagesSent: number;
+  messagesReceived: number;
+  bytesSent: number;
+  bytesReceived: number;
+  reconnects: number;
 }
 
 /** Monotone counters of the peer port. */
@@ -73,8 +86,9 @@ export interface PeerCounters {
   reconnects: number;
 }
 
-/** Connections on the peer port at once, strangers included. */
-const CONNECTIONS_MAX = 64;
+/** Connections on the peer port at once, strangers included; and those of one address that have not proved themselves. */
+export const PEER_CONNECTIONS_MAX = 64;
+export const PEER_STRANGERS_PER_ADDRESS_MAX = 16;
 const DIAL_DEADLINE_MS = 3000;
 const BACKOFF_MIN_MS = 50;
 const BACKOFF_MAX_MS = 1000;
@@ -89,6 +103,9 @@ interface Peer {
   timer: NodeJS.Timeout | null;
   backoffMs: number;
   dropped: number;
+  /** It was connected before. */
+  met: boolean;
+  readonly traffic: PeerTraffic;
   lastProblem: string | null;
 }
 
@@ -105,7 +122,9 @@ export class PeerNetwork<M extends object> {
   };
   private readonly options: PeerNetworkOptions<M>;
   private readonly peers = new Map<number, Peer>();
-  private readonly strangers = new Set<PeerLink>();
+  /** Accepted and not proven yet, with how to give their room back. */
+  private readonly strangers = new Map<PeerLink, () => void>();
+  private readonly caps = new ConnectionCaps(PEER_STRANGERS_PER_ADDRESS_MAX);
   private readonly server: Server;
   private readonly lineLimit = new RateLimit(5, 10_000);
   private readonly linkEvents: LinkEvents;
@@ -126,6 +145,8 @@ export class PeerNetwork<M extends object> {
         timer: null,
         backoffMs: BACKOFF_MIN_MS,
         dropped: 0,
+        met: false,
+        traffic: { messagesSent: 0, messagesReceived: 0, bytesSent: 0, bytesReceived: 0, reconnects: 0 },
         lastProblem: null,
       });
     }
@@ -143,9 +164,15 @@ export class PeerNetwork<M extends object> {
       incomingCut: (peer) => options.isCut(peer, self),
     };
     this.server = createServer({ noDelay: true }, (socket) => {
-      this.strangers.add(this.link(socket, null));
+      const release = this.caps.admit(socket);
+      if (release === null) {
+        this.counters.refused++;
+        socket.destroy();
+        return;
+      }
+      this.strangers.set(this.link(socket, null), release);
     });
-    this.server.maxConnections = CONNECTIONS_MAX;
+    this.server.maxConnections = PEER_CONNECTIONS_MAX;
     this.server.on('drop', () => {
       this.counters.refused++;
     });
@@ -188,6 +215,8 @@ export class PeerNetwork<M extends object> {
     }
     this.counters.sent++;
     this.counters.bytesSent += this.lastFrame.bytes;
+    peer.traffic.messagesSent++;
+    peer.traffic.bytesSent += this.lastFrame.bytes;
   }
 
   /** The port that was bound (for port 0). */
@@ -205,6 +234,7 @@ export class PeerNetwork<M extends object> {
       rttMs: peer.link?.rttMs ?? null,
       queuedBytes: peer.link?.queuedBytes ?? 0,
       droppedMessages: peer.dropped,
+      traffic: peer.traffic,
       info: peer.link?.peerInfo ?? '',
       lastProblem: peer.lastProblem,
     }));
@@ -213,7 +243,7 @@ export class PeerNetwork<M extends object> {
   close(): void {
     this.closed = true;
     this.server.close();
-    for (const link of this.strangers) link.close('this replica stops');
+    for (const link of this.strangers.keys()) link.close('this replica stops');
     for (const peer of this.peers.values()) {
       if (peer.timer !== null) clearTimeout(peer.timer);
       peer.link?.close('this replica stops');
@@ -223,7 +253,7 @@ export class PeerNetwork<M extends object> {
   }
 
   private link(socket: Socket, peer: number | null): PeerLink {
-    return new PeerLink(socket, this.options.identity, this.options.crc32c, peer, this.linkEvents);
+    return new PeerLink(socket, this.options.identity, this.options.crc32c, peer, this.linkEvents, this.options.times);
   }
 
   private dial(peer: Peer): void {
@@ -265,6 +295,7 @@ export class PeerNetwork<M extends object> {
   }
 
   private onOpen(link: PeerLink): void {
+    this.strangers.get(link)?.();
     this.strangers.delete(link);
     const peer = this.peers.get(link.peer)!;
     const old = peer.link;
@@ -276,7 +307,11 @@ export class PeerNetwork<M extends object> {
     peer.dialling = null;
     peer.backoffMs = BACKOFF_MIN_MS;
     peer.lastProblem = null;
-    this.counters.reconnects++;
+    if (peer.met) {
+      this.counters.reconnects++;
+      peer.traffic.reconnects++;
+    }
+    peer.met = true;
     this.options.log.info({ peer: link.peer, remote: link.remote, info: link.peerInfo }, 'peer connected');
     old?.close('replaced by a newer connection');
     if (!link.blank && link.peerTable !== null) this.options.onIdentity(link.peer, link.peerTable);
@@ -285,6 +320,9 @@ export class PeerNetwork<M extends object> {
   private onMessage(link: PeerLink, content: Uint8Array): void {
     this.counters.received++;
     this.counters.bytesReceived += content.length;
+    const { traffic } = this.peers.get(link.peer)!;
+    traffic.messagesReceived++;
+    traffic.bytesReceived += content.length;
     const decoded = this.options.codec.decode(content);
     if ('error' in decoded) link.close(`message cannot be read: ${decoded.error}`);
     else if (link.blank && !this.options.codec.isBoot(decoded.message)) return;
