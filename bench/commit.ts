@@ -10,7 +10,8 @@ import { SESSION_WINDOW } from '@chronon/core/reply';
 import { commitOptions, USAGE, type CommitOptions } from './commit/options.ts';
 import { REFERENCES } from './commit/references.ts';
 import { ratio, summary, table, type Cell, type RawLoop } from './commit/report.ts';
-import { bareRun, chrononRun, type ChrononRun, type Run } from './commit/run.ts';
+import { etcdVersion } from './etcd/start.ts';
+import { bareRun, chrononRun, etcdRun, type ChrononRun, type Run } from './commit/run.ts';
 import { isMemory, machine } from './lib/machine.ts';
 import { rawDevice } from './raw-device.mjs';
 
@@ -33,13 +34,21 @@ async function main(options: CommitOptions): Promise<void> {
   });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130));
   const before = machine();
+  const etcd = options.etcd ? etcdVersion() : null;
+  if (options.etcd) progress(etcd ?? 'etcd is left out: it is not installed (Debian: apt-get install etcd-server)');
   const cells: Cell[] = [];
-  for (const inFlight of options.inFlight) cells.push(await measure(options, inFlight));
+  for (const inFlight of options.inFlight) cells.push(await measure(options, inFlight, etcd !== null));
   const problems = cells.flatMap(problemsOf);
   if (options.json) {
     const cellsOut = cells.map((cell) => ({
       ...cell,
-      summary: { chronon: summary(cell.chronon), bare: summary(cell.bare), ratio: ratio(cell) },
+      summary: {
+        chronon: summary(cell.chronon),
+        bare: summary(cell.bare),
+        etcd: summary(cell.etcd),
+        ratio: ratio(cell),
+        ratioToEtcd: ratio(cell, 'etcd'),
+      },
     }));
     const { seconds, warmUpSeconds, runs, valueBytes, keys } = options;
     const parameters = { seconds, warmUpSeconds, runs, valueBytes, distinctKeys: keys === 0 ? 'all' : keys };
@@ -47,6 +56,7 @@ async function main(options: CommitOptions): Promise<void> {
     const report = {
       benchmark: 'commit',
       machine: before,
+      etcd,
       directory,
       parameters,
       cells: cellsOut,
@@ -67,9 +77,10 @@ async function main(options: CommitOptions): Promise<void> {
   process.exitCode = problems.length > 0 ? 1 : 0;
 }
 
-async function measure(options: CommitOptions, inFlight: number): Promise<Cell> {
+async function measure(options: CommitOptions, inFlight: number, withEtcd: boolean): Promise<Cell> {
   const chronon: ChrononRun[] = [];
   const bare: Run[] = [];
+  const etcd: Run[] = [];
   const raw = RAW_BYTES.map((bytes) => rawLoop(bytes, options.directory));
   for (let run = 1; run <= options.runs; run++) {
     const name = `${inFlight}-${run}`;
@@ -82,8 +93,13 @@ async function measure(options: CommitOptions, inFlight: number): Promise<Cell> 
       bare.push(await bareRun(options, inFlight));
       progress(`${inFlight} in flight, run ${run}: bare pipeline ${bare.at(-1)!.putsPerSecond} puts/s`);
     }
+    if (withEtcd) {
+      etcd.push(await etcdRun(options, inFlight, `etcd-${name}`));
+      rmSync(join(options.directory, `etcd-${name}`), { recursive: true, force: true });
+      progress(`${inFlight} in flight, run ${run}: etcd ${etcd.at(-1)!.putsPerSecond} puts/s`);
+    }
   }
-  return { inFlight, sessions: Math.ceil(inFlight / SESSION_WINDOW), raw, chronon, bare };
+  return { inFlight, sessions: Math.ceil(inFlight / SESSION_WINDOW), raw, chronon, bare, etcd };
 }
 
 function rawLoop(bytes: number, directory: string): RawLoop {

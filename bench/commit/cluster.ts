@@ -54,7 +54,6 @@ export class BenchCluster {
     const common = {
       members: configs,
       clusterName: 'bench',
-      clusterId: randomBytes(16).toString('hex'),
       ledger: join(options.directory, 'ledger.jsonl'),
       peerSecret: randomBytes(32).toString('hex'),
       tokens: [{ name: 'bench', role: 'operator', token }],

@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util';
 
 export const USAGE = `npm run bench -- commit [--json] [--quick] [--in-flight 1,16,64,256,1024] [--runs 3] [--seconds 10] [--warm-up 3]
   [--directory DIR] [--disk auto|sync|io_uring] [--value-bytes 256] [--keys N (0: every put has a new key)]
-  [--only chronon|bare] [--snapshot-every N] [--profile DIR (V8 profiles of the replicas)]`;
+  [--only chronon|bare] [--etcd] [--snapshot-every N] [--profile DIR (V8 profiles of the replicas)]`;
 
 export interface CommitOptions {
   readonly json: boolean;
@@ -18,6 +18,8 @@ export interface CommitOptions {
   readonly valueBytes: number;
   readonly keys: number;
   readonly only: 'chronon' | 'bare' | null;
+  /** Three etcd members as well, where etcd is installed. */
+  readonly etcd: boolean;
   readonly tuning: Readonly<Record<string, number>>;
   readonly profileTo: string | null;
 }
@@ -46,6 +48,7 @@ function read(args: readonly string[]): CommitOptions {
       'value-bytes': { type: 'string', default: '256' },
       keys: { type: 'string', default: '0' },
       only: { type: 'string' },
+      etcd: { type: 'boolean', default: false },
       'snapshot-every': { type: 'string' },
       profile: { type: 'string' },
     },
@@ -63,6 +66,7 @@ function read(args: readonly string[]): CommitOptions {
     valueBytes: number('--value-bytes', values['value-bytes'], 4),
     keys: number('--keys', values.keys, 0),
     only: only === undefined ? null : oneOf<'chronon' | 'bare'>('--only', only, ['chronon', 'bare']),
+    etcd: values.etcd,
     tuning: snapshotEvery === undefined ? {} : { snapshotEvery: number('--snapshot-every', snapshotEvery, 0) },
     profileTo: values.profile ?? null,
   };

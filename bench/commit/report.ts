@@ -10,6 +10,7 @@ export interface Cell {
   readonly raw: readonly RawLoop[];
   readonly chronon: readonly ChrononRun[];
   readonly bare: readonly Run[];
+  readonly etcd: readonly Run[];
 }
 
 export type RawLoop = { readonly bytes: number } & (
@@ -59,10 +60,10 @@ export function summary(runs: readonly Run[]): Summary | null {
   };
 }
 
-/** Chronon / bare pipeline: of the medians, and the lowest and highest of the pairs of runs that stood side by side. */
-export function ratio(cell: Cell): Spread | null {
+/** Chronon / the other system: of the medians, and the lowest and highest of the pairs of runs that stood side by side. */
+export function ratio(cell: Cell, to: 'bare' | 'etcd' = 'bare'): Spread | null {
   const pairs = cell.chronon.flatMap((run, i) => {
-    const other = cell.bare[i];
+    const other = cell[to][i];
     return other === undefined ? [] : [run.putsPerSecond / other.putsPerSecond];
   });
   return pairs.length === 0 ? null : spread(pairs, 2);
@@ -85,11 +86,9 @@ export function table(cells: readonly Cell[]): string {
     ],
   ];
   for (const cell of cells) {
-    const of = ratio(cell);
-    rows.push(
-      ...row(cell.inFlight, 'Chronon', summary(cell.chronon), of === null ? '' : `${of.median} (${of.min}..${of.max})`),
-    );
+    rows.push(...row(cell.inFlight, 'Chronon', summary(cell.chronon), ratioText(ratio(cell), '')));
     rows.push(...row(cell.inFlight, 'bare pipeline', summary(cell.bare), '1'));
+    rows.push(...row(cell.inFlight, 'etcd', summary(cell.etcd), ratioText(ratio(cell, 'etcd'), 'Chronon is ')));
     for (const { name, putsPerSecond, p50Ms } of REFERENCES) {
       const puts = putsPerSecond[cell.inFlight];
       if (puts !== undefined)
@@ -124,6 +123,10 @@ export function table(cells: readonly Cell[]): string {
   return [...lines, '', ...raw, ...REFERENCES.map(({ name, note }) => `[${name}]: ${note}`)].join('\n');
 }
 
+function ratioText(of: Spread | null, prefix: string): string {
+  return of === null ? '' : `${prefix}${of.median} (${of.min}..${of.max})`;
+}
+
 function row(inFlight: number, name: string, of: Summary | null, ratioText: string): string[][] {
   if (of === null) return [];
   const { putsPerSecond: puts, cpuUsPerPut: cpu } = of;
@@ -136,8 +139,8 @@ function row(inFlight: number, name: string, of: Summary | null, ratioText: stri
       String(of.p95Ms.median),
       String(of.p99Ms.median),
       `${cpu.load} + ${cpu.primary} + ${cpu.backups}`,
-      String(of.putsPerBarrier),
-      String(of.bytesPerPut),
+      Number.isFinite(of.putsPerBarrier) ? String(of.putsPerBarrier) : '',
+      of.bytesPerPut === 0 ? '' : String(of.bytesPerPut),
       ratioText,
     ],
   ];

@@ -1,9 +1,10 @@
-/** One run of either system: start, warm up, measure, drain, account for every put, stop. */
+/** One run of one of the systems: start, warm up, measure, drain, account for every put, stop. */
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ReplicaDetail } from '@chronon/node/api/schema';
 import { BarePipeline } from '../bare-pipeline/start.ts';
+import { Etcd } from '../etcd/start.ts';
 import { Child } from '../lib/child.ts';
 import type { LoadOrder, LoadResult, LoadTotal } from '../lib/closed-loop.ts';
 import type { Latency } from '../lib/latency.ts';
@@ -14,7 +15,7 @@ import type { CommitOptions } from './options.ts';
 
 const LOAD = fileURLToPath(new URL('./load.ts', import.meta.url));
 
-/** What both systems are measured by. */
+/** What every system is measured by. */
 export interface Run {
   readonly putsPerSecond: number;
   readonly puts: number;
@@ -104,6 +105,17 @@ export async function bareRun(options: CommitOptions, inFlight: number): Promise
     return { ...run, disk: { writes, bytes, barriers: writes } };
   } finally {
     await pipeline.stop();
+  }
+}
+
+/** What etcd writes is not counted: it has no such counters. */
+export async function etcdRun(options: CommitOptions, inFlight: number, name: string): Promise<Run> {
+  const etcd = await Etcd.start(join(options.directory, name), options.valueBytes, inFlight);
+  try {
+    const run = await drive(etcd.load, etcd.pids, options, inFlight);
+    return { ...run, disk: { writes: 0, bytes: 0, barriers: 0 } };
+  } finally {
+    await etcd.stop();
   }
 }
 
