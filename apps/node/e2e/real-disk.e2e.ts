@@ -20,6 +20,7 @@ import { fileURLToPath } from 'node:url';
 import { LoopFileSystem } from '@chronon/native/testing/loop-file-system';
 import { afterEach, describe, expect, it } from 'vitest';
 import { chrononLater } from './cluster.ts';
+import { EXIT_CODES } from '../src/replica/exit-codes.ts';
 import { TestCluster } from '../src/testing/cluster.ts';
 import { until } from '../src/testing/until.ts';
 
@@ -164,6 +165,53 @@ for (const [replicas, kind] of [
     });
   });
 }
+
+it.for(['sync', 'io_uring'] as const)(
+  'Slow disk / stall: the primary goes on, steps down, ends with E_DISK_STALL; the others serve all the while (%s disk)',
+  async (kind, { skip }) => {
+    mkdirSync(scratch, { recursive: true });
+    const parent = mkdtempSync(join(scratch, 'stalled-'));
+    const disk = LoopFileSystem.create(parent, MEGABYTES);
+    if (typeof disk === 'string') {
+      rmSync(parent, { recursive: true });
+      return skip(disk);
+    }
+    clean.push(() => disk.remove());
+    const tuning = { segmentBytes: 1024 * 1024, stallTicks: 100, diskStallTicks: 300 };
+    const cluster = await TestCluster.create({ replicas: 3, app: 'kv', disk: kind, tuning });
+    clean.push(() => cluster.destroy());
+    clean.push(() => disk.thaw());
+    // The first primary is r2: its directory is the one that will not answer.
+    cluster.addMember(2, { dataDir: join(disk.directory, 'r2') });
+    cluster.startAll();
+    const client = cluster.client();
+    for (let i = 0; (await cluster.primary()) !== 2 && i < 20; i++) {
+      const primary = await cluster.primary();
+      await cluster.signal(primary, 'SIGKILL');
+      await cluster.primary(
+        60_000,
+        [1, 2, 3].filter((id) => id !== primary),
+      );
+      cluster.run(primary);
+      await cluster.converged();
+    }
+    const { view } = await cluster.detail(2);
+    const problem = disk.freeze();
+    if (problem !== null) return skip(problem);
+    // Its disk answers nothing any more; the others are a quorum.
+    expect(await client.submit('put', { key: 'while', value: 'stalled' })).toMatchObject({ outcome: 'ok' });
+    expect(await client.query('get', 'while')).toMatchObject({ outcome: 'ok', result: 'stalled' });
+    await until(() => cluster.output(2).includes('its own disk does not finish a write'));
+    const other = await cluster.primary(60_000, [1, 3]);
+    expect(Number((await cluster.detail(other)).view)).toBeGreaterThan(Number(view));
+    expect(await client.submit('put', { key: 'after', value: 'it' })).toMatchObject({ outcome: 'ok' });
+    await until(() => cluster.output(2).includes('chronon r2 stops: E_DISK_STALL'));
+    disk.thaw();
+    expect(await cluster.exitCode(2)).toBe(EXIT_CODES.E_DISK_STALL);
+    cluster.run(2);
+    await cluster.converged();
+  },
+);
 
 /** Flips a bit of a file as rot does: past the process, on the medium. */
 function rot(path: string, offset: number): void {

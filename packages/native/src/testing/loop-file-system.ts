@@ -1,5 +1,5 @@
 /**
- * A small ext4 of its own in a file, mounted through a loop device: for tests that fill a disk or cut its power. Needs root, mkfs.ext4 and loop devices.
+ * A small ext4 of its own in a file, mounted through a loop device: for tests that fill a disk, stall it or cut its power. Needs root, mkfs.ext4 and loop devices.
  *
  * `cutPower` shuts the file system down at once without flushing its journal (FS_IOC_SHUTDOWN, NOLOGFLUSH): whatever no barrier covered is gone, as when the
  * plug is pulled; `remount` is the next boot.
@@ -54,6 +54,15 @@ export class LoopFileSystem {
     must(run(join(this.parent, 'shutdown'), this.directory));
   }
 
+  /** From here on every write waits, until `thaw`: a device that does not answer. Null, or why that is not possible here. */
+  freeze(): string | null {
+    return run('fsfreeze', '-f', this.directory);
+  }
+
+  thaw(): void {
+    run('fsfreeze', '-u', this.directory);
+  }
+
   /** Mounts it again; no process may have a file open in it. */
   remount(): void {
     must(run('umount', this.directory));
@@ -62,6 +71,7 @@ export class LoopFileSystem {
 
   /** Unmounts and removes everything. */
   remove(): void {
+    this.thaw();
     run('umount', this.directory);
     rmSync(this.parent, { recursive: true, force: true });
   }
