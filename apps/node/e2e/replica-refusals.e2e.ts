@@ -31,10 +31,13 @@ async function refused(one: TestCluster, code: ExitName, text: string | RegExp):
 }
 
 describe('a start is refused', () => {
-  it('on a directory of another cluster', async () => {
+  it('Wrong cluster / node id: on a directory of another cluster, or of another replica', async () => {
     const one = await formatted();
     one.addMember(1, { clusterId: 'ab'.repeat(16) });
     await refused(one, 'E_CLUSTER_ID', /abababab/);
+    const members = [1, 2, 3].map((id) => ({ ...one.members[0]!, id }));
+    one.addMember(1, { id: 2, members });
+    await refused(one, 'E_REPLICA_ID', /r1|replica 1/);
     one.addMember(1, {});
     one.run(1);
     await until(() => one.isReady(1), 60_000);
@@ -60,7 +63,7 @@ describe('a start is refused', () => {
     await refused(one, 'E_MANIFEST_MISSING', /manifest/);
   });
 
-  it('while another process has the directory', async () => {
+  it('Two processes, one dir: while another process has the directory', async () => {
     const one = await formatted();
     one.run(1);
     await until(() => one.isReady(1), 60_000);
@@ -73,6 +76,23 @@ describe('a start is refused', () => {
       await other.destroy();
     }
     expect(one.isUp(1)).toBe(true);
+  });
+
+  it('Two processes, one dir: not after a kill -9 with I/O in flight, although io_uring keeps the descriptor for a moment', async () => {
+    const one = await formatted({ app: 'kv' });
+    one.run(1);
+    for (let round = 0; round < 3; round++) {
+      await one.primary();
+      const client = one.client();
+      const puts = Array.from({ length: 50 }, (_, i) => client.submit('put', { key: `${i}`, value: 'v'.repeat(4000) }));
+      await Promise.race(puts);
+      await one.signal(1, 'SIGKILL');
+      client.close();
+      await Promise.allSettled(puts);
+      one.run(1);
+    }
+    await one.primary();
+    expect(one.output(1)).not.toContain('E_LOCKED');
   });
 
   it('with chaos on a production directory', async () => {

@@ -314,7 +314,7 @@ export class SessionClient {
       else if (message.status === REFUSAL.invalid)
         this.fail(call, 'invalid', 'the replica refused the payload: malformed or too large');
       else if (message.status === REFUSAL.noSpace && call.definitelyAbsent)
-        this.fail(call, 'no-space', 'no space left for the log');
+        this.fail(call, 'no-space', 'E_NO_SPACE: no space left for the log; nothing happened');
     }
     this.direct(message);
   }
