@@ -23,6 +23,8 @@ export function detail(id: number, change: Partial<ReplicaDetail> = {}): Replica
     serving: id === 2,
     abdicated: false,
     checkpoint: null,
+    first: '0',
+    fetching: null,
     headHash: '',
     confirmedDigest: null,
     diverged: null,

@@ -110,6 +110,10 @@ export interface ReplicaStatus {
   readonly durable: CommitIndex;
   readonly last: CommitIndex;
   readonly checkpoint: CommitIndex;
+  /** First index that the log holds; what is below is in the checkpoint. */
+  readonly first: number;
+  /** The snapshot being fetched from another replica. */
+  readonly fetching: { readonly index: number; readonly source: number; readonly chunks: number } | null;
   /** D[applied], hex. */
   readonly digest: string;
   /** Chain hash of `last`, hex. */
@@ -133,7 +137,10 @@ export interface ReplicaStatus {
 
 export type ReplicaEvent =
   | VsrEvent
-  | { readonly kind: 'snapshot'; readonly index: number }
+  /** A snapshot is durable; `file`: its digest, hex. */
+  | { readonly kind: 'snapshot'; readonly index: number; readonly file: string }
+  /** The log begins at `first` now. */
+  | { readonly kind: 'compact'; readonly first: number }
   | { readonly kind: 'restart'; readonly snapshot: CommitIndex; readonly end: CommitIndex }
   | {
       readonly kind: 'effect';
@@ -142,6 +149,27 @@ export type ReplicaEvent =
     }
   | { readonly kind: 'space'; readonly full: boolean }
   | ({ readonly kind: 'damage' } & Damage);
+
+/** A snapshot on this replica's disk. */
+export interface SnapshotInfo {
+  readonly index: number;
+  /** Execution digest D[index]. */
+  readonly state: Uint8Array;
+  /** Digest of the file. */
+  readonly file: Uint8Array;
+  /** A quorum has reported the same. */
+  readonly confirmed: boolean;
+}
+
+/** What an operator asks about snapshots. */
+export interface SnapshotPort {
+  /** Newest last. */
+  list(): SnapshotInfo[];
+  /** Proposes a checkpoint entry, behind which every replica takes a snapshot. False unless this is a serving primary. */
+  create(): boolean;
+  /** Reads every snapshot and checks every byte, a chunk at a time; `callback` gets what is wrong, by file. */
+  verify(callback: (damage: { readonly file: string; readonly fault: string }[]) => void): void;
+}
 
 /** `Replica` of replica.ts, as its hosts use it. */
 export interface ReplicaHandle {
@@ -154,6 +182,7 @@ export interface ReplicaHandle {
   query(origin: number, nonce: number, query: number, body: Uint8Array, consistency: number, maxLagMs: number): void;
   /** The connection is gone; its requests go on, replies go nowhere. */
   disconnect(origin: number): void;
+  readonly snapshots: SnapshotPort;
   status(): ReplicaStatus;
   /** Frames as they are on the medium, from `from` on (at least one when there is one). */
   readLog(

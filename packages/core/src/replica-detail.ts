@@ -21,6 +21,8 @@ export function statusDetail(status: ReplicaStatus, nowMs: number) {
     serving: status.serving,
     abdicated: status.abdicated,
     checkpoint: toJson(status.checkpoint),
+    first: String(status.first),
+    fetching: status.fetching === null ? null : { ...status.fetching, index: String(status.fetching.index) },
     headHash: status.headHash,
     confirmedDigest: toJson(status.confirmedDigest),
     diverged: status.diverged,

@@ -74,6 +74,12 @@ export function eventText(event: ReplicaEvent): string {
       return `snapshot at ${event.index}`;
     case 'restart':
       return `restarted from snapshot ${event.snapshot < 0 ? 'none' : event.snapshot}, log through ${event.end < 0 ? 'none' : event.end}`;
+    case 'install':
+      return `goes on from the snapshot at ${event.index}, fetched from another replica`;
+    case 'compact':
+      return `the log begins at ${event.first} now`;
+    case 'quarantine':
+      return `quarantined at ${event.index}: ${event.why}`;
     case 'diverged':
       return `execution digest at ${event.index} differs from that of r${event.peer}`;
     case 'data-loss':

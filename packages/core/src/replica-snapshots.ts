@@ -1,13 +1,13 @@
 /**
- * Snapshots of a replica: restoring the newest at start, taking one at every snapshot point (a log position, equal on all replicas) while applying goes on.
+ * Snapshots of a replica: restoring the newest at start, taking one at every snapshot point (a log position, equal on all replicas) while applying goes on: every
+ * multiple of N, and behind each checkpoint entry.
  *
- * Invariants: a snapshot becomes the manifest's checkpoint only after it is durable under its name; taking one occupies the loop for a piece at a time
+ * Invariants: taking one occupies the loop for a piece at a time
  * (kernel/snapshot-stream.ts) and waits for the disk; one is taken at a time.
  */
-import { at } from './engine/commit-index.ts';
+import { FRAME_HEADER_BYTES } from './engine/constants.ts';
 import type { FrameBatch } from './engine/frame-batch.ts';
-import { frame } from './engine/frame.ts';
-import type { ManifestState, RecoveredLog } from './engine/log-contract.ts';
+import type { RecoveredLog } from './engine/log-contract.ts';
 import type { SnapshotStore } from './engine/snapshot-file.ts';
 import type { SnapshotMeta } from './engine/snapshot-format.ts';
 import type { SnapshotWriter } from './engine/snapshot-writer.ts';
@@ -15,15 +15,23 @@ import type { Executor } from './kernel/executor.ts';
 import { Halt } from './kernel/errors.ts';
 import { SECTIONS } from './kernel/snapshot.ts';
 import type { SectionStream } from './kernel/snapshot-stream.ts';
+import type { HeldSnapshot } from './vsr/snapshots.ts';
 
 /** A replica that cannot keep up leaves out points until it takes one of so many; powers of two, so that replicas still meet at the same ones. */
 const STRIDE_MAX = 1024;
 
-/** Restores the newest intact snapshot that the log of record reaches; the rest is replayed from the log. */
+/**
+ * Restores the newest intact snapshot that the log of record reaches; the rest is replayed from the log. One that cannot be read or restored is removed: it is taken
+ * anew when the replay comes by, or fetched.
+ */
 export function restoreNewest(files: SnapshotStore, executor: Executor, log: RecoveredLog, notes: string[]): void {
+  files.sweep(log.manifest.checkpoint.index);
   let limit: number = Math.min(log.manifest.checkpoint.index, log.end);
   for (;;) {
-    const snapshot = files.newest(limit, (text) => notes.push(text));
+    const snapshot = files.newest(limit, (text, index) => {
+      notes.push(text);
+      files.remove(index);
+    });
     if (snapshot === null) return;
     try {
       executor.restore(snapshot, snapshot.sections);
@@ -31,6 +39,7 @@ export function restoreNewest(files: SnapshotStore, executor: Executor, log: Rec
     } catch (error) {
       if (!(error instanceof Halt)) throw error;
       notes.push(`snapshot ${snapshot.index}: ${error.message}`);
+      files.remove(snapshot.index);
       limit = snapshot.index - 1;
     }
   }
@@ -44,7 +53,9 @@ export interface SnapshotTakerOptions {
   readonly clusterId: Uint8Array;
   /** Runs a task soon, behind what waits already; an error in it stops the replica. */
   readonly defer: (task: () => void) => void;
-  readonly onTaken: (checkpoint: ManifestState['checkpoint']) => void;
+  /** True when no snapshot is to be taken at this index. */
+  readonly skip: (index: number) => boolean;
+  readonly onTaken: (snapshot: HeldSnapshot) => void;
   readonly onFailed: (why: string) => void;
 }
 
@@ -74,14 +85,16 @@ export class SnapshotTaker {
     return every === 0 ? Number.MAX_SAFE_INTEGER : Math.max(1, Math.ceil(from / every)) * every;
   }
 
-  isDue(index: number): boolean {
+  /** True when a snapshot is taken at `index`, just applied. `asked`: it is a checkpoint entry. */
+  isDue(index: number, asked: boolean): boolean {
     const { every } = this.options;
-    return every > 0 && index > 0 && index % (every * this.stride) === 0;
+    return asked || (every > 0 && index > 0 && index % (every * this.stride) === 0);
   }
 
   /** Begins the snapshot at `index`, just applied and the last of what was applied of `batch`. */
   take(batch: FrameBatch, index: number): void {
     const { files, executor, onFailed } = this.options;
+    if (this.options.skip(index)) return;
     if (this.taking !== null || files.busy) {
       this.stride = Math.min(2 * this.stride, STRIDE_MAX);
       onFailed(`snapshot ${index} was left out: the one before is still being written`);
@@ -91,10 +104,8 @@ export class SnapshotTaker {
     const meta: SnapshotMeta = {
       clusterId: this.options.clusterId,
       index,
-      view: frame.view(batch.bytes, offset),
+      frameHeader: batch.bytes.slice(offset, offset + FRAME_HEADER_BYTES),
       chainHash: batch.hashOf(index).slice(),
-      timeLow: frame.timeLow(batch.bytes, offset),
-      timeHigh: frame.timeHigh(batch.bytes, offset),
       digest: executor.digest,
     };
     const writer = files.write(
@@ -110,6 +121,11 @@ export class SnapshotTaker {
     const { sections } = executor.snapshot();
     this.taking = { writer, sections, piece: new Uint8Array(0), from: 0 };
     this.pumpSoon();
+  }
+
+  /** Gives up the snapshot that is being taken. */
+  abort(why: string): void {
+    this.taking?.writer.abort(why);
   }
 
   private pumpSoon(): void {
@@ -148,6 +164,6 @@ export class SnapshotTaker {
     }
     const early = this.options.executor.applied - meta.index < (this.options.every * this.stride) / 4;
     if (early && this.stride > 1) this.stride /= 2;
-    this.options.onTaken({ index: at(meta.index), hash: meta.chainHash, digest: result.digest });
+    this.options.onTaken({ index: meta.index, state: meta.digest, file: result.digest, hash: meta.chainHash });
   }
 }

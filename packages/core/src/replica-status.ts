@@ -31,6 +31,8 @@ export function replicaStatus(replica: Replica): ReplicaStatus {
     durable: n.durable,
     last: max(n.end, n.head),
     checkpoint: n.manifest.checkpoint.index,
+    first: store.first,
+    fetching: replica.snapshots.transfer.fetching,
     digest: toHex(executor.digest),
     headHash: toHex(n.headHash),
     confirmedDigest: confirmedDigest(n),

@@ -19,7 +19,8 @@ import { Executor } from './kernel/executor.ts';
 import { Halt } from './kernel/errors.ts';
 import type { Reply } from './reply.ts';
 import { ReplicaEffects } from './replica-effects.ts';
-import { restoreNewest, SnapshotTaker } from './replica-snapshots.ts';
+import { SnapshotKeeper } from './replica-keeper.ts';
+import { restoreNewest } from './replica-snapshots.ts';
 import { replicaStatus } from './replica-status.ts';
 import type { ReplicaConfig, ReplicaHandle, ReplicaPorts, ReplicaStatus } from './replica-contract.ts';
 import { CONSISTENCY, TO_CLIENT } from './vsr/client-protocol.ts';
@@ -70,7 +71,7 @@ export class Replica implements ReplicaHandle {
   readonly scrubber: Scrubber;
   readonly notes: string[];
   private readonly recovered: RecoveredLog;
-  private readonly snapshots: SnapshotTaker;
+  readonly snapshots: SnapshotKeeper;
   private readonly clientOrigins = new Set<number>();
   private applyTarget: CommitIndex = NONE;
   private reading = false;
@@ -117,18 +118,7 @@ export class Replica implements ReplicaHandle {
       appliedHash: this.executor.appliedHash,
       payloadMax: Math.min(PAYLOAD_BYTES_MAX, Math.floor(config.segmentBytes / 4)),
     });
-    this.snapshots = new SnapshotTaker({
-      files,
-      executor: this.executor,
-      every: config.snapshotEvery,
-      clusterId: recovered.manifest.clusterId,
-      defer: (task) => ports.defer(() => this.guarded(task)),
-      onTaken: (checkpoint) => {
-        ports.onEvent({ kind: 'snapshot', index: checkpoint.index });
-        this.guarded(() => this.step({ type: 'checkpoint', checkpoint }));
-      },
-      onFailed: (why) => this.notes.push(why),
-    });
+    this.snapshots = new SnapshotKeeper(this, files);
     this.effects = new ReplicaEffects(this);
     this.scrubber = new Scrubber({
       store,
@@ -146,6 +136,8 @@ export class Replica implements ReplicaHandle {
     this.guarded(() => {
       this.node.state.monotonicMs = this.ports.monotonicMs();
       this.node.start(this.recovered);
+      for (const snapshot of this.snapshots.found())
+        this.node.step({ type: 'snapshot', snapshot }, this.ports.monotonicMs(), this.ports.wallMs());
       this.drain();
     });
   }
@@ -158,6 +150,7 @@ export class Replica implements ReplicaHandle {
       if (this.stopped) return;
       this.watchSpace();
       this.step({ type: 'tick', stalledTicks: this.stalledTicks });
+      this.snapshots.tick();
       this.effects.tick();
     });
   }
@@ -191,7 +184,11 @@ export class Replica implements ReplicaHandle {
   }
 
   receive(from: number, message: Message): void {
-    this.guarded(() => this.step({ type: 'message', from, message }));
+    this.guarded(() => {
+      if (message.type === 'getSnapshot') this.snapshots.transfer.onGetSnapshot(from, message);
+      else if (message.type === 'snapshotPart') this.snapshots.transfer.onSnapshotPart(from, message);
+      else this.step({ type: 'message', from, message });
+    });
   }
 
   /** The table of incarnations of a peer that shook hands. */
@@ -296,7 +293,7 @@ export class Replica implements ReplicaHandle {
     }
   }
 
-  private step(input: Input): void {
+  step(input: Input): void {
     this.node.step(input, this.ports.monotonicMs(), this.ports.wallMs());
     this.drain();
   }
@@ -335,6 +332,12 @@ export class Replica implements ReplicaHandle {
         break;
       case 'save':
         this.store.saveManifest(output.manifest, () => this.onStored(output.token));
+        break;
+      case 'checkpoint':
+        this.store.saveManifest(output.manifest, () => this.guarded(() => this.snapshots.onCheckpoint()));
+        break;
+      case 'installSnapshot':
+        this.store.installSnapshot(output.manifest, output.promised, () => this.onStored(output.token));
         break;
       case 'install':
         this.store.install(output.manifest, output.keepThrough, output.promised, () => this.onStored(output.token));
@@ -417,7 +420,7 @@ export class Replica implements ReplicaHandle {
     let to = Math.min(batch.last, this.applyTarget, from + APPLY_SLICE - 1);
     to = Math.min(to, this.snapshots.nextPoint(from));
     this.executor.apply(batch, from, to, this.onReply);
-    if (this.snapshots.isDue(to)) this.snapshots.take(batch, to);
+    this.snapshots.onApplied(batch, this.executor.applied);
     const input: Input = { type: 'applied', index: this.executor.applied, full: this.store.full };
     this.node.step(input, this.ports.monotonicMs(), this.ports.wallMs());
     this.effects.onApplied();

@@ -26,6 +26,7 @@ export const API_ERRORS = {
   E_MEMBER: 'BAD_REQUEST',
   E_UNREACHABLE: 'BAD_GATEWAY',
   E_LOG_READ: 'INTERNAL_SERVER_ERROR',
+  E_NOT_PRIMARY: 'PRECONDITION_FAILED',
 } as const satisfies Record<string, TrpcCode>;
 export type ApiErrorCode = keyof typeof API_ERRORS;
 

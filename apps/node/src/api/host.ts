@@ -39,7 +39,7 @@ export interface ApiHost {
   readonly members: readonly MemberConfig[];
   /** Random per process run: prefix of live event ids. */
   readonly epoch: string;
-  readonly replica: Pick<ReplicaHandle, 'readLog'>;
+  readonly replica: Pick<ReplicaHandle, 'readLog' | 'snapshots'>;
   readonly app: ApplicationModule;
   readonly codec: FrameCodec;
   readonly events: EventRing;

@@ -9,6 +9,7 @@ import type { ApiHost } from './host.ts';
 import { jsonable } from './jsonable.ts';
 import { live } from './live.ts';
 import { logRouter } from './log-procedures.ts';
+import { snapshotRouter } from './snapshot-procedures.ts';
 import { clusterStatus, outboxPage, replicaDetail } from './schema.ts';
 import { createCallerFactory, router, viewerProcedure } from './trpc.ts';
 import { decodeValue } from '@chronon/core/kernel/values';
@@ -51,6 +52,7 @@ const parts = {
         };
       }),
   }),
+  snapshots: snapshotRouter,
   app: appRouterPart,
   live,
 };

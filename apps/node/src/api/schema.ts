@@ -85,6 +85,10 @@ export const replicaDetail = replicaSummary.extend({
   serving: z.boolean(),
   abdicated: z.boolean(),
   checkpoint: indexOrNone,
+  /** First index that the log holds: what is below is in the checkpoint's snapshot. */
+  first: index,
+  /** The snapshot that is being fetched from another replica. */
+  fetching: z.object({ index, source: replicaId, chunks: z.number().int() }).nullable(),
   headHash: z.string(),
   confirmedDigest: indexOrNone,
   diverged: z.string().nullable(),
@@ -129,6 +133,31 @@ export const replicaDetail = replicaSummary.extend({
   rssBytes: z.number(),
 });
 export type ReplicaDetail = z.infer<typeof replicaDetail>;
+
+/** The snapshots on a replica's disk, oldest first. */
+export const snapshotList = z.object({
+  replica: replicaId,
+  /** First index that its log holds. */
+  first: index,
+  snapshots: z.array(
+    z.object({
+      index,
+      /** Execution digest of the state, hex. */
+      state: z.string(),
+      /** Digest of the file, hex: equal on all replicas. */
+      file: z.string(),
+      /** A quorum has reported the same. */
+      confirmed: z.boolean(),
+    }),
+  ),
+});
+export type SnapshotList = z.infer<typeof snapshotList>;
+
+export const snapshotCheck = z.object({
+  replica: replicaId,
+  checked: z.number().int(),
+  damage: z.array(z.object({ file: z.string(), fault: z.string() })),
+});
 
 /** `log.range`: frames as they are on this replica's disk. The browser trusts none of it but the bytes. */
 export const logRange = z.object({

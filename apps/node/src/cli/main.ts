@@ -39,6 +39,11 @@ const COMMANDS: readonly {
     description: 'verify, show or follow the log',
     load: async () => (await import('./log.ts')).logCommand,
   },
+  {
+    name: 'snapshot',
+    description: 'create, list or verify snapshots',
+    load: async () => (await import('./snapshot.ts')).snapshotCommand,
+  },
   { name: 'effects', description: 'the outbox', load: async () => (await import('./effects.ts')).effectsCommand },
   {
     name: 'console',

@@ -13,6 +13,7 @@ export function eventLevel(event: ReplicaEvent): 'info' | 'warn' | 'error' | nul
     case 'damage':
       return 'warn';
     case 'diverged':
+    case 'quarantine':
     case 'data-loss':
       return 'error';
     default:

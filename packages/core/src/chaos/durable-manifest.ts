@@ -1,7 +1,7 @@
 /**
  * DurableManifest: what the two manifest copies on one machine's medium say, read from outside.
  *
- * Invariants (checked here): of the newest readable copy neither view nor log view ever goes back.
+ * Invariants (checked here): of the newest readable copy neither view nor log view nor checkpoint ever goes back.
  */
 import type { FrameCodec } from '../engine/frame-codec.ts';
 import { decodeManifest, MANIFEST_PATHS } from '../engine/manifest.ts';
@@ -11,10 +11,12 @@ import { mustHold } from './violation.ts';
 export interface StoredViews {
   readonly view: number;
   readonly logView: number;
+  /** Index of the checkpoint; -1 for none. */
+  readonly checkpoint: number;
 }
 
 /** No readable copy. */
-const NOTHING: StoredViews = { view: -1, logView: -1 };
+const NOTHING: StoredViews = { view: -1, logView: -1, checkpoint: -1 };
 
 export class DurableManifest {
   private readonly storage: SimStorage;
@@ -48,18 +50,20 @@ export class DurableManifest {
       const read = inode === undefined ? null : decodeManifest(inode.medium, this.codec);
       if (read?.kind !== 'ok') return NOTHING;
       const { view, logView } = read.state;
+      const checkpoint: number = read.state.checkpoint.index;
       if (newest === null || read.sequence > newest.sequence)
-        newest = { sequence: read.sequence, views: { view, logView } };
-      return { view, logView };
+        newest = { sequence: read.sequence, views: { view, logView, checkpoint } };
+      return { view, logView, checkpoint };
     });
     this.lowest = {
       view: Math.min(...copies.map(({ view }) => view)),
       logView: Math.min(...copies.map(({ logView }) => logView)),
+      checkpoint: Math.min(...copies.map(({ checkpoint }) => checkpoint)),
     };
     const now = (newest as { readonly views: StoredViews } | null)?.views;
     if (now === undefined) return;
     mustHold(
-      now.view >= this.newest.view && now.logView >= this.newest.logView,
+      now.view >= this.newest.view && now.logView >= this.newest.logView && now.checkpoint >= this.newest.checkpoint,
       'view',
       'durable-views-never-go-back',
       () => {

@@ -60,6 +60,7 @@ export interface Profile {
   readonly pipelineMax: number;
   readonly batchCountMax: number;
   readonly snapshotEvery: number;
+  readonly segmentBytes: number;
   readonly cacheBytes: number;
   readonly tickMs: number;
   readonly limits: {
@@ -106,6 +107,7 @@ export function drawProfile(prng: Prng, replicas: number | null): Profile {
     pipelineMax: prng.pick([16, 64, 64]),
     batchCountMax: prng.pick([4, 16, 64]),
     snapshotEvery: prng.pick([20, 50, 50, 100]),
+    segmentBytes: prng.pick([16, 16, 32, 64]) * 1024,
     cacheBytes: prng.pick([8 * 1024, 64 * 1024, 1024 * 1024]),
     tickMs: 10,
     limits: {

@@ -318,6 +318,13 @@ export class SimMachine implements Observed {
         break;
       case 'snapshot':
         statistics.snapshotsTaken++;
+        world.checks.state.snapshot(this, String(event.index), event.file);
+        break;
+      case 'install':
+        statistics.snapshotTransfers++;
+        break;
+      case 'compact':
+        statistics.compactions++;
         break;
       case 'restart':
         if (event.snapshot >= 0) statistics.snapshotRestarts++;

@@ -187,7 +187,7 @@ export class Simulator implements World {
         yield;
       }
       yield* this.liveness();
-      this.checks.atRest(this.machines, () => 0);
+      this.checks.atRest(this.machines, (replica) => this.machine(replica.id).replica!.store.first);
     } catch (error) {
       if (!(error instanceof Violation)) throw error;
       violation = { family: error.family, invariant: error.invariant, sentence: error.message };

@@ -23,6 +23,8 @@ export const STATISTICS = [
   'truncations',
   'snapshotsTaken',
   'snapshotRestarts',
+  'snapshotTransfers',
+  'compactions',
   'sectorsLost',
   'directoryEntriesLost',
   'clockSteps',

@@ -10,9 +10,9 @@ import { sameHash } from './hash.ts';
 import type { LogStore } from './log-store.ts';
 import type { ScrubStep } from './scrub-log.ts';
 import type { Damage } from './scrubber.ts';
-import { isZero } from './snapshot-file.ts';
 import {
   decodeSnapshotHeader,
+  isZero,
   layoutOf,
   snapshotDigest,
   type SnapshotHeader,

@@ -11,6 +11,7 @@ import { SnapshotStore } from './snapshot-file.ts';
 import { snapshotPath } from './snapshot-path.ts';
 import { decodeTail, TAIL_PATH } from './tail-record.ts';
 import { batch, Bench, Chain, CLUSTER, formatted, manifest, suffix } from './testing/log-harness.ts';
+import { snapshotMeta } from './testing/snapshot-harness.ts';
 import { MemoryDisk } from './testing/memory-disk.ts';
 
 const codec = await createWasmCodec();
@@ -242,11 +243,9 @@ test('a rotten byte anywhere in a snapshot is found, and that the next snapshot 
   const { disk, chain } = filled();
   const running = new ScrubBench(disk, chain, 4096);
   const files = new SnapshotStore({ disk, codec, clusterId: CLUSTER, chunkBytes: BLOCK_BYTES });
-  const fill = (value: number): Uint8Array => new Uint8Array(16).fill(value);
-  const meta = { clusterId: CLUSTER, index: 5, view: 1, chainHash: fill(4), timeLow: 5, timeHigh: 6, digest: fill(8) };
   const written: string[] = [];
   const writer = files.write(
-    meta,
+    snapshotMeta(5),
     1,
     () => {},
     (end) => written.push('digest' in end ? 'written' : end.problem),

@@ -70,7 +70,7 @@ test('every changed byte of a snapshot, and every cut, is noticed without a thro
   const bytes = fileOf(disk, 9);
   const dataEnd = BLOCK_BYTES + CHUNK + 20;
   const table = bytes.length - BLOCK_BYTES;
-  const places = Array.from({ length: 260 }, (_, i) => i);
+  const places = Array.from({ length: 320 }, (_, i) => i);
   places.push(4095, 4096, dataEnd - 1, dataEnd, table - 1, table, table + 31, table + 32, bytes.length - 1);
   for (const at of places) {
     disk.flip(snapshotPath(9), at);
@@ -99,9 +99,10 @@ test('noise is no snapshot', () => {
   );
 });
 
-test('the newest two are kept; a corrupt one is passed over with a note', () => {
+test('those that are to be kept are kept; a corrupt one is passed over with a note', () => {
   const disk = new MemoryDisk();
   const store = stored(disk, 10, 20, 30);
+  store.retain((index) => index > 10);
   disk.pump();
   expect(store.list()).toEqual([20, 30]);
   const notes: string[] = [];

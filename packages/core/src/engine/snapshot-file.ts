@@ -8,7 +8,9 @@ import type { FrameCodec } from './frame-codec.ts';
 import { sameHash } from './hash.ts';
 import {
   decodeSnapshotHeader,
+  isZero,
   layoutOf,
+  sectionsOf,
   SNAPSHOT_CHUNK_BYTES,
   type SnapshotHeader,
   type SnapshotMeta,
@@ -33,7 +35,7 @@ export interface SnapshotStoreOptions {
   readonly chunkBytes?: number;
 }
 
-/** The snapshots of one replica; the newest two are kept. */
+/** The snapshots of one replica. Which of them are kept is the replica's business. */
 export class SnapshotStore {
   private readonly options: SnapshotStoreOptions;
   private writer: SnapshotWriter | null = null;
@@ -48,12 +50,12 @@ export class SnapshotStore {
   }
 
   /** The newest intact snapshot at or below `limit`; `note` hears why others were passed over. Blocking. */
-  newest(limit: number, note: (text: string) => void): Snapshot | null {
+  newest(limit: number, note: (text: string, index: number) => void): Snapshot | null {
     for (const index of this.list().reverse()) {
       if (index > limit) continue;
       const read = this.read(index);
       if (typeof read !== 'string') return read;
-      note(`${snapshotPath(index)}: ${read}; an older snapshot or the log from its start is used`);
+      note(`${snapshotPath(index)}: ${read}; an older snapshot or the log from its start is used`, index);
     }
     return null;
   }
@@ -104,7 +106,6 @@ export class SnapshotStore {
         onReady,
         onEnd: (result) => {
           this.writer = null;
-          if ('digest' in result) this.dropOld();
           onEnd(result);
         },
       });
@@ -115,8 +116,43 @@ export class SnapshotStore {
     }
   }
 
-  private dropOld(): void {
-    for (const index of this.list().slice(0, -2)) this.options.disk.unlink(snapshotPath(index), () => {});
+  /** Header and digest of a file, by its first block alone; what is wrong in words. Blocking. */
+  header(index: number): { readonly header: SnapshotHeader; readonly fileDigest: Uint8Array } | string {
+    const { disk, codec } = this.options;
+    try {
+      const file = disk.open(snapshotPath(index));
+      try {
+        const block = new Uint8Array(BLOCK_BYTES);
+        if (file.readSync(0, block) < BLOCK_BYTES) return 'no snapshot header';
+        const header = decodeSnapshotHeader(block, codec);
+        return typeof header === 'string' ? header : { header, fileDigest: snapshotDigest(block, codec) };
+      } finally {
+        file.close();
+      }
+    } catch (error) {
+      if (error instanceof DiskFailure) return error.message;
+      throw error;
+    }
+  }
+
+  /** Removes what a process run that ended left: unfinished files (parts of a transfer apart) and snapshots above `limit`. Blocking. */
+  sweep(limit: number): void {
+    const { disk } = this.options;
+    for (const name of disk.list(SNAPSHOT_DIRECTORY)) {
+      const [index] = snapshotIndexes([name]);
+      if (!name.endsWith('.tmp') && (index === undefined || index <= limit)) continue;
+      disk.unlinkSync(`${SNAPSHOT_DIRECTORY}/${name}`);
+    }
+  }
+
+  /** Removes every snapshot that `keep` refuses, in the background. A crash may leave some. */
+  retain(keep: (index: number) => boolean): void {
+    for (const index of this.list()) if (!keep(index)) this.options.disk.unlink(snapshotPath(index), () => {});
+  }
+
+  /** Removes one file; blocking. */
+  remove(index: number): void {
+    this.options.disk.unlinkSync(snapshotPath(index));
   }
 }
 
@@ -143,17 +179,6 @@ function readSnapshot(file: DiskFile, codec: FrameCodec): Snapshot | string {
     if (!sameHash(digest, table.subarray(chunk * HASH_BYTES, (chunk + 1) * HASH_BYTES)))
       return `chunk ${chunk} is damaged`;
   }
-  const sections: Uint8Array[] = [];
-  let at = 0;
-  for (const sectionSize of header.sectionSizes) {
-    sections.push(data.subarray(at, at + sectionSize));
-    at += sectionSize;
-  }
+  const sections = sectionsOf(header, data);
   return { ...header, sections, fileDigest: snapshotDigest(block, codec) };
-}
-
-/** Only zeros from `from` on. */
-export function isZero(bytes: Uint8Array, from: number): boolean {
-  for (let i = from; i < bytes.length; i++) if (bytes[i] !== 0) return false;
-  return true;
 }

@@ -2,16 +2,16 @@
  * Bytes of a snapshot file (docs/log-format.md, "Snapshot"): one header block, the sections back to back, the table of their chunks' digests. Canonical: two
  * replicas at one index have identical files.
  *
- * Header (little-endian): `53 4E 41 50` ("SNAP"), version u32 = 2, cluster id [16], last index u64, view of its frame u64, chain hash [16], block time u64,
+ * Header (little-endian): `53 4E 41 50` ("SNAP"), version u32 = 2, cluster id [16], last index u64, header of its frame [80], its chain hash [16],
  * execution digest [16], section count u32, chunk bytes u32, size of all sections u64, digest of the table [16], 16 section sizes u64; CRC32C u32 of all that, u32 0.
  *
  * Invariants: the file's digest is the hash of its header, which holds the table's, which holds each chunk's: who knows the digest can check every part by
  * itself. Data and table are filled with zeros to whole blocks; nothing else is in the file.
  */
 import { assert } from '../assert.ts';
-import { BLOCK_BYTES, HASH_BYTES } from './constants.ts';
+import { BLOCK_BYTES, FRAME_HEADER_BYTES, HASH_BYTES } from './constants.ts';
 import type { FrameCodec } from './frame-codec.ts';
-import { readU32, readU64, writeU32, writeU64 } from './frame.ts';
+import { frame, readU32, readU64, writeU32, writeU64 } from './frame.ts';
 
 export const SECTIONS_MAX = 16;
 /** The data is hashed, and sent to others, in chunks of so many bytes. */
@@ -20,17 +20,29 @@ export const SNAPSHOT_CHUNK_BYTES = 128 * 1024;
 const CHUNK_BYTES_MAX = 1024 * 1024;
 const MAGIC = 0x50414e53;
 const VERSION = 2;
-const AT = { count: 80, chunk: 84, size: 88, table: 96, sizes: 112, checksum: 240, end: 248 } as const;
+const AT = {
+  cluster: 8,
+  index: 24,
+  frame: 32,
+  chainHash: 112,
+  digest: 128,
+  count: 144,
+  chunk: 148,
+  size: 152,
+  table: 160,
+  sizes: 176,
+  checksum: 304,
+  end: 312,
+} as const;
 /** Bytes of the header that mean something. */
 export const SNAPSHOT_HEADER_BYTES = AT.end;
 
 export interface SnapshotMeta {
   readonly clusterId: Uint8Array;
   readonly index: number;
-  readonly view: number;
+  /** Header of the frame at `index`: view, block time, hashes. */
+  readonly frameHeader: Uint8Array;
   readonly chainHash: Uint8Array;
-  readonly timeLow: number;
-  readonly timeHigh: number;
   /** Execution digest D[index]. */
   readonly digest: Uint8Array;
 }
@@ -78,13 +90,12 @@ export function encodeSnapshotHeader(header: SnapshotHeader, codec: FrameCodec):
   const out = new Uint8Array(BLOCK_BYTES);
   writeU32(out, 0, MAGIC);
   writeU32(out, 4, VERSION);
-  out.set(header.clusterId, 8);
-  writeU64(out, 24, header.index);
-  writeU64(out, 32, header.view);
-  out.set(header.chainHash, 40);
-  writeU32(out, 56, header.timeLow);
-  writeU32(out, 60, header.timeHigh);
-  out.set(header.digest, 64);
+  assert(header.frameHeader.length === FRAME_HEADER_BYTES, 'a frame header is whole');
+  out.set(header.clusterId, AT.cluster);
+  writeU64(out, AT.index, header.index);
+  out.set(header.frameHeader, AT.frame);
+  out.set(header.chainHash, AT.chainHash);
+  out.set(header.digest, AT.digest);
   writeU32(out, AT.count, sectionSizes.length);
   writeU32(out, AT.chunk, chunkBytes);
   writeU64(out, AT.size, layoutOf(header).dataBytes);
@@ -107,17 +118,16 @@ export function decodeSnapshotHeader(block: Uint8Array, codec: FrameCodec): Snap
     return 'chunk size out of range';
   const sizes = Array.from({ length: SECTIONS_MAX }, (_, i) => readU64(block, AT.sizes + 8 * i));
   const total = sizes.reduce((sum, size) => sum + size, 0);
-  const [index, view] = [readU64(block, 24), readU64(block, 32)];
-  if (!Number.isSafeInteger(total) || Number.isNaN(index + view)) return 'a number out of range';
+  const index = readU64(block, AT.index);
+  if (!Number.isSafeInteger(total) || Number.isNaN(index)) return 'a number out of range';
+  if (frame.index(block, AT.frame) !== index) return 'the frame header is of another index';
   if (total !== readU64(block, AT.size) || sizes.slice(count).some((size) => size !== 0)) return 'sizes do not add up';
   return {
-    clusterId: block.slice(8, 24),
+    clusterId: block.slice(AT.cluster, AT.cluster + HASH_BYTES),
     index,
-    view,
-    chainHash: block.slice(40, 56),
-    timeLow: readU32(block, 56),
-    timeHigh: readU32(block, 60),
-    digest: block.slice(64, 80),
+    frameHeader: block.slice(AT.frame, AT.frame + FRAME_HEADER_BYTES),
+    chainHash: block.slice(AT.chainHash, AT.chainHash + HASH_BYTES),
+    digest: block.slice(AT.digest, AT.digest + HASH_BYTES),
     sectionSizes: sizes.slice(0, count),
     chunkBytes,
     tableDigest: block.slice(AT.table, AT.table + HASH_BYTES),
@@ -129,4 +139,21 @@ export function snapshotDigest(block: Uint8Array, codec: FrameCodec): Uint8Array
   const digest = new Uint8Array(HASH_BYTES);
   codec.hash(block, 0, SNAPSHOT_HEADER_BYTES, digest, 0);
   return digest;
+}
+
+/** The sections of a snapshot's data: views. */
+export function sectionsOf(header: SnapshotHeader, data: Uint8Array): Uint8Array[] {
+  const sections: Uint8Array[] = [];
+  let at = 0;
+  for (const size of header.sectionSizes) {
+    sections.push(data.subarray(at, at + size));
+    at += size;
+  }
+  return sections;
+}
+
+/** True when nothing but zeros stands from `from` on. */
+export function isZero(bytes: Uint8Array, from: number): boolean {
+  for (let i = from; i < bytes.length; i++) if (bytes[i] !== 0) return false;
+  return true;
 }

@@ -6,6 +6,11 @@ export function snapshotPath(index: number): string {
   return `${SNAPSHOT_DIRECTORY}/${String(index).padStart(20, '0')}.snap`;
 }
 
+/** A snapshot that is being fetched; what is in it is checked before it is used. */
+export function snapshotPartPath(index: number): string {
+  return `${snapshotPath(index)}.part`;
+}
+
 /** Indexes among the names of the directory, ascending. */
 export function snapshotIndexes(names: readonly string[]): number[] {
   return names

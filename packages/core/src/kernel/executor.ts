@@ -51,6 +51,8 @@ export class Executor<State = unknown> implements StateMachine {
   private malformed = 0;
   private replaced = new Replacements();
   private timeMs = 0;
+  /** True behind a checkpoint entry: applying pauses there, for it is a snapshot point. */
+  private stopped = false;
   /** Where the chain hash of the entry at hand stands. */
   private hash: Uint8Array = this.lastHash;
   private hashAt = 0;
@@ -97,6 +99,11 @@ export class Executor<State = unknown> implements StateMachine {
     return this.executionDigest.at(index);
   }
 
+  /** True when the last applied entry asks for a snapshot of the state behind it. */
+  get atCheckpoint(): boolean {
+    return this.stopped;
+  }
+
   /** The application's state: read only. */
   get state(): State {
     return this.runner.state;
@@ -131,8 +138,10 @@ export class Executor<State = unknown> implements StateMachine {
     if (!sameHash(frame.prevHash(bytes, offsets[from - first]!), this.lastHash)) {
       throw this.halt(new Halt('E_APPLY_ORDER', `frame ${from} does not chain to the entry applied before it`));
     }
+    let index = from;
+    this.stopped = false;
     try {
-      for (let index = from; index <= to; index++) {
+      for (; index <= to && !this.stopped; index++) {
         const at = offsets[index - first]!;
         const isLast = index === last;
         this.hash = isLast ? batch.lastHash : bytes;
@@ -145,7 +154,7 @@ export class Executor<State = unknown> implements StateMachine {
     for (let i = 0; i < HASH_BYTES; i++) this.lastHash[i] = this.hash[this.hashAt + i]!;
     this.hash = this.lastHash;
     this.hashAt = 0;
-    this.timeMs = blockTimeMs(bytes, offsets[to - first]!);
+    this.timeMs = blockTimeMs(bytes, offsets[index - 1 - first]!);
   }
 
   query(query: number, body: Uint8Array): { readonly ok: boolean; readonly body: Uint8Array } {
@@ -253,8 +262,10 @@ export class Executor<State = unknown> implements StateMachine {
       case KIND.replaceReplica:
         if (!this.replaced.apply(envelope.body(bytes, payloadAt, size), index as CommitIndex)) this.malformed++;
         return this.plain(index, REPLY.ok);
-      case KIND.noop:
       case KIND.checkpoint:
+        this.stopped = true;
+        return this.plain(index, REPLY.ok);
+      case KIND.noop:
         return this.plain(index, REPLY.ok);
       default:
         throw new Halt('E_UNKNOWN_ENTRY', `entry ${index} is of kind ${kind}, which this program does not know`);

@@ -1,12 +1,9 @@
 /**
- * Snapshots: where they are taken and what is in them. A snapshot point is a log position, equal everywhere: every multiple of N, and each
- * committed checkpoint entry; never a local decision.
+ * Snapshots: what is in them. (Where they are taken is a log position: replica-snapshots.ts.)
  *
  * Invariants: the sections are canonical: two replicas at one index have equal bytes; a section is restored only if encoding it again would give
  * the same bytes (its codec refuses anything else).
  */
-import { assert } from '../assert.ts';
-import { KIND } from '../engine/frame.ts';
 import { ByteReader, ByteWriter } from './bytes.ts';
 import { CodecError, type Halt } from './errors.ts';
 import { Replacements } from './replacements.ts';
@@ -15,12 +12,6 @@ import { type SnapshotStream, streamOfBytes } from './snapshot-stream.ts';
 /** The sections of a snapshot, in order. */
 export const SECTIONS = ['application', 'sessions', 'outbox', 'meta', 'keys'] as const;
 export type SectionName = (typeof SECTIONS)[number];
-
-/** True when a snapshot is taken right after applying the entry. `everyN` 0: at checkpoint entries only. */
-export function isSnapshotPoint(index: number, kind: number, everyN: number): boolean {
-  assert(Number.isSafeInteger(everyN) && everyN >= 0, 'the snapshot interval is a whole number of entries');
-  return kind === KIND.checkpoint || (everyN > 0 && index > 0 && index % everyN === 0);
-}
 
 /** What the executor remembers beside application, sessions and outbox. */
 export interface MetaSection {

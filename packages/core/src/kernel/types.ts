@@ -143,7 +143,10 @@ export interface StateMachine {
   readonly digest: Uint8Array;
   /** D[index] while it is still remembered (the last DIGEST_RING entries), else null. */
   digestAt(index: number): Uint8Array | null;
-  /** Applies frames from..to of the batch, which must start at applied + 1. `onReply` gets each client entry's reply. */
+  /**
+   * Applies frames from..to of the batch, which must start at applied + 1, and stops behind a checkpoint entry (`applied` tells). `onReply` gets each client
+   * entry's reply.
+   */
   apply(batch: FrameBatch, from: number, to: number, onReply: (reply: Reply) => void): void;
   query(query: number, body: Uint8Array): { readonly ok: boolean; readonly body: Uint8Array };
   /** Payload: envelope ++ body as it is in the frame. Hash: 16 bytes of the payload, made only when needed. */

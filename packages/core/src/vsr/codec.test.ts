@@ -33,7 +33,18 @@ function headers(): HeaderSuffix {
 const MESSAGES: readonly Message[] = [
   { type: 'prepare', view: 3, commit: NONE, batch: batch(0, 3) },
   { type: 'prepareOk', view: 3, first: 0, last: 2, hash },
-  { type: 'commit', view: 3, commit: at(0), head: at(2), round: 7, answered: [7, 5, 0], applied: NONE, digest: hash },
+  {
+    type: 'commit',
+    view: 3,
+    commit: at(0),
+    head: at(2),
+    round: 7,
+    answered: [7, 5, 0],
+    applied: NONE,
+    digest: hash,
+    confirmed: at(1),
+    confirmedDigest: hash,
+  },
   {
     type: 'commitOk',
     view: 3,
@@ -97,8 +108,22 @@ const MESSAGES: readonly Message[] = [
     through: at(7),
   },
   { type: 'getState', view: 9, from: 0, to: 7, nonce: 3 },
-  { type: 'newState', view: 9, nonce: 3, canonical: true, commit: at(1), head: at(2), batch: batch(1, 2) },
-  { type: 'newState', view: 9, nonce: 3, canonical: false, commit: NONE, head: NONE, batch: null },
+  { type: 'newState', view: 9, nonce: 3, canonical: true, commit: at(1), head: at(2), first: 1, batch: batch(1, 2) },
+  { type: 'newState', view: 9, nonce: 3, canonical: false, commit: NONE, head: NONE, first: 90, batch: null },
+  {
+    type: 'snapshotReport',
+    view: 9,
+    first: 60,
+    confirmed: at(100),
+    held: [
+      { index: 50, state: hash, file: hash },
+      { index: 100, state: hash, file: new Uint8Array(16) },
+    ],
+  },
+  { type: 'snapshotReport', view: 0, first: 0, confirmed: NONE, held: [] },
+  { type: 'getSnapshot', view: 9, index: 100, file: hash, offset: 4096, length: 131_072, nonce: 3 },
+  { type: 'snapshotPart', view: 9, index: 100, offset: 4096, nonce: 3, bytes: new Uint8Array([1, 2, 3]) },
+  { type: 'snapshotPart', view: 9, index: 100, offset: 0, nonce: 3, bytes: new Uint8Array(0) },
 ];
 
 function wire(message: Message): Uint8Array {
@@ -123,7 +148,7 @@ describe('message codec', () => {
       const bytes = wire(message);
       for (let length = 0; length < bytes.length; length++) {
         const decoded = decodeMessage(bytes.subarray(0, length), nobleCodec);
-        if ('message' in decoded) expect(['prepare', 'newState']).toContain(message.type);
+        if ('message' in decoded) expect(['prepare', 'newState', 'snapshotPart']).toContain(message.type);
         else expect(decoded.error.length).toBeGreaterThan(0);
       }
     },

@@ -12,12 +12,26 @@ import type { FrameCodec } from '../engine/frame-codec.ts';
 import { frame, readU32, readU64, writeU32, writeU64 } from '../engine/frame.ts';
 import { HEADER_RECORD_BYTES, HeaderSuffix } from '../engine/header-suffix.ts';
 import type { IndexRange } from '../engine/log-contract.ts';
-import { BOOT, type Boot, type BootKind, type DoViewChange, type Message, type MessageType } from './messages.ts';
+import {
+  BOOT,
+  type Boot,
+  type BootKind,
+  type DoViewChange,
+  type GetSnapshot,
+  type Message,
+  type MessageType,
+  type SnapshotPart,
+  type SnapshotRef,
+  type SnapshotReport,
+  type StartView,
+} from './messages.ts';
 
 export const MESSAGE_VERSION = 1;
 /** Most damaged ranges a DoViewChange lists; a replica with more states them as one. */
 export const FAULTY_RANGES_MAX = 64;
 const MEMBERS_MAX = 16;
+/** Snapshots that one report lists. */
+export const SNAPSHOTS_REPORTED_MAX = 8;
 const HEAD_BYTES = 8;
 
 const TYPE: Record<MessageType, number> = {
@@ -32,6 +46,9 @@ const TYPE: Record<MessageType, number> = {
   getState: 9,
   newState: 10,
   boot: 11,
+  snapshotReport: 12,
+  getSnapshot: 13,
+  snapshotPart: 14,
 };
 
 /** Bytes of `message` as chunks to be sent one behind the other. */
@@ -57,6 +74,8 @@ export function encodeMessage(message: Message): Uint8Array[] {
       w.numbers(message.answered);
       w.index(message.applied);
       w.bytes(message.digest);
+      w.index(message.confirmed);
+      w.bytes(message.confirmedDigest);
       return [w.done()];
     case 'commitOk':
       w.u64(message.round);
@@ -69,16 +88,8 @@ export function encodeMessage(message: Message): Uint8Array[] {
     case 'startViewChange':
       return [w.done()];
     case 'doViewChange':
-      return encodeDoViewChange(w, message);
     case 'startView':
-      w.index(message.head);
-      w.bytes(message.headHash);
-      w.index(message.commit);
-      w.u64(message.nonce);
-      w.index(message.acked);
-      w.u64(message.generation);
-      w.numbers(message.incarnations);
-      return [w.headers(message.headers), message.headers.bytes];
+      return encodeView(message, w);
     case 'requestStartView':
       w.u64(message.nonce);
       return [w.done()];
@@ -92,23 +103,65 @@ export function encodeMessage(message: Message): Uint8Array[] {
       w.u64(message.canonical ? 1 : 0);
       w.index(message.commit);
       w.index(message.head);
+      w.u64(message.first);
       return message.batch === null ? [w.done()] : [w.done(), message.batch.bytes];
     case 'boot':
       return encodeBoot(w, message);
+    default:
+      return encodeAboutSnapshots(message, w);
   }
 }
 
-function encodeDoViewChange(w: Writer, message: DoViewChange): Uint8Array[] {
-  w.u64(message.logView);
-  w.index(message.head);
-  w.bytes(message.headHash);
-  w.index(message.commit);
-  w.index(message.present);
-  w.index(message.promised);
-  w.u64(message.generation);
-  w.numbers(message.incarnations);
-  w.numbers(message.faulty.flatMap((range) => [range.from, range.to]));
-  return [w.headers(message.headers), message.headers.bytes];
+function encodeView(message: DoViewChange | StartView, w: Writer): Uint8Array[] {
+  switch (message.type) {
+    case 'doViewChange':
+      w.u64(message.logView);
+      w.index(message.head);
+      w.bytes(message.headHash);
+      w.index(message.commit);
+      w.index(message.present);
+      w.index(message.promised);
+      w.u64(message.generation);
+      w.numbers(message.incarnations);
+      w.numbers(message.faulty.flatMap((range) => [range.from, range.to]));
+      return [w.headers(message.headers), message.headers.bytes];
+    case 'startView':
+      w.index(message.head);
+      w.bytes(message.headHash);
+      w.index(message.commit);
+      w.u64(message.nonce);
+      w.index(message.acked);
+      w.u64(message.generation);
+      w.numbers(message.incarnations);
+      return [w.headers(message.headers), message.headers.bytes];
+  }
+}
+
+function encodeAboutSnapshots(message: SnapshotReport | GetSnapshot | SnapshotPart, w: Writer): Uint8Array[] {
+  switch (message.type) {
+    case 'snapshotReport':
+      w.u64(message.first);
+      w.index(message.confirmed);
+      w.u64(message.held.length);
+      for (const { index, state, file } of message.held) {
+        w.u64(index);
+        w.bytes(state);
+        w.bytes(file);
+      }
+      return [w.done()];
+    case 'getSnapshot':
+      w.u64(message.index);
+      w.bytes(message.file);
+      w.u64(message.offset);
+      w.u64(message.length);
+      w.u64(message.nonce);
+      return [w.done()];
+    case 'snapshotPart':
+      w.u64(message.index);
+      w.u64(message.offset);
+      w.u64(message.nonce);
+      return [w.done(), message.bytes];
+  }
 }
 
 function encodeBoot(w: Writer, message: Boot): Uint8Array[] {
@@ -158,6 +211,8 @@ function decodeBody(type: number, view: number, r: Reader, codec: FrameCodec): M
         answered: r.numbers(MEMBERS_MAX),
         applied: r.index(),
         digest: r.hash(),
+        confirmed: r.index(),
+        confirmedDigest: r.hash(),
       });
     case TYPE.commitOk:
       return r.end({
@@ -194,12 +249,37 @@ function decodeBody(type: number, view: number, r: Reader, codec: FrameCodec): M
       const canonical = r.u64() === 1;
       const commit = r.index();
       const head = r.index();
+      const first = r.u64();
       if (r.failed) return 'newState cut off';
       const rest = r.rest();
       const batch = rest.length === 0 ? null : readBatch(rest, codec);
       return typeof batch === 'string'
         ? `newState: ${batch}`
-        : { type: 'newState', view, nonce, canonical, commit, head, batch };
+        : { type: 'newState', view, nonce, canonical, commit, head, first, batch };
+    }
+    default:
+      return decodeAboutSnapshots(type, view, r);
+  }
+}
+
+function decodeAboutSnapshots(type: number, view: number, r: Reader): Message | string {
+  switch (type) {
+    case TYPE.snapshotReport: {
+      const first = r.u64();
+      const confirmed = r.index();
+      const count = r.u64();
+      if (r.failed || count > SNAPSHOTS_REPORTED_MAX) return `a report of ${count} snapshots, or cut off`;
+      const held: SnapshotRef[] = [];
+      for (let i = 0; i < count; i++) held.push({ index: r.u64(), state: r.hash(), file: r.hash() });
+      return r.end({ type: 'snapshotReport', view, first, confirmed, held });
+    }
+    case TYPE.getSnapshot: {
+      const [index, file] = [r.u64(), r.hash()];
+      return r.end({ type: 'getSnapshot', view, index, file, offset: r.u64(), length: r.u64(), nonce: r.u64() });
+    }
+    case TYPE.snapshotPart: {
+      const [index, offset, nonce] = [r.u64(), r.u64(), r.u64()];
+      return { type: 'snapshotPart', view, index, offset, nonce, bytes: r.rest() };
     }
     case TYPE.boot:
       return decodeBoot(r);
@@ -278,8 +358,10 @@ function fixedBytes(message: Message): number {
       return 160 + 24 * message.incarnations.length;
     case 'startView':
       return 160 + 8 * (message.incarnations.length + 8);
+    case 'snapshotReport':
+      return 64 + 40 * message.held.length;
     default:
-      return 160;
+      return 256;
   }
 }
 

@@ -39,6 +39,9 @@ export interface Commit {
   readonly answered: readonly number[];
   readonly applied: CommitIndex;
   readonly digest: Uint8Array;
+  /** Highest index at which a quorum has the same execution digest, and that digest: who has another one there is the odd one. */
+  readonly confirmed: CommitIndex;
+  readonly confirmedDigest: Uint8Array;
 }
 
 /** Answer to Commit, from status normal only. The digest is D at `digestIndex` of this replica. */
@@ -121,6 +124,8 @@ export interface NewState {
   readonly canonical: boolean;
   readonly commit: CommitIndex;
   readonly head: CommitIndex;
+  /** First index that the sender holds: what is below comes with a snapshot only. */
+  readonly first: number;
   readonly batch: FrameBatch | null;
 }
 
@@ -146,6 +151,45 @@ export interface Boot {
   readonly through: CommitIndex;
 }
 
+/** A snapshot that a replica has: equal in all four where it is the same one. */
+export interface SnapshotRef {
+  readonly index: number;
+  /** Execution digest D[index]. */
+  readonly state: Uint8Array;
+  /** Digest of the file. */
+  readonly file: Uint8Array;
+}
+
+/** The snapshots that a replica holds, newest last. `confirmed`: through which index a quorum has reported the same, as the sender's manifest says. */
+export interface SnapshotReport {
+  readonly type: 'snapshotReport';
+  readonly view: number;
+  readonly first: number;
+  readonly confirmed: CommitIndex;
+  readonly held: readonly SnapshotRef[];
+}
+
+/** Asks for `length` bytes at `offset` of the snapshot file with this digest. */
+export interface GetSnapshot {
+  readonly type: 'getSnapshot';
+  readonly view: number;
+  readonly index: number;
+  readonly file: Uint8Array;
+  readonly offset: number;
+  readonly length: number;
+  readonly nonce: number;
+}
+
+/** Bytes of a snapshot file; none when the sender does not have it (any more). */
+export interface SnapshotPart {
+  readonly type: 'snapshotPart';
+  readonly view: number;
+  readonly index: number;
+  readonly offset: number;
+  readonly nonce: number;
+  readonly bytes: Uint8Array;
+}
+
 export type Message =
   | Prepare
   | PrepareOk
@@ -157,6 +201,9 @@ export type Message =
   | RequestStartView
   | GetState
   | NewState
-  | Boot;
+  | Boot
+  | SnapshotReport
+  | GetSnapshot
+  | SnapshotPart;
 
 export type MessageType = Message['type'];

@@ -9,7 +9,7 @@ import { type CommitIndex, max, min, NONE } from '../engine/commit-index.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
 import type { FrameCodec } from '../engine/frame-codec.ts';
 import type { EntryKind } from '../engine/frame.ts';
-import type { ManifestState, RecoveredLog } from '../engine/log-contract.ts';
+import type { RecoveredLog } from '../engine/log-contract.ts';
 import type { Policy } from '../policy.ts';
 import type { Reply } from '../reply.ts';
 import { onQuery, onReply, onRequest, releaseHeld, sweepParked } from './clients.ts';
@@ -25,14 +25,24 @@ import {
   restartPromises,
   tickPrimary,
 } from './normal.ts';
+import { compareAwaited } from './divergence.ts';
 import { onBoot, promoteStandby } from './members.ts';
 import { internalPayload } from './payload.ts';
 import { flush } from './propose.ts';
+import {
+  type HeldSnapshot,
+  holdSnapshot,
+  installSnapshot,
+  type InstalledSnapshot,
+  keepSnapshots,
+  noteCompacted,
+  onSnapshotReport,
+  tickSnapshots,
+} from './snapshots.ts';
 import { answerReads, confirmedDigest, onCommitOk, quorumContactMs } from './reads.ts';
 import { catchUp, needsFrames, noteDamage, onGetState, onNewState, onRepaired, onStateRead } from './state-transfer.ts';
 import { NodeState, type Output, type SessionPort, type VsrConfig } from './state.ts';
 import {
-  leavePrimary,
   onDoViewChange,
   onRequestStartView,
   onSaved,
@@ -40,6 +50,7 @@ import {
   onStartViewChange,
   remindOfPromise,
   settle,
+  stepDown,
   suspect,
   tickWaiting,
 } from './view-change.ts';
@@ -76,8 +87,12 @@ export type Input =
   | { readonly type: 'damaged'; readonly index: number }
   /** A repair output is durable. */
   | { readonly type: 'repaired'; readonly from: number; readonly to: number; readonly epoch: number }
-  /** A snapshot at this index is durable. */
-  | { readonly type: 'checkpoint'; readonly checkpoint: ManifestState['checkpoint'] }
+  /** A snapshot is durable here. */
+  | { readonly type: 'snapshot'; readonly snapshot: HeldSnapshot }
+  /** These snapshots are left, and the log begins at `first`. */
+  | { readonly type: 'snapshotsKept'; readonly indexes: readonly number[]; readonly first: number }
+  /** The executor stands at a snapshot whose file is durable (allowed by mayInstall in the same step). */
+  | { readonly type: 'installed'; readonly snapshot: InstalledSnapshot }
   /** End of a burst of input: make batches. */
   | { readonly type: 'flush' };
 
@@ -178,8 +193,10 @@ export class VsrNode {
     const n = this.state;
     if (n.policy.unconnectedFramesCount) return;
     // Also when nothing is discarded: the log takes no frame before an install has settled where it ends.
-    const keep = min(n.applied, n.end);
-    if (keep < n.end) n.endHash = this.appliedHash;
+    const { checkpoint } = n.manifest;
+    const known = max(n.applied, checkpoint.index);
+    const keep = min(known, n.end);
+    if (keep < n.end) n.endHash = known === n.applied ? this.appliedHash : checkpoint.hash;
     n.end = keep;
     n.durable = keep;
     n.faulty = [];
@@ -201,6 +218,12 @@ export class VsrNode {
     const n = this.state;
     n.monotonicMs = monotonicMs;
     n.wallMs = wallMs;
+    this.handle(input);
+    if (n.diverged !== null && n.isPrimary) this.abdicate(n.diverged);
+  }
+
+  private handle(input: Input): void {
+    const n = this.state;
     switch (input.type) {
       case 'message':
         this.onMessage(input.from, input.message);
@@ -239,9 +262,16 @@ export class VsrNode {
         if (onRepaired(n, input.from, input.to, input.epoch)) promiseRepaired(n, input.from, input.to);
         this.onGrown(n.end);
         break;
-      case 'checkpoint':
-        n.manifest = { ...n.manifest, checkpoint: input.checkpoint };
-        n.out.push({ type: 'save', manifest: n.manifest, token: 0 });
+      case 'snapshot':
+        holdSnapshot(n, input.snapshot);
+        break;
+      case 'snapshotsKept':
+        keepSnapshots(n, input.indexes);
+        noteCompacted(n, input.first);
+        break;
+      case 'installed':
+        installSnapshot(n, input.snapshot);
+        this.onGrown(n.end);
         break;
       case 'flush':
         flush(n);
@@ -296,6 +326,13 @@ export class VsrNode {
       case 'newState':
         if (onNewState(n, from, m)) this.onGrown(m.head);
         break;
+      case 'snapshotReport':
+        onSnapshotReport(n, from, m);
+        break;
+      case 'getSnapshot':
+      case 'snapshotPart':
+        // The host's: replica-transfer.ts.
+        break;
     }
   }
 
@@ -310,6 +347,7 @@ export class VsrNode {
   private onTick(stalledTicks: number): void {
     const n = this.state;
     n.tickCount++;
+    tickSnapshots(n);
     if (!n.isPrimary) {
       promoteStandby(n);
       tickWaiting(n);
@@ -325,15 +363,13 @@ export class VsrNode {
   /** Steps down: no heartbeat, no Prepare, no client until the next view. */
   abdicate(why: string): void {
     const n = this.state;
-    n.event({ kind: 'abdicate', view: n.view, why });
-    leavePrimary(n);
-    n.abdicated = true;
-    suspect(n, why);
+    stepDown(n, why);
   }
 
   private onApplied(index: CommitIndex, full: boolean): void {
     const n = this.state;
     n.applied = index;
+    compareAwaited(n);
     n.cache.trim(n.applied < n.durable ? n.applied : n.durable);
     const primary = n.primary;
     if (primary === null) return;

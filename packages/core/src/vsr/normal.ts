@@ -8,6 +8,7 @@ import { assert } from '../assert.ts';
 import { at, type CommitIndex, isNone, max, min, next, NONE } from '../engine/commit-index.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
 import { sameHash } from '../engine/hash.ts';
+import { heardConfirmed } from './divergence.ts';
 import { appendBatch, backlogged, intactRanges, moveCommit } from './log.ts';
 import type { Commit, Prepare, PrepareOk } from './messages.ts';
 import { acknowledge, retransmit } from './propose.ts';
@@ -121,6 +122,7 @@ export function onCommit(n: NodeState, from: number, m: Commit): void {
   n.attempts = 0;
   moveCommit(n, m.commit);
   n.freshness.heardFrom(m, n.members.indexOf(n.id), n.quorum, n.monotonicMs);
+  heardConfirmed(n, m.confirmed, m.confirmedDigest);
   if (!n.standby) n.send(from, commitOk(n, m));
   repeatPromise(n, m.commit);
   if (m.commit > n.end || needsFrames(n)) catchUp(n);

@@ -5,8 +5,9 @@
  * applied its own no-op; a read is answered from a state at or above the commit noted when it arrived.
  */
 import { type CommitIndex, fromWire, NONE, toWire } from '../engine/commit-index.ts';
-import { ZERO_HASH, sameHash } from '../engine/hash.ts';
+import { ZERO_HASH } from '../engine/hash.ts';
 import { type ClientMessage, REFUSAL, refusal, type RefusalStatus, TO_CLIENT } from './client-protocol.ts';
+import { compareDigest } from './divergence.ts';
 import { ROUND_RING } from './freshness.ts';
 import type { Commit, CommitOk } from './messages.ts';
 import { nthLargest } from './quorum-tracker.ts';
@@ -20,6 +21,8 @@ export function sendHeartbeat(n: NodeState, primary: PrimaryState): void {
   primary.sentCommit[n.round % ROUND_RING] = n.serving ? toWire(n.commit) : 0;
   primary.heartbeatTick = n.tickCount;
   const commit = n.policy.commitZeroHeartbeat && n.commit === NONE ? (0 as CommitIndex) : n.commit;
+  const confirmed = confirmedDigest(n);
+  const confirmedHash = confirmed === NONE ? null : n.sessions.digestAt(confirmed);
   n.broadcast({
     type: 'commit',
     view: n.view,
@@ -29,6 +32,8 @@ export function sendHeartbeat(n: NodeState, primary: PrimaryState): void {
     answered: n.serving ? answeredRounds(n, primary) : [],
     applied: n.applied,
     digest: n.sessions.digestAt(n.applied) ?? ZERO_HASH,
+    confirmed: confirmedHash === null ? NONE : confirmed,
+    confirmedDigest: confirmedHash ?? ZERO_HASH,
   });
 }
 
@@ -64,7 +69,7 @@ export function onCommitOk(n: NodeState, from: number, m: CommitOk): void {
   const primary = n.primary;
   if (primary === null || !n.isPrimary || m.view !== n.view || m.round > n.round) return;
   primary.rounds.set(from, Math.max(primary.rounds.get(from) ?? 0, m.round));
-  compareDigest(n, primary, from, m.digestIndex, m.digest);
+  compareDigest(n, from, m.digestIndex, m.digest);
   if (n.round - m.round < ROUND_RING)
     n.clock.sample(from, m.wallUs / 1000, primary.sentMs[m.round % ROUND_RING]!, n.monotonicMs);
   answerReads(n, primary);
@@ -153,23 +158,5 @@ export function confirmedDigest(n: NodeState): CommitIndex {
   const primary = n.primary;
   if (primary === null) return NONE;
   if (n.quorum === 1) return n.applied;
-  return nthLargest(n.quorum - 1, primary.digests, NONE);
-}
-
-function compareDigest(
-  n: NodeState,
-  primary: PrimaryState,
-  from: number,
-  index: CommitIndex,
-  digest: Uint8Array,
-): void {
-  if (index === NONE) return;
-  const own = n.sessions.digestAt(index);
-  if (own === null) return;
-  if (sameHash(own, digest)) {
-    if (index > (primary.digests.get(from) ?? NONE)) primary.digests.set(from, index);
-  } else if (n.diverged === null) {
-    n.diverged = `replica ${from} has another execution digest at index ${index}`;
-    n.event({ kind: 'diverged', index, peer: from });
-  }
+  return nthLargest(n.quorum - 1, n.digests.agreed, NONE);
 }

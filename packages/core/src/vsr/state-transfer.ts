@@ -9,7 +9,9 @@ import { NONE } from '../engine/commit-index.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
 import { frame } from '../engine/frame.ts';
 import { sameHash } from '../engine/hash.ts';
+import type { IndexRange } from '../engine/log-contract.ts';
 import { appendBatch, backlogged, complete, intactRanges, moveCommit } from './log.ts';
+import { noteGone } from './snapshots.ts';
 import type { GetState, NewState } from './messages.ts';
 import type { NodeState } from './state.ts';
 
@@ -17,22 +19,28 @@ import type { NodeState } from './state.ts';
 export function catchUp(n: NodeState): void {
   const patience = n.transfer === null ? n.config.heartbeatTicks : n.config.heartbeatTicks * 4;
   if (n.tickCount - n.transferTick < patience) return;
-  const hole = n.faulty[0];
+  const hole = repairable(n);
   if (hole === undefined && backlogged(n)) return;
+  if (hole === undefined && complete(n) && n.commitHeard <= n.end && n.faulty.length > 0) return;
   const from = hole !== undefined ? hole.from : n.end + 1;
   const to = hole !== undefined ? hole.to : Number.MAX_SAFE_INTEGER;
   const source = chooseSource(n, from, n.transfer?.source ?? null, hole !== undefined);
   if (source === null) return;
   const nonce = n.nextNonce();
-  n.transfer = { source, nonce };
+  n.transfer = { source, nonce, from };
   n.transferTick = n.tickCount;
   n.send(source, { type: 'getState', view: n.view, from, to, nonce });
+}
+
+/** The first damaged range that some peer still has frames for. */
+function repairable(n: NodeState): IndexRange | undefined {
+  return n.faulty.find((range) => n.others().some((id) => n.snapshots.firstOf(id) <= range.from));
 }
 
 /** Who is asked for frames from `from` on; `failed` did not answer last time. */
 function chooseSource(n: NodeState, from: number, failed: number | null, byHash: boolean): number | null {
   if (byHash) {
-    const others = n.others();
+    const others = n.others().filter((id) => n.snapshots.firstOf(id) <= from);
     return others.length === 0 ? null : others[n.prng.below(others.length)]!;
   }
   if (n.status === 'normal') {
@@ -81,7 +89,7 @@ function intactFrom(n: NodeState, from: number, to: number): number {
 
 function newState(n: NodeState, nonce: number, batch: FrameBatch | null): NewState {
   const canonical = n.isPrimary;
-  return { type: 'newState', view: n.view, nonce, canonical, commit: n.commit, head: n.end, batch };
+  return { type: 'newState', view: n.view, nonce, canonical, commit: n.commit, head: n.end, first: n.first, batch };
 }
 
 /** Frames that were asked for. Returns true when the log grew or is being repaired. */
@@ -89,8 +97,11 @@ export function onNewState(n: NodeState, from: number, m: NewState): boolean {
   const transfer = n.transfer;
   if (transfer === null || transfer.nonce !== m.nonce || transfer.source !== from || m.view !== n.view) return false;
   n.transfer = null;
-  if (m.batch === null) return false;
-  const hole = n.faulty[0];
+  if (m.batch === null) {
+    noteGone(n, transfer.from, m.first);
+    return false;
+  }
+  const hole = repairable(n);
   if (hole !== undefined && m.batch.contains(hole.from))
     return repair(n, m, m.batch.slice(hole.from, Math.min(hole.to, m.batch.last)));
   const trusted = n.status === 'normal' ? m.canonical && from === n.primaryOf(n.view) : n.chosen !== null;
@@ -159,7 +170,7 @@ export function onRepaired(n: NodeState, from: number, to: number, epoch: number
 
 /** Adds a damaged slot of the own log. */
 export function noteDamage(n: NodeState, index: number): void {
-  if (index > n.end || n.faulty.some((r) => index >= r.from && index <= r.to)) return;
+  if (index < n.first || index > n.end || n.faulty.some((r) => index >= r.from && index <= r.to)) return;
   n.faulty.push({ from: index, to: index });
   n.faulty.sort((a, b) => a.from - b.from);
 }

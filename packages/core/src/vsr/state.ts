@@ -19,11 +19,13 @@ import type { Reply } from '../reply.ts';
 import type { ClientMessage } from './client-protocol.ts';
 import { Freshness } from './freshness.ts';
 import { ClusterTime } from './cluster-time.ts';
+import { DigestBook } from './divergence.ts';
 import { HeaderRing } from './header-ring.ts';
 import { LogCache } from './log-cache.ts';
 import type { DoViewChange, Message, Prepare } from './messages.ts';
 import type { QuorumTracker } from './quorum-tracker.ts';
 import { Requests } from './requests.ts';
+import { SnapshotBook } from './snapshots.ts';
 
 /** What the protocol is told; the replica's configuration extends it. */
 export interface VsrConfig {
@@ -75,6 +77,15 @@ export type Output =
   /** `epoch` comes back with the completion. */
   | { readonly type: 'append'; readonly batch: FrameBatch; readonly epoch: number }
   | { readonly type: 'save'; readonly manifest: ManifestState; readonly token: number }
+  /** Store the manifest for its new checkpoint; then older snapshots and frames behind them may go. */
+  | { readonly type: 'checkpoint'; readonly manifest: ManifestState }
+  /** The log begins anew behind the manifest's checkpoint. */
+  | {
+      readonly type: 'installSnapshot';
+      readonly manifest: ManifestState;
+      readonly promised: CommitIndex;
+      readonly token: number;
+    }
   | {
       readonly type: 'install';
       readonly manifest: ManifestState;
@@ -108,6 +119,8 @@ export type VsrEvent =
   | { readonly kind: 'truncate'; readonly from: number; readonly to: number }
   | { readonly kind: 'repair'; readonly from: number; readonly to: number }
   | { readonly kind: 'diverged'; readonly index: number; readonly peer: number }
+  | { readonly kind: 'quarantine'; readonly index: number; readonly why: string }
+  | { readonly kind: 'install'; readonly index: number }
   | { readonly kind: 'data-loss'; readonly index: number; readonly why: string }
   | { readonly kind: 'identity'; readonly generation: number; readonly incarnations: readonly number[] };
 
@@ -153,7 +166,6 @@ export interface PrimaryState {
   heldBytes: number;
   readBytes: number;
   /** Highest index whose digest each backup confirmed. */
-  readonly digests: Map<number, CommitIndex>;
   /** Highest index each backup has promised in this view. */
   readonly acked: Map<number, CommitIndex>;
   /** Boot ids for which a replacement was proposed in this view, by member. */
@@ -170,6 +182,8 @@ export interface Chosen {
 export interface Transfer {
   readonly source: number;
   readonly nonce: number;
+  /** First index that was asked for. */
+  readonly from: number;
 }
 
 export class NodeState {
@@ -248,7 +262,12 @@ export class NodeState {
   transferTick = -1_000_000;
   nonceCount = 0;
   viewChanges = 0;
+  /** Why this replica is quarantined; null while its state is what the log says, as far as anybody knows. */
   diverged: string | null = null;
+  readonly digests = new DigestBook();
+  readonly snapshots = new SnapshotBook();
+  /** First index of the own log: what is below comes with a snapshot only. */
+  first: number;
   /** Peers that have lost their tail record, by the tick they last said so. */
   readonly headless = new Map<number, number>();
   /** An index that nobody can settle (E_DATA_LOSS); null while nothing of the kind is known. */
@@ -281,6 +300,7 @@ export class NodeState {
     this.ring = new HeaderRing(config.pipelineMax);
     this.ring.load(log.ownHeaders);
     this.cache = new LogCache(config.cacheBytes);
+    this.first = log.first;
     this.end = log.end;
     this.endHash = log.end === NONE ? ZERO_HASH : log.endHash.slice();
     this.durable = log.end;
@@ -322,9 +342,13 @@ export class NodeState {
     return this.isPrimary && this.applied >= this.primary!.noopIndex;
   }
 
-  /** Frames through here are intact and contiguous. */
+  /** Frames through here are intact and contiguous; what is applied is as good. */
   get intact(): CommitIndex {
-    return this.faulty.length === 0 ? this.end : min(this.end, (this.faulty[0]!.from - 1) as CommitIndex);
+    if (this.faulty.length === 0) return this.end;
+    const hole = this.faulty.find((range) => range.to > this.applied);
+    return hole === undefined
+      ? this.end
+      : max(min(this.end, (hole.from - 1) as CommitIndex), min(this.end, this.applied));
   }
 
   others(): number[] {

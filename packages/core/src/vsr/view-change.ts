@@ -17,6 +17,7 @@ import { drainStash, restartPromises } from './normal.ts';
 import { openView } from './propose.ts';
 import { QuorumTracker } from './quorum-tracker.ts';
 import { sendHeartbeat } from './reads.ts';
+import { snapshotStored } from './snapshots.ts';
 import { catchUp, needsFrames } from './state-transfer.ts';
 import { REFUSAL, TO_CLIENT, encodeRedirect, refusal } from './client-protocol.ts';
 import type { NodeState } from './state.ts';
@@ -49,6 +50,11 @@ export function onStartViewChange(n: NodeState, from: number, m: StartViewChange
     return;
   }
   n.svcVotes.set(from, { view: m.view, tick: n.tickCount });
+  // Who would be primary of this view says that it will not: nothing is to be waited for.
+  if (from === n.primaryOf(n.view) && n.status !== 'recovering-head' && !n.suspecting) {
+    suspect(n, `r${from} gives up view ${n.view}`);
+    return;
+  }
   countStartViewChanges(n);
 }
 
@@ -109,6 +115,7 @@ export function leavePrimary(n: NodeState): void {
 export function onSaved(n: NodeState, token: number): void {
   if (token !== n.saveToken || n.stored) return;
   n.stored = true;
+  snapshotStored(n);
   if (n.status === 'view-change' && n.logView < n.view) sendVote(n);
   else if (n.status === 'view-change') settle(n);
   else if (n.status === 'normal') beginBackup(n);
@@ -153,9 +160,24 @@ export function onDoViewChange(n: NodeState, from: number, m: DoViewChange): voi
   choose(n);
 }
 
+/** A quarantined replica is never primary: it votes for the view behind the one that would be its own. */
+function forfeits(n: NodeState): boolean {
+  if (n.diverged === null || n.primaryOf(n.view) !== n.id) return false;
+  if (!n.suspecting) suspect(n, n.diverged);
+  return true;
+}
+
+/** A primary steps down: no heartbeat, no Prepare, no client until the next view. */
+export function stepDown(n: NodeState, why: string): void {
+  n.event({ kind: 'abdicate', view: n.view, why });
+  leavePrimary(n);
+  n.abdicated = true;
+  suspect(n, why);
+}
+
 /** The new primary settles the suffix once a quorum of votes allows it; everybody notices when not even all votes do. */
 function choose(n: NodeState): void {
-  if (n.chosen !== null || !n.stored || n.logView >= n.view) return;
+  if (n.chosen !== null || !n.stored || n.logView >= n.view || forfeits(n)) return;
   const own = n.votes.get(n.id);
   if (own === undefined) return;
   const votes = countedVotes(n.votes, n.members, n.manifest);
@@ -177,6 +199,7 @@ function reportLoss(n: NodeState, index: number, why: string): void {
 /** Goes normal as soon as the adopted log is complete, durable and stored here. */
 export function settle(n: NodeState): void {
   if (n.status !== 'view-change' || n.logView !== n.view || !n.stored || n.primaryOf(n.view) !== n.id) return;
+  if (forfeits(n)) return;
   // The newest P + 1 headers go into the StartView, and the last one says what time it was.
   const needed = min(n.commitHeard, (n.end - n.config.pipelineMax - 1) as CommitIndex);
   if (!complete(n) || n.faulty.some((r) => r.to > needed)) {
@@ -206,7 +229,6 @@ export function settle(n: NodeState): void {
     heldReads: [],
     heldBytes: 0,
     readBytes: 0,
-    digests: new Map(),
     acked: new Map(),
     replacing: new Map(),
   };

@@ -127,7 +127,7 @@ test('two frames with one view and index, and views that decrease along the log,
 
 test('a promise without a durable frame, a second vote that differs, and a second actor in a view are caught', () => {
   const { logs } = cluster(LOG, [2]);
-  const stored = { stored: () => ({ view: 99, logView: 99 }) };
+  const stored = { stored: () => ({ view: 99, logView: 99, checkpoint: -1 }) };
   const views = new ViewInvariants(logs, [stored, stored, stored]);
   const hash = logs[1]!.hashesAt(3)[0]!;
   const ok = { type: 'prepareOk' as const, view: 1, first: 2, last: 3, hash };
@@ -142,12 +142,14 @@ test('a promise without a durable frame, a second vote that differs, and a secon
     answered: [],
     applied: NONE,
     digest: hash,
+    confirmed: NONE,
+    confirmedDigest: hash,
   };
   views.sends(replica(2), heartbeat);
   expect(() => views.sends(replica(2, 2), heartbeat)).toThrow('run 1 of r2 has acted before');
   expect(() => views.sends(replica(1), { ...heartbeat, view: 4 })).toThrow("which is r2's");
   expect(() => views.step(replica(2), seen({ view: 1, logView: 0 }))).toThrow('log view 0 after it promised');
-  const low = { stored: () => ({ view: 4, logView: 2 }) };
+  const low = { stored: () => ({ view: 4, logView: 2, checkpoint: -1 }) };
   const early = new ViewInvariants(logs, [low, low, low]);
   expect(() => early.sends(replica(2), { ...heartbeat, view: 4 })).toThrow(
     'manifests on the medium say view 4, log view 2',

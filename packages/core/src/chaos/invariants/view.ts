@@ -112,16 +112,23 @@ export class ViewInvariants {
 
   private promises(replica: Observed, message: PrepareOk): void {
     const log = this.logs[replica.id - 1]!;
+    // What a durable checkpoint covers is in a snapshot.
+    const { checkpoint } = this.manifests[replica.id - 1]!.stored();
+    if (message.last > checkpoint) this.promisesFrames(replica, message, log, checkpoint);
+    const promised = this.promised[replica.id - 1]!;
+    promised.view = Math.max(promised.view, message.view);
+    promised.logView = Math.max(promised.logView, message.view);
+  }
+
+  private promisesFrames(replica: Observed, message: PrepareOk, log: DurableLog, checkpoint: number): void {
+    const first = Math.max(message.first, checkpoint + 1);
     mustHold(log.has(message.last, message.hash), 'durability', 'no-prepare-ok-for-what-is-not-durable', () => {
       const found = log.hashesAt(message.last).map(toHex).join(', ') || 'nothing';
       return `r${replica.id} promises ${message.first}..${message.last} with ${toHex(message.hash)}; on its medium at ${message.last} there is ${found}`;
     });
-    mustHold(log.hashesAt(message.first).length > 0, 'durability', 'no-prepare-ok-for-what-is-not-durable', () => {
-      return `r${replica.id} promises ${message.first}..${message.last}, its medium has nothing intact at ${message.first}`;
+    mustHold(log.hashesAt(first).length > 0, 'durability', 'no-prepare-ok-for-what-is-not-durable', () => {
+      return `r${replica.id} promises ${message.first}..${message.last}, its medium has nothing intact at ${first}`;
     });
-    const promised = this.promised[replica.id - 1]!;
-    promised.view = Math.max(promised.view, message.view);
-    promised.logView = Math.max(promised.logView, message.view);
   }
 
   private votesFor(replica: Observed, vote: DoViewChange): void {

@@ -1,4 +1,6 @@
 /** Writing whole snapshots in the engine's tests. */
+import { FRAME_HEADER_BYTES } from '../constants.ts';
+import { writeHeader } from '../frame.ts';
 import { toHex } from '../hash.ts';
 import type { SnapshotStore } from '../snapshot-file.ts';
 import type { SnapshotMeta } from '../snapshot-format.ts';
@@ -6,7 +8,9 @@ import { CLUSTER } from './log-harness.ts';
 
 export function snapshotMeta(index: number): SnapshotMeta {
   const fill = (value: number): Uint8Array => new Uint8Array(16).fill(value);
-  return { clusterId: CLUSTER, index, view: 3, chainHash: fill(4), timeLow: 5, timeHigh: 6, digest: fill(8) };
+  const frameHeader = new Uint8Array(FRAME_HEADER_BYTES);
+  writeHeader(frameHeader, 0, 0, index, 3, 5, 6, 0);
+  return { clusterId: CLUSTER, index, frameHeader, chainHash: fill(4), digest: fill(8) };
 }
 
 /** Writes sections in pieces of `pieceBytes`, as fast as the disk takes them; the result comes by pumping the disk. */

@@ -241,10 +241,16 @@ export class Lab {
           this.step(id, { type: 'stored', token: output.token });
         });
         break;
+      case 'checkpoint':
+        replica.pending.push(() => {
+          replica.manifest = output.manifest;
+        });
+        break;
+      case 'installSnapshot':
       case 'install':
         replica.pending.push(() => {
           replica.manifest = output.manifest;
-          cut(replica, output.keepThrough);
+          cut(replica, output.type === 'install' ? output.keepThrough : NONE);
           this.step(id, { type: 'stored', token: output.token });
         });
         break;

@@ -1,0 +1,196 @@
+/**
+ * ReplicaBench: a cluster of real Replicas on memory disks, for scripted tests: messages wait until the script lets time pass, and are dropped, changed or counted as
+ * it says; a replica crashes at any step of its disk.
+ */
+import { kv } from '../../apps/kv.ts';
+import { encodePut } from '../../apps/kv-calls.ts';
+import { nobleCodec } from '../../engine/codec/noble.ts';
+import { ENVELOPE_BYTES } from '../../engine/constants.ts';
+import { KIND, writeEnvelope } from '../../engine/frame.ts';
+import { MemoryDisk } from '../../engine/testing/memory-disk.ts';
+import type { ApplicationModule } from '../../kernel/types.ts';
+import { type Policy, SOUND } from '../../policy.ts';
+import { DEFAULT_CONFIG, type ReplicaConfig, type ReplicaEvent } from '../../replica-contract.ts';
+import { openReplica, type Replica } from '../../replica.ts';
+import { type ClientMessage, TO_CLIENT } from '../../vsr/client-protocol.ts';
+import type { Message } from '../../vsr/messages.ts';
+import { formatMachine } from '../format.ts';
+
+const CLUSTER = new Uint8Array(16).fill(5);
+/** Values so large that a snapshot has several chunks. */
+const VALUE_BYTES = 900;
+
+export class ReplicaBench {
+  readonly disks: MemoryDisk[];
+  readonly replicas: (Replica | null)[];
+  readonly events: { readonly replica: number; readonly event: ReplicaEvent }[] = [];
+  readonly halts: { readonly replica: number; readonly code: string }[] = [];
+  /** What becomes of a message: null is lost. */
+  onWire: (from: number, to: number, message: Message) => Message | null = (_from, _to, message) => message;
+  /** The disks of these replicas do not move unless the script moves them. */
+  readonly stalled = new Set<number>();
+  private readonly config: Partial<ReplicaConfig>;
+  private readonly app: (replica: number) => ApplicationModule;
+  private readonly policy: Policy;
+  private wires: { readonly from: number; readonly to: number; readonly message: Message }[] = [];
+  private deferred: (() => void)[] = [];
+  private answers: ClientMessage[] = [];
+  private now = 1000;
+  private session = 0;
+  private request = 0;
+  private nonce = 0;
+
+  constructor(
+    n: number,
+    config: Partial<ReplicaConfig> = {},
+    app: (replica: number) => ApplicationModule = () => kv as unknown as ApplicationModule,
+    policy: Policy = SOUND,
+  ) {
+    this.config = config;
+    this.app = app;
+    this.policy = policy;
+    this.disks = Array.from({ length: n }, () => new MemoryDisk());
+    this.replicas = this.disks.map(() => null);
+    this.disks.forEach((disk, i) => {
+      const bootId = new Uint8Array(16).fill(i + 1);
+      const problem = formatMachine(disk, nobleCodec, { clusterId: CLUSTER, replicaId: i + 1, replicas: n, bootId });
+      if (problem !== null) throw new Error(problem);
+      this.start(i + 1);
+    });
+  }
+
+  r(id: number): Replica {
+    const replica = this.replicas[id - 1];
+    if (replica === null || replica === undefined) throw new Error(`r${id} is down`);
+    return replica;
+  }
+
+  disk(id: number): MemoryDisk {
+    return this.disks[id - 1]!;
+  }
+
+  /** Kinds of the events of a replica, in order. */
+  eventsOf(id: number, kind: ReplicaEvent['kind']): ReplicaEvent[] {
+    return this.events.filter((e) => e.replica === id && e.event.kind === kind).map((e) => e.event);
+  }
+
+  start(id: number): void {
+    const disk = this.disk(id);
+    const mine = (): boolean => this.disk(id) === disk;
+    const opened = openReplica(
+      {
+        ...DEFAULT_CONFIG,
+        replicaId: id,
+        clusterId: CLUSTER,
+        seed: 77 * id,
+        segmentBytes: 16 * 1024,
+        pipelineMax: 16,
+        batchBytesMax: 4 * 1024,
+        snapshotEvery: 10,
+        snapshotChunkBytes: 4096,
+        snapshotPieceBytes: 512,
+        cacheBytes: 4096,
+        ...this.config,
+      },
+      {
+        disk,
+        codec: nobleCodec,
+        app: this.app(id),
+        monotonicMs: () => this.now,
+        wallMs: () => this.now,
+        send: (to, message) => {
+          if (mine()) this.wires.push({ from: id, to, message });
+        },
+        reply: (_origin, message) => this.answers.push(message),
+        defer: (task) =>
+          this.deferred.push(() => {
+            if (mine()) task();
+          }),
+        sink: () => null,
+        halt: (code) => {
+          this.halts.push({ replica: id, code });
+          this.replicas[id - 1] = null;
+        },
+        onEvent: (event) => this.events.push({ replica: id, event }),
+        policy: this.policy,
+      },
+    );
+    if ('refusal' in opened) throw new Error(`r${id}: ${opened.refusal.code}: ${opened.refusal.message}`);
+    this.replicas[id - 1] = opened.replica;
+  }
+
+  /** The process dies and the machine loses power: what no barrier covered is gone. */
+  crash(id: number): void {
+    this.replicas[id - 1] = null;
+    this.disks[id - 1] = this.disk(id).restart();
+  }
+
+  restart(id: number): void {
+    this.crash(id);
+    this.start(id);
+  }
+
+  /** Time passes; everything that is not lost or stalled is delivered. */
+  run(ticks: number): void {
+    for (let i = 0; i < ticks; i++) {
+      this.now += 10;
+      for (const replica of this.replicas) replica?.tick();
+      this.settle();
+    }
+  }
+
+  /** Until `done`, at most `ticks`. */
+  until(done: () => boolean, ticks = 1000): void {
+    for (let i = 0; i < ticks && !done(); i++) this.run(1);
+    if (!done()) throw new Error('it did not come to pass');
+  }
+
+  private settle(): void {
+    for (let round = 0; round < 50; round++) {
+      const tasks = this.deferred;
+      this.deferred = [];
+      for (const task of tasks) task();
+      this.disks.forEach((disk, i) => {
+        if (!this.stalled.has(i + 1)) disk.pump();
+      });
+      const wires = this.wires;
+      this.wires = [];
+      for (const { from, to, message } of wires) {
+        const carried = this.onWire(from, to, message);
+        if (carried !== null) this.replicas[to - 1]?.receive(from, carried);
+      }
+      if (tasks.length === 0 && wires.length === 0) return;
+    }
+  }
+
+  /** The serving primary. */
+  get primary(): Replica | null {
+    return this.replicas.find((replica) => replica?.status().serving === true) ?? null;
+  }
+
+  /** Puts under fresh keys (or, with `keys`, round and round), one behind the other; each is acknowledged before the next. */
+  put(count: number, keys = Number.MAX_SAFE_INTEGER): void {
+    if (this.session === 0) this.session = this.call(KIND.register, ++this.nonce, new Uint8Array(0)).session;
+    for (let i = 0; i < count; i++) {
+      const number = ++this.request;
+      const key = new TextEncoder().encode(`key-${number % keys}`);
+      const body = encodePut({ key, value: new Uint8Array(VALUE_BYTES).fill(number % 251) });
+      this.call(KIND.command, number, body);
+    }
+  }
+
+  private call(kind: 1 | 2, request: number, body: Uint8Array): ClientMessage {
+    const payload = new Uint8Array(ENVELOPE_BYTES + body.length);
+    writeEnvelope(payload, 0, kind, 1, this.session, request, kind === KIND.command ? request : 0);
+    payload.set(body, ENVELOPE_BYTES);
+    for (let attempt = 0; attempt < 200; attempt++) {
+      this.answers = [];
+      this.primary?.request(1, payload);
+      this.run(3);
+      const reply = this.answers.find((answer) => answer.type === TO_CLIENT.reply && answer.request === request);
+      if (reply !== undefined) return reply;
+      this.run(10);
+    }
+    throw new Error(`request ${request} was not answered`);
+  }
+}

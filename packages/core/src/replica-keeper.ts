@@ -1,0 +1,170 @@
+/**
+ * SnapshotKeeper: everything a replica does about snapshots: takes them (replica-snapshots.ts), reports them to the protocol, gives and fetches them
+ * (replica-transfer.ts), keeps two confirmed ones, and frees the log behind the older.
+ *
+ * Invariants: nothing goes away before the manifest states a checkpoint that makes it superfluous; a snapshot being sent, and the log behind it, stay; a quarantined
+ * replica keeps everything.
+ */
+import { at } from './engine/commit-index.ts';
+import type { FrameBatch } from './engine/frame-batch.ts';
+import { KIND } from './engine/frame.ts';
+import { toHex } from './engine/hash.ts';
+import { SnapshotScrub } from './engine/scrub-snapshots.ts';
+import type { Snapshot, SnapshotStore } from './engine/snapshot-file.ts';
+import { Halt } from './kernel/errors.ts';
+import type { Replica } from './replica.ts';
+import type { SnapshotInfo, SnapshotPort } from './replica-contract.ts';
+import { SnapshotTaker } from './replica-snapshots.ts';
+import { SnapshotTransfer } from './replica-transfer.ts';
+import type { HeldSnapshot } from './vsr/snapshots.ts';
+
+/** How often it is looked whether something may go that was pinned, in ticks. */
+const RETAIN_TICKS = 100;
+/** Remarks kept for the operator. */
+const NOTES_MAX = 100;
+
+export class SnapshotKeeper implements SnapshotPort {
+  readonly transfer: SnapshotTransfer;
+  private readonly replica: Replica;
+  private readonly files: SnapshotStore;
+  private readonly taker: SnapshotTaker;
+  private ticks = 0;
+
+  constructor(replica: Replica, files: SnapshotStore) {
+    const { ports, config, executor } = replica;
+    const { clusterId } = replica.store.manifest;
+    this.replica = replica;
+    this.files = files;
+    this.taker = new SnapshotTaker({
+      files,
+      executor,
+      every: config.snapshotEvery,
+      clusterId,
+      defer: (task) => ports.defer(() => replica.guarded(task)),
+      skip: (index) => this.skips(index),
+      onTaken: (snapshot) => this.onTaken(snapshot),
+      onFailed: (why) => this.note(why),
+    });
+    this.transfer = new SnapshotTransfer({
+      disk: ports.disk,
+      codec: ports.codec,
+      clusterId,
+      node: () => replica.node.state,
+      send: (to, message) => ports.send(to, message),
+      guarded: (task) => replica.guarded(task),
+      install: (snapshot) => this.install(snapshot),
+      note: (text) => this.note(text),
+    });
+  }
+
+  /** What is on the disk at start, confirmed ones only (the others were swept). */
+  found(): HeldSnapshot[] {
+    const held: HeldSnapshot[] = [];
+    const { checkpoint } = this.replica.store.manifest;
+    for (const index of this.files.list()) {
+      const read = this.files.header(index);
+      if (typeof read === 'string' || read.header.index !== index || index > checkpoint.index) continue;
+      held.push({ index, state: read.header.digest, file: read.fileDigest, hash: read.header.chainHash });
+    }
+    return held;
+  }
+
+  tick(): void {
+    this.transfer.tick();
+    this.ticks++;
+    if (this.ticks % RETAIN_TICKS === 0) this.retain();
+  }
+
+  /** First snapshot point at or above `from`: applying pauses behind it. */
+  nextPoint(from: number): number {
+    return this.taker.nextPoint(from);
+  }
+
+  /** Entries through `index` of `batch` were applied: takes a snapshot if that is a snapshot point. */
+  onApplied(batch: FrameBatch, index: number): void {
+    if (this.taker.isDue(index, this.replica.executor.atCheckpoint)) this.taker.take(batch, index);
+  }
+
+  /** The manifest states a new checkpoint durably. */
+  onCheckpoint(): void {
+    this.retain();
+  }
+
+  /** Newest last. */
+  list(): SnapshotInfo[] {
+    const { manifest, snapshots } = this.replica.node.state;
+    return snapshots.held.map(({ index, state, file }) => {
+      return { index, state, file, confirmed: index <= manifest.checkpoint.index };
+    });
+  }
+
+  create(): boolean {
+    if (!this.replica.node.state.serving) return false;
+    this.replica.propose(KIND.checkpoint, new Uint8Array(0));
+    return true;
+  }
+
+  verify(callback: (damage: { readonly file: string; readonly fault: string }[]) => void): void {
+    const damage: { readonly file: string; readonly fault: string }[] = [];
+    const scrub = new SnapshotScrub(this.replica.store, ({ file, fault }) => damage.push({ file, fault }));
+    scrub.begin();
+    const step = (): void =>
+      scrub.step((_bytes, over) => {
+        if (over) callback(damage);
+        else this.replica.ports.defer(() => this.replica.guarded(step));
+      });
+    step();
+  }
+
+  private skips(index: number): boolean {
+    const n = this.replica.node.state;
+    return n.diverged !== null || n.snapshots.held.some((held) => held.index === index);
+  }
+
+  private onTaken(snapshot: HeldSnapshot): void {
+    this.replica.ports.onEvent({ kind: 'snapshot', index: snapshot.index, file: toHex(snapshot.file) });
+    this.replica.guarded(() => this.replica.step({ type: 'snapshot', snapshot }));
+  }
+
+  private note(text: string): void {
+    const { notes } = this.replica;
+    if (notes.length < NOTES_MAX) notes.push(text);
+  }
+
+  /** Lets go what two confirmed snapshots make superfluous. */
+  private retain(): void {
+    const { store, node } = this.replica;
+    const n = node.state;
+    const newest = store.manifest.checkpoint.index;
+    if (n.diverged !== null || newest < 0) return;
+    const older = n.snapshots.held.findLast((held) => held.index < newest)?.index ?? null;
+    const { pinned } = this.transfer;
+    const keep = (index: number): boolean => index >= newest || index === older || pinned.includes(index);
+    this.files.retain(keep);
+    const { first } = n;
+    if (older !== null) {
+      const through = Math.min(older, ...pinned);
+      if (through >= first) store.compact(through);
+    }
+    if (store.first > first) this.replica.ports.onEvent({ kind: 'compact', first: store.first });
+    const indexes = n.snapshots.held.map((held) => held.index).filter(keep);
+    this.replica.step({ type: 'snapshotsKept', indexes, first: store.first });
+  }
+
+  /** The snapshot is durable and confirmed: the executor goes on from it. */
+  private install(snapshot: Snapshot): boolean {
+    const { executor } = this.replica;
+    this.taker.abort('a snapshot was installed');
+    try {
+      executor.restore(snapshot, snapshot.sections);
+    } catch (error) {
+      if (!(error instanceof Halt)) throw error;
+      this.note(error.message);
+      return false;
+    }
+    const { index, chainHash: hash, fileDigest: digest, digest: state, frameHeader } = snapshot;
+    const checkpoint = { index: at(index), hash, digest };
+    this.replica.step({ type: 'installed', snapshot: { checkpoint, state, frameHeader } });
+    return true;
+  }
+}

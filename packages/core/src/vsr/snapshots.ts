@@ -1,0 +1,264 @@
+/**
+ * What the protocol knows of snapshots (docs/protocol.md, "Recovery, repair, state transfer"): who holds which, which are confirmed, whether this replica needs
+ * one, and what installing one does to the log.
+ *
+ * Invariants: a snapshot is confirmed when a quorum has reported the same index, execution digest and file digest; only a confirmed one becomes a checkpoint, is
+ * fetched or installed; installing one at S discards frames <= S only; nothing above S that was promised is forgotten.
+ */
+import { at, type CommitIndex, max, min, NONE } from '../engine/commit-index.ts';
+import { FRAME_HEADER_BYTES } from '../engine/constants.ts';
+import { sameHash, toHex } from '../engine/hash.ts';
+import { HEADER_RECORD_BYTES, HeaderSuffix } from '../engine/header-suffix.ts';
+import type { ManifestState } from '../engine/log-contract.ts';
+import { quarantine } from './divergence.ts';
+import { moveCommit } from './log.ts';
+import type { SnapshotRef, SnapshotReport } from './messages.ts';
+import type { NodeState } from './state.ts';
+
+/** How often a replica repeats what it holds, in heartbeats. */
+const REPORT_HEARTBEATS = 8;
+
+/** A snapshot that is durable here. */
+export interface HeldSnapshot extends SnapshotRef {
+  /** Chain hash of its last entry. */
+  readonly hash: Uint8Array;
+}
+
+/** A snapshot that this replica should fetch, and who has it. */
+export interface WantedSnapshot {
+  readonly index: number;
+  readonly file: Uint8Array;
+  readonly sources: readonly number[];
+}
+
+/** A snapshot whose state is in the executor now, its file durable. */
+export interface InstalledSnapshot {
+  readonly checkpoint: ManifestState['checkpoint'];
+  readonly state: Uint8Array;
+  readonly frameHeader: Uint8Array;
+}
+
+/** What a node remembers about snapshots. */
+export class SnapshotBook {
+  /** Durable here, ascending by index. */
+  held: HeldSnapshot[] = [];
+  /** Newest report of each peer. */
+  readonly reports = new Map<number, SnapshotReport>();
+  reportTick = -1_000_000;
+  /** A snapshot at or above this index is needed: peers hold no frames below it any more. */
+  needed: CommitIndex = NONE;
+  /** A snapshot that was installed; durable with the save token it waits for. */
+  installed: CommitIndex = NONE;
+
+  /** First index that a peer holds, as far as it has said. */
+  firstOf(peer: number): number {
+    return this.reports.get(peer)?.first ?? 0;
+  }
+}
+
+/** A snapshot became durable here (or was found at start). */
+export function holdSnapshot(n: NodeState, snapshot: HeldSnapshot): void {
+  const { snapshots } = n;
+  snapshots.held = [...snapshots.held.filter((held) => held.index !== snapshot.index), snapshot];
+  snapshots.held.sort((a, b) => a.index - b.index);
+  confirm(n);
+  reportSnapshots(n);
+}
+
+/** The host has removed every snapshot but these. */
+export function keepSnapshots(n: NodeState, indexes: readonly number[]): void {
+  n.snapshots.held = n.snapshots.held.filter((held) => indexes.includes(held.index));
+}
+
+/** The log begins at `first` now: damaged slots below it are nobody's concern. */
+export function noteCompacted(n: NodeState, first: number): void {
+  n.first = Math.max(n.first, first);
+  n.faulty = n.faulty.filter((r) => r.to >= n.first).map((r) => ({ from: Math.max(r.from, n.first), to: r.to }));
+}
+
+export function onSnapshotReport(n: NodeState, from: number, m: SnapshotReport): void {
+  n.snapshots.reports.set(from, m);
+  confirm(n);
+}
+
+/** Repeats what this replica holds, and looks again at what may have become confirmed. */
+export function tickSnapshots(n: NodeState): void {
+  if (n.tickCount - n.snapshots.reportTick < REPORT_HEARTBEATS * n.config.heartbeatTicks) return;
+  confirm(n);
+  reportSnapshots(n);
+}
+
+function reportSnapshots(n: NodeState): void {
+  const { snapshots } = n;
+  snapshots.reportTick = n.tickCount;
+  if (n.members.length === 1 || n.diverged !== null || (snapshots.held.length === 0 && n.first === 0)) return;
+  const held = snapshots.held.map(({ index, state, file }) => ({ index, state, file }));
+  n.broadcast({
+    type: 'snapshotReport',
+    view: n.view,
+    first: n.first,
+    confirmed: n.manifest.checkpoint.index,
+    held: held.slice(-SNAPSHOTS_REPORTED),
+  });
+}
+
+/** Snapshots in one report: the two that are kept, and newer ones that are not confirmed yet. */
+const SNAPSHOTS_REPORTED = 4;
+
+function sameSnapshot(a: SnapshotRef, b: SnapshotRef): boolean {
+  return a.index === b.index && sameHash(a.state, b.state) && sameHash(a.file, b.file);
+}
+
+/** Makes the newest own snapshot that a quorum reports alike the checkpoint. */
+function confirm(n: NodeState): void {
+  if (n.diverged !== null) return;
+  for (const own of n.snapshots.held.toReversed()) {
+    if (own.index <= n.manifest.checkpoint.index) return;
+    const others = [...n.snapshots.reports.values()].flatMap((report) =>
+      report.held.filter((h) => h.index === own.index),
+    );
+    const alike = others.filter((other) => sameSnapshot(other, own)).length;
+    // Behind a checkpoint nothing else proves the log: it must be durable that far.
+    if (alike + 1 >= n.quorum && own.index <= min(n.durable, n.end)) {
+      adopt(n, own);
+      return;
+    }
+    const odd = others.find((other) => others.filter((same) => sameSnapshot(other, same)).length >= n.quorum);
+    if (odd !== undefined && !sameSnapshot(odd, own)) {
+      const what = sameHash(odd.state, own.state) ? 'the bytes of its snapshot are' : 'its execution digest is';
+      quarantine(n, own.index, `${what} not that of a quorum at index ${own.index}`);
+      return;
+    }
+  }
+}
+
+function adopt(n: NodeState, snapshot: HeldSnapshot): void {
+  const checkpoint = { index: at(snapshot.index), hash: snapshot.hash, digest: snapshot.file };
+  n.manifest = { ...n.manifest, checkpoint };
+  n.out.push({ type: 'checkpoint', manifest: n.manifest });
+  reportSnapshots(n);
+}
+
+/** Frames below `first` are gone at the peer that was asked for `from`. */
+export function noteGone(n: NodeState, from: number, first: number): void {
+  if (from < first && from === n.end + 1) n.snapshots.needed = max(n.snapshots.needed, at(first - 1));
+}
+
+/** The snapshot to fetch, or null when none is needed or known. */
+export function wantedSnapshot(n: NodeState): WantedSnapshot | null {
+  const least = leastNeeded(n);
+  if (least === NONE) return null;
+  const offers = new Map<string, { ref: SnapshotRef; sources: number[]; claimed: boolean }>();
+  for (const [peer, report] of n.snapshots.reports) {
+    for (const ref of report.held) {
+      if (ref.index < least || ref.index <= n.applied) continue;
+      const key = `${ref.index}/${toHex(ref.state)}/${toHex(ref.file)}`;
+      const offer = offers.get(key) ?? { ref, sources: [], claimed: false };
+      offer.sources.push(peer);
+      // Its manifest says so: it has seen the reports of a quorum.
+      offer.claimed ||= ref.index <= report.confirmed;
+      offers.set(key, offer);
+    }
+  }
+  let best: WantedSnapshot | null = null;
+  for (const { ref, sources, claimed } of offers.values()) {
+    const confirmed = claimed || sources.length >= n.quorum;
+    if (confirmed && (best === null || ref.index > best.index)) best = { index: ref.index, file: ref.file, sources };
+  }
+  return best;
+}
+
+/** Lowest index of a snapshot that would help; NONE when the log is enough. */
+function leastNeeded(n: NodeState): CommitIndex {
+  if (n.diverged !== null || n.status === 'recovering' || n.status === 'recovering-head') return NONE;
+  const { snapshots } = n;
+  if (snapshots.needed <= n.end) snapshots.needed = NONE;
+  // The state of everything below the own log is missing here: the own snapshots are lost.
+  const state = n.applied + 1 < n.first ? at(n.first - 1) : NONE;
+  return max(max(snapshots.needed, state), lostForGood(n));
+}
+
+/** End of a damaged range that is not applied and that no peer can repair any more. */
+function lostForGood(n: NodeState): CommitIndex {
+  const hole = n.faulty.find((range) => range.to > n.applied);
+  if (hole === undefined || n.others().some((peer) => n.snapshots.firstOf(peer) <= hole.from)) return NONE;
+  return at(hole.to);
+}
+
+/** True when a snapshot at `index` may be installed now. */
+export function mayInstall(n: NodeState, index: number, hash: Uint8Array): boolean {
+  if (index <= n.applied || n.diverged !== null || !n.stored || n.logView !== n.view) return false;
+  if (index <= n.end) {
+    const own = n.ring.hash(index);
+    return n.status === 'normal' && (own === null || sameHash(own, hash));
+  }
+  if (n.status === 'normal') return n.primary === null;
+  return n.status === 'view-change' && n.primaryOf(n.view) === n.id && index <= n.head;
+}
+
+/**
+ * The executor stands at a snapshot (its file is durable). Frames above it stay; when the log ends below it, it begins anew behind it.
+ */
+export function installSnapshot(n: NodeState, snapshot: InstalledSnapshot): void {
+  const { checkpoint, state, frameHeader } = snapshot;
+  const { index, hash, digest } = checkpoint;
+  n.applied = index;
+  n.snapshots.held = [...n.snapshots.held.filter((held) => held.index < index), { index, state, file: digest, hash }];
+  const dropped = n.policy.snapshotDropsNewerFrames && n.end > index && n.primary === null;
+  if (n.end < index || dropped) beginBehind(n, index, hash, frameHeader, checkpoint);
+  else {
+    n.manifest = { ...n.manifest, checkpoint };
+    n.out.push({ type: 'checkpoint', manifest: n.manifest });
+  }
+  n.event({ kind: 'install', index });
+  moveCommit(n, max(n.commitHeard, index));
+  reportSnapshots(n);
+}
+
+/** The log is the snapshot and what follows. */
+function beginBehind(
+  n: NodeState,
+  index: CommitIndex,
+  hash: Uint8Array,
+  frameHeader: Uint8Array,
+  checkpoint: ManifestState['checkpoint'],
+): void {
+  const bytes = new Uint8Array(HEADER_RECORD_BYTES);
+  bytes.set(frameHeader);
+  bytes.set(hash, FRAME_HEADER_BYTES);
+  const record = new HeaderSuffix(index, bytes);
+  if (n.end > index) {
+    // Mutation snapshot-drops-newer-frames.
+    n.promised = index;
+    n.head = index;
+    n.durable = min(n.durable, index);
+  }
+  n.ring.load(record);
+  n.cache.clear();
+  n.first = index + 1;
+  n.end = index;
+  n.endHash = hash;
+  n.faulty = [];
+  if (n.head <= index) {
+    n.head = index;
+    n.headHash = hash;
+    n.canonical = record;
+  }
+  n.transfer = null;
+  n.epochEnds.push(index);
+  n.startCommit = max(n.startCommit, index);
+  n.snapshots.installed = index;
+  n.stored = false;
+  n.manifest = { ...n.manifest, checkpoint, headers: n.canonical };
+  const { manifest, promised } = n;
+  n.out.push({ type: 'installSnapshot', manifest, promised, token: ++n.saveToken });
+}
+
+/** The manifest (and whatever was installed with it) is durable. */
+export function snapshotStored(n: NodeState): void {
+  const { installed } = n.snapshots;
+  if (installed === NONE) return;
+  n.snapshots.installed = NONE;
+  n.durable = max(n.durable, installed);
+  n.promised = max(n.promised, installed);
+}
