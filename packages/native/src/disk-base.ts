@@ -6,7 +6,8 @@
  * callback is called exactly once and never from inside the call that got it; close() closes every file.
  */
 import fs from 'node:fs';
-import { isAbsolute, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
+import { pathRefusal } from '@chronon/core/engine/disk-names';
 import {
   type ChainLink,
   DiskFailure,
@@ -177,12 +178,4 @@ export abstract class DiskBase implements VirtualDisk {
     queueMicrotask(() => callback(diskError(attempt, this.#closed ? 'ECLOSED' : 'EINVAL', refusal)));
     return null;
   }
-}
-
-/** Why a path may not be used, or null. The empty path and '.' name the root itself. */
-function pathRefusal(path: string): string | null {
-  if (path.includes('\0')) return 'a path holds no NUL';
-  if (isAbsolute(path)) return "a path is relative to the disk's root";
-  if (path.split('/').includes('..')) return 'a path does not leave the root';
-  return null;
 }

@@ -132,6 +132,7 @@ test('a crash in mid-write tears what was in flight and no callback comes', () =
 test('an unsynced name is lost by a power cut, with the file behind it', () => {
   const { storage, open } = world();
   const disk = open();
+  disk.mkdirSync('log');
   disk.open('log/old', { create: true }).writeSync(0, block(1));
   disk.open('log/old').barrierSync();
   disk.syncDirectorySync('log');

@@ -7,11 +7,12 @@
  * before its callback (checked on a sample).
  */
 import { BLOCK_BYTES, SECTOR_BYTES } from '../engine/constants.ts';
+import { directoryOf, failureOf, normalDirectory, refusalOf } from '../engine/disk-names.ts';
 import {
   type ChainLink,
   DiskFailure,
   type DiskCallback,
-  type DiskErrorCode,
+  type DiskError,
   type DiskFile,
   type DiskReadCallback,
   type DiskStats,
@@ -21,7 +22,7 @@ import {
 import type { Prng } from '../prng.ts';
 import type { EventQueue } from './event-queue.ts';
 import type { SimInode } from './sim-inode.ts';
-import { directoryOf, type SimStorage } from './sim-storage.ts';
+import type { SimStorage } from './sim-storage.ts';
 import { mustHold } from './violation.ts';
 
 /** Thrown out of a blocking call: the process dies at this very write. */
@@ -104,9 +105,11 @@ export class SimDisk implements VirtualDisk {
 
   open(path: string, options?: { readonly create?: boolean }): DiskFile {
     const { storage } = this.options;
+    this.mustBeUsable(`open of ${path}`, path);
     let inode = storage.get(path);
     if (inode === undefined) {
-      if (options?.create !== true) throw new DiskFailure({ code: 'ENOENT', message: `open ${path}: no such file` });
+      if (options?.create !== true || !storage.directories.has(directoryOf(path)))
+        throw new DiskFailure(failureOf(`open of ${path}`, 'ENOENT'));
       this.blockingWrite(null);
       inode = storage.create(path);
     }
@@ -118,37 +121,46 @@ export class SimDisk implements VirtualDisk {
   }
 
   /** Directories are made durable at once; names in them are not. */
-  mkdirSync(_directory: string): void {}
+  mkdirSync(directory: string): void {
+    this.options.storage.directories.make(directory);
+  }
 
   renameSync(from: string, to: string): void {
+    this.mustBeUsable(`rename of ${from}`, from, to);
     this.blockingWrite(null);
-    if (!this.options.storage.rename(from, to)) throw new DiskFailure(noEntry('rename', from));
+    if (!this.options.storage.rename(from, to)) throw new DiskFailure(failureOf(`rename of ${from}`, 'ENOENT'));
   }
 
   unlinkSync(path: string): void {
+    this.mustBeUsable(`unlink of ${path}`, path);
     this.blockingWrite(null);
-    if (!this.options.storage.unlink(path)) throw new DiskFailure(noEntry('unlink', path));
+    if (!this.options.storage.unlink(path)) throw new DiskFailure(failureOf(`unlink of ${path}`, 'ENOENT'));
   }
 
   syncDirectorySync(directory: string): void {
-    this.options.storage.syncDirectory(normal(directory), this.options.storage.completed);
+    this.options.storage.syncDirectory(normalDirectory(directory), this.options.storage.completed);
     this.stats.barriers++;
   }
 
   rename(from: string, to: string, callback: DiskCallback): void {
-    this.change(() => this.options.storage.rename(from, to), 'rename', from, callback);
+    this.change(() => this.options.storage.rename(from, to), `rename of ${from}`, [from, to], callback);
   }
 
   unlink(path: string, callback: DiskCallback): void {
-    this.change(() => this.options.storage.unlink(path), 'unlink', path, callback);
+    this.change(() => this.options.storage.unlink(path), `unlink of ${path}`, [path], callback);
   }
 
   syncDirectory(directory: string, callback: DiskCallback): void {
-    const covers = this.options.storage.completed;
-    this.submit(null, callback, () => {
-      this.options.storage.syncDirectory(normal(directory), covers);
+    const { storage } = this.options;
+    const covers = storage.completed;
+    const attempt = `barrier of directory ${directory}`;
+    const known = storage.directories.has(directory);
+    const refusal = refusalOf(attempt, this.closed, directory) ?? (known ? null : failureOf(attempt, 'ENOENT'));
+    const effect = (): void => {
+      storage.syncDirectory(normalDirectory(directory), covers);
       this.stats.barriers++;
-    });
+    };
+    this.submit(null, callback, effect, refusal);
   }
 
   writeChain(links: readonly ChainLink[]): void {
@@ -176,6 +188,11 @@ export class SimDisk implements VirtualDisk {
     this.closed = true;
   }
 
+  private mustBeUsable(attempt: string, ...paths: readonly string[]): void {
+    const refusal = refusalOf(attempt, this.closed, ...paths);
+    if (refusal !== null) throw new DiskFailure(refusal);
+  }
+
   /** Counts a blocking write; throws when it is the armed one, after leaving part of it. */
   blockingWrite(tear: (() => void) | null): void {
     if (this.dead) throw new SimCrash('the process is dead');
@@ -194,13 +211,13 @@ export class SimDisk implements VirtualDisk {
     tear: (() => void) | null,
     callback: DiskCallback,
     effect: () => void,
-    refusal?: { readonly code: DiskErrorCode; readonly message: string },
+    refusal: DiskError | null = null,
   ): void {
     const { options } = this;
     const { queue, device } = options;
     const delay = this.delayUs();
-    if (this.dead || this.closed || refusal !== undefined) {
-      const error = refusal ?? { code: 'ECLOSED' as const, message: 'the disk is closed' };
+    if (this.dead || this.closed || refusal !== null) {
+      const error = refusal ?? failureOf('a call of a closed disk', 'ECLOSED');
       queue.after(delay, () => options.enter(() => callback(error)));
       return;
     }
@@ -231,15 +248,16 @@ export class SimDisk implements VirtualDisk {
     }
   }
 
-  private change(apply: () => boolean, what: string, path: string, callback: DiskCallback): void {
+  private change(apply: () => boolean, attempt: string, paths: readonly string[], callback: DiskCallback): void {
     let found = true;
     const tear = (): void => {
       if (this.options.prng.chance(0.5)) apply();
     };
-    const done: DiskCallback = (error) => callback(error ?? (found ? null : noEntry(what, path)));
-    this.submit(tear, done, () => {
+    const done: DiskCallback = (error) => callback(error ?? (found ? null : failureOf(attempt, 'ENOENT')));
+    const effect = (): void => {
       found = apply();
-    });
+    };
+    this.submit(tear, done, effect, refusalOf(attempt, this.closed, ...paths));
   }
 
   private delayUs(): number {
@@ -253,6 +271,7 @@ class SimFile implements DiskFile {
   readonly path: string;
   private readonly disk: SimDisk;
   private readonly inode: SimInode;
+  private closed = false;
 
   constructor(disk: SimDisk, path: string, inode: SimInode) {
     this.disk = disk;
@@ -272,7 +291,8 @@ class SimFile implements DiskFile {
   }
 
   writeSync(offset: number, bytes: Uint8Array): void {
-    if (!this.fits(offset + bytes.length)) throw new DiskFailure(noSpace(this.path));
+    const refusal = this.refusal('write', offset + bytes.length);
+    if (refusal !== null) throw new DiskFailure(refusal);
     const { prng } = this.disk.options;
     this.disk.blockingWrite(() => this.inode.tear(offset, bytes, prng, prng.float()));
     this.disk.stats.writes++;
@@ -313,46 +333,44 @@ class SimFile implements DiskFile {
       if (durable) this.disk.stats.barriers++;
       then?.();
     };
-    this.disk.submit(tear, callback, effect, this.fits(end) ? undefined : noSpace(this.path));
+    this.disk.submit(tear, callback, effect, this.refusal('write', end));
   }
 
   barrier(callback: DiskCallback): void {
     const covers = this.inode.completed;
-    this.disk.submit(null, callback, () => {
+    const effect = (): void => {
       this.inode.barrier(covers);
       this.disk.stats.barriers++;
-    });
+    };
+    this.disk.submit(null, callback, effect, this.refusal('barrier', 0));
   }
 
   read(offset: number, length: number, callback: DiskReadCallback): void {
     let bytes: Uint8Array | null = null;
     const done: DiskCallback = (error) => callback(error, error === null ? bytes : null);
-    this.disk.submit(null, done, () => {
+    const effect = (): void => {
       bytes = this.inode.visible.slice(offset, offset + length);
       this.disk.stats.reads++;
       this.disk.stats.bytesRead += bytes.length;
-    });
+    };
+    this.disk.submit(null, done, effect, this.refusal('read', 0));
   }
 
-  close(): void {}
+  close(): void {
+    this.closed = true;
+  }
+
+  /** Why nothing can be done with this file now, through `end`; null: it can. */
+  private refusal(what: string, end: number): DiskError | null {
+    if (this.closed) return failureOf(`${what} of ${this.path}`, 'ECLOSED');
+    return this.fits(end) ? null : failureOf(`${what} of ${this.path}`, 'ENOSPC');
+  }
 
   private fits(end: number): boolean {
     const { storage } = this.disk.options;
     if (storage.capacityBytes === Number.POSITIVE_INFINITY || end <= this.inode.size) return true;
     return storage.usedBytes() + end - this.inode.size <= storage.capacityBytes;
   }
-}
-
-function normal(directory: string): string {
-  return directory === '.' ? '' : directoryOf(`${directory.replace(/\/+$/, '')}/x`);
-}
-
-function noEntry(what: string, path: string): { code: DiskErrorCode; message: string } {
-  return { code: 'ENOENT', message: `${what} ${path}: no such file` };
-}
-
-function noSpace(path: string): { code: DiskErrorCode; message: string } {
-  return { code: 'ENOSPC', message: `write ${path}: no space left on device` };
 }
 
 /** Cheap sum over a sample of the bytes. */

@@ -5,6 +5,7 @@
  * Invariants: names and contents are durable apart: a synced file under an unsynced name is lost with the name; after a power cut what
  * processes see equals what is durable; everything random is drawn from this storage's own stream.
  */
+import { directoryOf, Directories, namesIn } from '../engine/disk-names.ts';
 import { Prng } from '../prng.ts';
 import { SimInode } from './sim-inode.ts';
 
@@ -27,6 +28,7 @@ export class SimStorage {
   private names = new Map<string, SimInode>();
   private durableNames = new Map<string, SimInode>();
   private changes: NameChange[] = [];
+  directories = new Directories();
   private sequence = 0;
   private inodes = 0;
   /** Names of durable files changed: bumped on each change of the durable name space. */
@@ -76,7 +78,7 @@ export class SimStorage {
 
   /** Names in a directory, sorted; subdirectories are those that have files. */
   list(directory: string): string[] {
-    return listOf(this.names.keys(), directory);
+    return namesIn(this.names.keys(), directory);
   }
 
   /** Sequence of the newest name change: what a directory sync called now covers. */
@@ -142,6 +144,7 @@ export class SimStorage {
   /** What a power cut would leave at worst: nothing unsynced. To be looked at now, before this storage changes. */
   worstImage(): SimStorage {
     const image = new SimStorage(this.id, new Prng(0));
+    image.directories = this.directories;
     for (const [path, inode] of this.durableNames) {
       const copy = inode.worstImage(++image.inodes, image.watcher);
       image.names.set(path, copy);
@@ -152,6 +155,7 @@ export class SimStorage {
 
   /** Everything is lost: a wiped disk. */
   wipe(): void {
+    this.directories = new Directories();
     this.names = new Map();
     this.durableNames = new Map();
     this.changes = [];
@@ -169,22 +173,4 @@ export class SimStorage {
     }
     this.namesVersion++;
   }
-}
-
-/** '' for a file in the root. */
-export function directoryOf(path: string): string {
-  const slash = path.lastIndexOf('/');
-  return slash < 0 ? '' : path.slice(0, slash);
-}
-
-function listOf(paths: Iterable<string>, directory: string): string[] {
-  const prefix = directory === '' || directory === '.' ? '' : `${directory}/`;
-  const names = new Set<string>();
-  for (const path of paths) {
-    if (!path.startsWith(prefix)) continue;
-    const rest = path.slice(prefix.length);
-    const slash = rest.indexOf('/');
-    names.add(slash < 0 ? rest : rest.slice(0, slash));
-  }
-  return [...names].sort();
 }

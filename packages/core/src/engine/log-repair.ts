@@ -64,7 +64,8 @@ export class LogRepair {
 
   /** A slot turned out to be damaged while it was read. `prevHash`: chain hash of the frame below as it was read there; null when it was not. */
   found(index: number, segment: Segment, offset: number, prevHash: Uint8Array | null = null): void {
-    if (this.isFaulty(index)) return;
+    // What compaction freed while it was read is not damaged.
+    if (this.isFaulty(index) || this.store.segments.holding(index) !== segment) return;
     const range = { from: index, to: index, segment, offset, prevHash };
     const above = this.ranges.findIndex((other) => other.from > index);
     if (above < 0) this.ranges.push(range);

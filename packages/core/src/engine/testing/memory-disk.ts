@@ -7,6 +7,7 @@
  */
 import { assert } from '../../assert.ts';
 import { BLOCK_BYTES, SECTOR_BYTES } from '../constants.ts';
+import { directoryOf, Directories, failureOf, namesIn, refusalOf } from '../disk-names.ts';
 import {
   type ChainLink,
   DiskFailure,
@@ -69,6 +70,7 @@ export class MemoryDisk implements VirtualDisk {
   private names = new Map<string, Inode>();
   private durableNames = new Map<string, Inode>();
   private nameChanges: NameChange[] = [];
+  private directories = new Directories();
   private calls: Call[] = [];
   private closed = false;
   /** Bytes all files together may have. */
@@ -115,6 +117,7 @@ export class MemoryDisk implements VirtualDisk {
   /** The disk as it is after a power cut. `write` numbers are positions in `unsynced()`. */
   crash(choice: CrashChoice): MemoryDisk {
     const after = new MemoryDisk();
+    after.directories = new Directories(this.directories);
     const copies = new Map<Inode, Inode>();
     let number = 0;
     for (const inode of this.names.values()) {
@@ -153,6 +156,7 @@ export class MemoryDisk implements VirtualDisk {
       }
     }
     const after = new MemoryDisk();
+    after.directories = this.directories;
     after.names = this.names;
     after.durableNames = this.durableNames;
     after.nameChanges = this.nameChanges;
@@ -162,6 +166,7 @@ export class MemoryDisk implements VirtualDisk {
   /** An independent copy: everything durable. */
   clone(): MemoryDisk {
     const after = new MemoryDisk();
+    after.directories = new Directories(this.directories);
     for (const [path, inode] of this.names) {
       after.names.set(path, { medium: inode.cache.slice(), cache: inode.cache.slice(), unsynced: [] });
     }
@@ -192,9 +197,11 @@ export class MemoryDisk implements VirtualDisk {
   }
 
   open(path: string, options?: { readonly create?: boolean }): DiskFile {
+    this.mustBeUsable(`open of ${path}`, path);
     let inode = this.names.get(path);
     if (inode === undefined) {
-      if (options?.create !== true) throw new DiskFailure({ code: 'ENOENT', message: `open of ${path}: ENOENT` });
+      if (options?.create !== true || !this.directories.has(directoryOf(path)))
+        throw new DiskFailure(failureOf(`open of ${path}`, 'ENOENT'));
       inode = { medium: new Uint8Array(0), cache: new Uint8Array(0), unsynced: [] };
       this.changeName({ kind: 'link', path, inode });
     }
@@ -202,23 +209,21 @@ export class MemoryDisk implements VirtualDisk {
   }
 
   list(directory: string): string[] {
-    const prefix = directory === '' ? '' : `${directory}/`;
-    const found = new Set<string>();
-    for (const path of this.names.keys()) {
-      if (path.startsWith(prefix)) found.add(path.slice(prefix.length).split('/')[0]!);
-    }
-    return [...found].sort();
+    return namesIn(this.names.keys(), directory);
   }
 
-  /** Directories exist wherever a file is. */
-  mkdirSync(_directory: string): void {}
+  mkdirSync(directory: string): void {
+    this.directories.make(directory);
+  }
 
   renameSync(from: string, to: string): void {
+    this.mustBeUsable(`rename of ${from}`, from, to);
     this.inode(from, 'rename');
     this.changeName({ kind: 'rename', from, to });
   }
 
   unlinkSync(path: string): void {
+    this.mustBeUsable(`unlink of ${path}`, path);
     this.inode(path, 'unlink');
     this.changeName({ kind: 'unlink', path });
   }
@@ -236,9 +241,12 @@ export class MemoryDisk implements VirtualDisk {
     this.submit(callback, true, () => this.unlinkSync(path));
   }
 
-  syncDirectory(_directory: string, callback: DiskCallback): void {
+  syncDirectory(directory: string, callback: DiskCallback): void {
     const covers = this.nameChanges.length;
-    this.submit(callback, true, () => this.syncNames(covers));
+    this.submit(callback, true, () => {
+      if (!this.directories.has(directory)) throw new DiskFailure(failureOf(`barrier of ${directory}`, 'ENOENT'));
+      this.syncNames(covers);
+    });
   }
 
   writeChain(links: readonly ChainLink[]): void {
@@ -283,8 +291,13 @@ export class MemoryDisk implements VirtualDisk {
 
   private inode(path: string, attempt: string): Inode {
     const inode = this.names.get(path);
-    if (inode === undefined) throw new DiskFailure({ code: 'ENOENT', message: `${attempt} of ${path}: ENOENT` });
+    if (inode === undefined) throw new DiskFailure(failureOf(`${attempt} of ${path}`, 'ENOENT'));
     return inode;
+  }
+
+  private mustBeUsable(attempt: string, ...paths: readonly string[]): void {
+    const refusal = refusalOf(attempt, this.closed, ...paths);
+    if (refusal !== null) throw new DiskFailure(refusal);
   }
 
   private changeName(change: NameChange): void {
@@ -303,6 +316,7 @@ class MemoryFile implements DiskFile {
   readonly path: string;
   private readonly disk: MemoryDisk;
   private readonly inode: Inode;
+  private closed = false;
 
   constructor(disk: MemoryDisk, path: string, inode: Inode) {
     this.disk = disk;
@@ -323,6 +337,7 @@ class MemoryFile implements DiskFile {
   }
 
   writeSync(offset: number, bytes: Uint8Array): void {
+    this.mustBeOpen('write');
     this.disk.onStep?.();
     this.settle(this.issue(offset, bytes), false);
   }
@@ -338,6 +353,10 @@ class MemoryFile implements DiskFile {
       'a write is whole blocks',
     );
     assert(!durable || offset + bytes.length <= this.inode.cache.length, 'a durable write does not grow the file');
+    if (this.closed) {
+      this.disk.submit(callback, false, () => this.mustBeOpen('write'));
+      return;
+    }
     const write = this.issue(offset, bytes);
     const effect = (): void => {
       assert(same(write.bytes, bytes), 'bytes in flight do not change');
@@ -348,7 +367,9 @@ class MemoryFile implements DiskFile {
 
   barrier(callback: DiskCallback): void {
     const covered = this.inode.unsynced.filter((write) => !write.inFlight);
+    const { closed } = this;
     this.disk.submit(callback, true, () => {
+      if (closed) this.mustBeOpen('barrier');
       for (const write of covered) if (this.inode.unsynced.includes(write)) this.promote(write);
       this.disk.stats.barriers++;
     });
@@ -357,21 +378,29 @@ class MemoryFile implements DiskFile {
   read(offset: number, length: number, callback: DiskReadCallback): void {
     let bytes: Uint8Array | null = null;
     const done: DiskCallback = (error) => callback(error, bytes);
+    const { closed } = this;
     this.disk.submit(done, false, () => {
+      if (closed) this.mustBeOpen('read');
       for (let block = Math.floor(offset / BLOCK_BYTES); block * BLOCK_BYTES < offset + length; block++)
         if (this.disk.unreadable.has(`${this.path}:${block}`))
-          throw new DiskFailure({ code: 'EIO', message: `read of ${this.path}: EIO` });
+          throw new DiskFailure(failureOf(`read of ${this.path}`, 'EIO'));
       bytes = this.inode.cache.slice(offset, offset + length);
       this.disk.stats.reads++;
       this.disk.stats.bytesRead += bytes.length;
     });
   }
 
-  close(): void {}
+  close(): void {
+    this.closed = true;
+  }
+
+  private mustBeOpen(what: string): void {
+    if (this.closed) throw new DiskFailure(failureOf(`${what} of ${this.path}`, 'ECLOSED'));
+  }
 
   private issue(offset: number, bytes: Uint8Array): PendingWrite {
-    assert(offset % SECTOR_BYTES === 0 && bytes.length % SECTOR_BYTES === 0, 'a write is whole sectors');
-    const live = new Uint8Array(bytes.length / SECTOR_BYTES).fill(1);
+    const sectors = Math.ceil((offset + bytes.length) / SECTOR_BYTES) - Math.floor(offset / SECTOR_BYTES);
+    const live = new Uint8Array(sectors).fill(1);
     const write = { offset, bytes: bytes.slice(), live, inFlight: true };
     this.inode.unsynced.push(write);
     return write;
@@ -381,7 +410,7 @@ class MemoryFile implements DiskFile {
     const grows = Math.max(0, write.offset + write.bytes.length - this.inode.cache.length);
     if (this.disk.usedBytes() + grows > this.disk.capacityBytes) {
       this.inode.unsynced = this.inode.unsynced.filter((other) => other !== write);
-      throw new DiskFailure({ code: 'ENOSPC', message: `write of ${this.path}: ENOSPC` });
+      throw new DiskFailure(failureOf(`write of ${this.path}`, 'ENOSPC'));
     }
     write.inFlight = false;
     this.inode.cache = applySectors(this.inode.cache, { ...write, live: write.live.slice().fill(1) }, () => true);
@@ -402,8 +431,8 @@ class MemoryFile implements DiskFile {
     const position = this.inode.unsynced.indexOf(write);
     for (const older of this.inode.unsynced.slice(0, position)) {
       for (let i = 0; i < older.live.length; i++) {
-        const at = older.offset + i * SECTOR_BYTES;
-        if (at >= write.offset && at < write.offset + write.bytes.length) older.live[i] = 0;
+        const { from, to } = sectorOf(older, i);
+        if (from >= write.offset && to <= write.offset + write.bytes.length) older.live[i] = 0;
       }
     }
     this.inode.unsynced.splice(position, 1);
@@ -414,15 +443,24 @@ function applySectors(content: Uint8Array, write: PendingWrite, keep: (sector: n
   let result = content;
   for (let i = 0; i < write.live.length; i++) {
     if (write.live[i] === 0 || !keep(i)) continue;
-    const at = write.offset + i * SECTOR_BYTES;
-    if (at + SECTOR_BYTES > result.length) {
-      const grown = new Uint8Array(Math.max(at + SECTOR_BYTES, write.offset + write.bytes.length));
+    const { from, to } = sectorOf(write, i);
+    if (to > result.length) {
+      const grown = new Uint8Array(write.offset + write.bytes.length);
       grown.set(result);
       result = grown;
     }
-    result.set(write.bytes.subarray(i * SECTOR_BYTES, (i + 1) * SECTOR_BYTES), at);
+    result.set(write.bytes.subarray(from - write.offset, to - write.offset), from);
   }
   return result;
+}
+
+/** The bytes of a file that sector `i` of a write changes. */
+function sectorOf(write: PendingWrite, i: number): { from: number; to: number } {
+  const start = (Math.floor(write.offset / SECTOR_BYTES) + i) * SECTOR_BYTES;
+  return {
+    from: Math.max(start, write.offset),
+    to: Math.min(start + SECTOR_BYTES, write.offset + write.bytes.length),
+  };
 }
 
 function applyName(names: Map<string, Inode>, change: NameChange): void {
