@@ -114,7 +114,10 @@ export function onPrepareOk(n: NodeState, from: number, m: PrepareOk): void {
 }
 
 export function onCommit(n: NodeState, from: number, m: Commit): void {
-  if (m.view === n.view && n.status === 'normal' && from === n.primaryOf(m.view)) n.lastHeardTick = n.tickCount;
+  if (m.view === n.view && n.status === 'normal' && from === n.primaryOf(m.view)) {
+    n.lastHeardTick = n.tickCount;
+    n.detector.heard(n.tickCount);
+  }
   if (m.view === n.view && n.status === 'normal' && !n.stored) return;
   if (otherView(n, from, m.view) || from !== n.primaryOf(m.view) || from === n.id) return;
   n.suspecting = false;

@@ -20,6 +20,7 @@ import type { ClientMessage } from './client-protocol.ts';
 import { Freshness } from './freshness.ts';
 import { ClusterTime } from './cluster-time.ts';
 import { DigestBook } from './divergence.ts';
+import { FailureDetector } from './failure-detector.ts';
 import { HeaderRing } from './header-ring.ts';
 import { LogCache } from './log-cache.ts';
 import type { DoViewChange, Message, Prepare } from './messages.ts';
@@ -245,6 +246,7 @@ export class NodeState {
   heartbeatCommit: CommitIndex = NONE;
   stash: Prepare[] = [];
   lastHeardTick = 0;
+  readonly detector = new FailureDetector();
   timeoutTicks = 0;
   /** Consecutive view changes without a normal view: timeouts grow with it. */
   attempts = 0;
@@ -382,6 +384,7 @@ export class NodeState {
   drawTimeout(): void {
     const base = this.config.viewChangeTicks * Math.min(1 + this.attempts, 4);
     this.timeoutTicks = base + this.prng.below(base);
+    this.detector.restart();
     this.lastHeardTick = this.tickCount;
   }
 

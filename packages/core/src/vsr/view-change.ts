@@ -360,7 +360,9 @@ export function tickWaiting(n: NodeState): void {
   } else if (needsFrames(n) && n.stored) {
     catchUp(n);
   }
-  const silent = n.abdicated || n.tickCount - n.lastHeardTick >= n.timeoutTicks;
+  const patience =
+    n.status === 'normal' ? Math.max(n.timeoutTicks, n.detector.patience(n.config.viewChangeTicks)) : n.timeoutTicks;
+  const silent = n.abdicated || n.tickCount - n.lastHeardTick >= patience;
   if (!silent) return;
   if (!n.suspecting) suspect(n, n.status === 'normal' ? 'the primary is silent' : 'the view change does not finish');
   else if (n.tickCount - n.suspectTick >= resend) suspect(n, '');
