@@ -34,8 +34,14 @@ export function scrubText(scrub: Scrub): string {
   return `${READS[scrub.phase]}, ${bytes(scrub.bytes)} of ${bytes(scrub.ofBytes)}; ${last}`;
 }
 
-/** "nothing damaged", "2 found damaged, 1 repaired". */
+/** Nothing can be said yet: no pass has ended and none has found anything. */
+export function unchecked(scrub: Scrub): boolean {
+  return scrub.passes === 0 && scrub.damaged === 0;
+}
+
+/** "not checked yet", "nothing damaged", "2 found damaged, 1 repaired". */
 export function damageText(scrub: Scrub): string {
+  if (unchecked(scrub)) return scrub.phase === 'off' ? 'not checked' : 'not checked yet';
   return scrub.damaged === 0
     ? 'nothing damaged'
     : `${count(scrub.damaged)} found damaged, ${unrepaired(scrub) === 0 ? 'all repaired' : `${count(scrub.repaired)} repaired`}`;

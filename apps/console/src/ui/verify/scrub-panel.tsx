@@ -1,7 +1,7 @@
 'use client';
 import { useFreshness } from '../../live/live.tsx';
 import type { ClusterFrame, ReplicaView } from '../../lib/frame.ts';
-import { damageText, scrubShare, scrubText, unrepaired } from '../../lib/scrub.ts';
+import { damageText, scrubShare, scrubText, unchecked, unrepaired } from '../../lib/scrub.ts';
 import { Bar, Panel, Tag, type Tone } from '../parts.tsx';
 
 /** What the replicas find when they read their own disks again; this browser can only repeat it. */
@@ -13,10 +13,12 @@ export function ScrubPanel({ frame }: { frame: ClusterFrame }) {
           <ScrubRow key={replica.id} replica={replica} />
         ))}
       </ul>
-      <p className="max-w-prose border-t border-line px-4 py-3 text-xs text-faint">
-        Each replica reads everything it stores again, slowly and for ever: manifest, tail record, log, snapshots. A
-        damaged entry is fetched again from the others while they have it.
-      </p>
+      <div className="border-t border-line px-4 py-3">
+        <p className="max-w-prose text-xs text-faint">
+          Each replica reads everything it stores again, slowly and for ever: manifest, tail record, log, snapshots. A
+          damaged entry is fetched again from the others while they have it.
+        </p>
+      </div>
     </Panel>
   );
 }
@@ -26,7 +28,7 @@ function ScrubRow({ replica }: { replica: ReplicaView }) {
   const { detail } = replica;
   const gone = replica.reach !== 'live' || state === 'stale' || state === 'offline' || detail === null;
   const scrub = detail?.scrub ?? null;
-  const tone: Tone = gone || scrub === null ? 'mute' : unrepaired(scrub) > 0 ? 'bad' : 'ok';
+  const tone: Tone = gone || scrub === null || unchecked(scrub) ? 'mute' : unrepaired(scrub) > 0 ? 'bad' : 'ok';
   return (
     <li className="flex flex-col gap-1.5 px-4 py-2.5" data-testid={`scrub-${replica.id}`}>
       <div className="flex flex-wrap items-center gap-x-4 gap-y-1">
