@@ -60,7 +60,9 @@ function diskLine(detail: ReplicaDetail): string {
     const share = scrub.ofBytes === 0 ? 0 : Math.min(100, Math.floor((100 * scrub.bytes) / scrub.ofBytes));
     const last = scrub.msSinceLastPass === null ? '' : `, the last ${Math.round(scrub.msSinceLastPass / 1000)} s ago`;
     const now = scrub.phase === 'rest' ? '' : `, ${share} % of the next`;
-    parts.push(`scrubbed ${scrub.passes} times${last}${now}: ${scrub.damaged} damaged, ${scrub.repaired} repaired`);
+    parts.push(
+      `scrubbed ${scrub.passes} time${scrub.passes === 1 ? '' : 's'}${last}${now}: ${scrub.damaged} damaged, ${scrub.repaired} repaired`,
+    );
   }
   return `r${detail.id}  ${parts.join('; ')}`;
 }
