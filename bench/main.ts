@@ -14,6 +14,10 @@ const BENCHMARKS: Readonly<Record<string, { readonly load: () => Promise<unknown
     load: async () => await import('./replica.ts'),
     what: 'processor time of a put through three Replicas in one process',
   },
+  simulator: {
+    load: async () => await import('./simulator.ts'),
+    what: 'simulated seconds a second of one core, by load',
+  },
   executor: { load: async () => await import('./executor.mjs'), what: 'applies of one Executor, no disk, no network' },
   profile: { load: async () => await import('./profile.ts'), what: 'functions of V8 profiles by self time' },
 };

@@ -50,6 +50,8 @@ export interface SimulationOptions extends Watcher {
   readonly policy?: Policy;
   /** Ids of fault events left out (shrinking). */
   readonly without?: ReadonlySet<number>;
+  /** Changes what the seed drew: benchmarks want a world of their own. */
+  readonly adjust?: (profile: Profile) => Profile;
   readonly traceSink?: ((line: string) => void) | null;
   /** A replica that stops by an assertion is started again instead of failing the run: for mutations, which must be caught from outside. */
   readonly forgiveHalts?: boolean;
@@ -105,7 +107,8 @@ export class Simulator implements World {
     this.options = options;
     this.watcher = options;
     const root = new Prng(options.seed);
-    this.profile = drawProfile(root.fork('profile'), options.replicas);
+    const drawn = drawProfile(root.fork('profile'), options.replicas);
+    this.profile = options.adjust?.(drawn) ?? drawn;
     this.schedule = drawSchedule(root.fork('schedule'), this.profile);
     this.codec = options.codec;
     this.policy = options.policy ?? SOUND;
