@@ -1,14 +1,17 @@
 /** `chronon chaos`: faults on links. Each is a lease: it ends by itself, also when everybody who asked for it is gone. */
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { z } from 'zod';
 import { lease } from '../api/schema.ts';
 import { ApiError, apiMutate, apiQuery } from '../client/api-call.ts';
 import { acknowledged } from '../supervisor/api.ts';
 import { Failure } from '../supervisor/failure.ts';
 import { EXIT } from './exit-codes.ts';
-import { printJson, printLine, table } from './output.ts';
-import { duration, replicaArgument } from './parse.ts';
+import { printJson, printLine, say, table } from './output.ts';
+import { duration, minutes, replicaArgument, wholeNumber } from './parse.ts';
 import { askable, liveTarget, withTarget, type TargetFlags } from './target.ts';
+import { type WorkloadName, WORKLOADS } from './workload-apps.ts';
+import { showWorkload } from './workload.ts';
+import type { WorkloadSettings } from './workload-run.ts';
 
 interface CutFlags extends TargetFlags {
   readonly ttl: number;
@@ -84,8 +87,58 @@ const listCommand = withTarget(new Command('list'))
     for (const line of table(rows)) printLine(line);
   });
 
+interface RunFlags extends TargetFlags, WorkloadSettings {
+  readonly minutes: number;
+  readonly workload: WorkloadName;
+  readonly seed: number;
+  readonly fault: number;
+  readonly rest: number;
+}
+
+const runCommand = withTarget(new Command('run'))
+  .description('load the cluster while replicas are killed, stopped and cut off in turn, then judge everything')
+  .option('--minutes <m>', 'how long', minutes, 10)
+  .addOption(new Option('--workload <name>', 'which load').choices([...WORKLOADS]).default('kv'))
+  .option('--clients <n>', 'sessions', wholeNumber, 4)
+  .option('--depth <n>', 'calls in flight a session', wholeNumber, 4)
+  .option('--accounts <n>', 'keys, or accounts', wholeNumber, 64)
+  .option('--rate <n>', 'calls a second of all clients together', wholeNumber, 400)
+  .option('--reads <percent>', 'share of linearizable reads', wholeNumber)
+  .option('--fault <duration>', 'how long a fault lasts', duration, 5000)
+  .option('--rest <duration>', 'between two faults', duration, 4000)
+  .option('--seed <n>', 'of the choice of faults', wholeNumber, 1)
+  .option('--history <file>', 'keep the history')
+  .addHelpText(
+    'after',
+    '\nExit 0 only if the history is linearizable and every acknowledged command stands in the log of each replica. Exit codes: 0 so, 1 not, 2 usage.',
+  )
+  .action(async (flags: RunFlags) => {
+    const { runChaos } = await import('./chaos-run.ts');
+    const report = await runChaos(liveTarget(flags), {
+      ...flags,
+      seconds: flags.minutes * 60,
+      faultMs: flags.fault,
+      restMs: flags.rest,
+      onFault: (line) => {
+        if (flags.json !== true) say(line);
+      },
+    });
+    if (flags.json === true) printJson(report);
+    else {
+      showWorkload(report);
+      const { operations, verdict, witness } = report.history;
+      for (const { fromMs, toMs, faults } of report.gaps)
+        printLine(`unavailable for ${toMs - fromMs} ms from ${fromMs} ms (${faults.join(', ') || 'no fault'})`);
+      printLine(
+        `${report.faults.length} faults; history of ${operations} operations: ${verdict}, ${witness.placed} placed by the log`,
+      );
+    }
+    process.exitCode = report.ok ? EXIT.ok : EXIT.failed;
+  });
+
 export const chaosCommand = new Command('chaos')
   .description('faults on links, each a lease (needs a cluster started with --enable-chaos)')
   .addCommand(cutCommand)
   .addCommand(healCommand)
-  .addCommand(listCommand);
+  .addCommand(listCommand)
+  .addCommand(runCommand);

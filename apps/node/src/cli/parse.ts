@@ -38,3 +38,11 @@ export function clusterSize(text: string): number {
   if (![1, 3, 5, 7].includes(value)) throw new InvalidArgumentError('a cluster has 1, 3, 5 or 7 replicas');
   return value;
 }
+
+/** A number of minutes, fractions too. */
+export function minutes(text: string): number {
+  const value = Number(text);
+  if (!/^\d+(\.\d+)?$/.test(text) || value <= 0 || value > 100_000)
+    throw new InvalidArgumentError('a number of minutes above 0 is needed');
+  return value;
+}

@@ -16,13 +16,13 @@ import {
   shrinkSeed,
   Totals,
 } from '@chronon/core/chaos/cli';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import { z } from 'zod';
 import { chooseCodec } from '../replica/choose-codec.ts';
 import { usage } from '../supervisor/failure.ts';
 import { EXIT } from './exit-codes.ts';
 import { printJson, printLine } from './output.ts';
-import { clusterSize, wholeNumber } from './parse.ts';
+import { clusterSize, minutes, wholeNumber } from './parse.ts';
 import { runSeeds } from './simulate-pool.ts';
 
 interface SimulateFlags {
@@ -273,13 +273,6 @@ function progressLine(plan: Plan, quiet: boolean, startedMs: number): { show(tot
       if (visible) process.stderr.write('\r\u001b[K');
     },
   };
-}
-
-function minutes(text: string): number {
-  const value = Number(text);
-  if (!/^\d+(\.\d+)?$/.test(text) || value <= 0 || value > 100_000)
-    throw new InvalidArgumentError('a number of minutes above 0 is needed');
-  return value;
 }
 
 function clusterSizes(text: string): readonly number[] {

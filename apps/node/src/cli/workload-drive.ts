@@ -19,6 +19,8 @@ export interface WorkloadOptions {
   readonly clients: number;
   readonly depth: number;
   readonly seconds: number;
+  /** A call starts so long after the one before it in its lane, at the earliest; ms. */
+  readonly thinkMs: number;
   readonly app: WorkloadApp;
   /** Told of every call and its end. */
   readonly recorder: HistoryRecorder | null;
@@ -125,7 +127,8 @@ export class Workload {
     const next = (pause: boolean): void => {
       this.replied(started);
       this.inFlight--;
-      if (pause) setTimeout(() => this.issue(client), PAUSE_MS);
+      const waitMs = Math.max(pause ? PAUSE_MS : 0, started + this.options.thinkMs - performance.now());
+      if (waitMs > 0) setTimeout(() => this.issue(client), waitMs);
       else this.issue(client);
     };
     if (call.kind === 'query') this.query(client, call, next);

@@ -1,0 +1,39 @@
+/** Real replicas, sockets and disks under the nemesis: killed, stopped, cut off one way and wholly, in turn. */
+import { afterEach, expect, it } from 'vitest';
+import { Cluster } from './cluster.ts';
+
+let cluster: Cluster | null = null;
+afterEach(async () => {
+  await cluster?.destroy();
+  cluster = null;
+});
+
+interface Report {
+  readonly ok: boolean;
+  readonly problems: readonly string[];
+  readonly acknowledged: number;
+  readonly history: {
+    readonly operations: number;
+    readonly verdict: string;
+    readonly witness: { readonly ok: boolean };
+  };
+  readonly faults: readonly { readonly fault: string; readonly problem: string | null }[];
+  readonly replicas: readonly { readonly found: number }[];
+}
+
+it('five replicas: the history is linearizable, and the log of each holds what was acknowledged', {
+  timeout: 300_000,
+}, async () => {
+  cluster = await Cluster.start({ replicas: 5, args: ['--no-console', '--enable-chaos', '--app', 'kv'] });
+  const ran = await cluster.runLater('chaos', 'run', '--minutes', '1.2', '--rate', '100', '--json');
+  expect(ran.stdout, ran.stderr).not.toBe('');
+  const report = JSON.parse(ran.stdout) as Report;
+  expect(report.problems).toEqual([]);
+  expect(ran.code).toBe(0);
+  expect(report.history.verdict).toBe('ok');
+  expect(report.history.witness.ok).toBe(true);
+  const made = report.faults.filter(({ problem }) => problem === null).map(({ fault }) => fault);
+  expect(new Set(made)).toEqual(new Set(['kill', 'pause', 'cut-one-way', 'isolate']));
+  expect(report.acknowledged).toBeGreaterThan(100);
+  expect(report.replicas.map(({ found }) => found)).toEqual(Array.from({ length: 5 }, () => report.acknowledged));
+});
