@@ -227,6 +227,21 @@ napi_value Sync(napi_env env, napi_callback_info info) {
   return Int(env, token);
 }
 
+// readBlocking(fd, offset, into): bytes read, or -errno
+napi_value ReadBlocking(napi_env env, napi_callback_info info) {
+  size_t argc = 3, room;
+  napi_value argv[3], result;
+  Device* device = Unwrap(env, info, &argc, argv);
+  int32_t fd;
+  uint64_t offset;
+  uint8_t* into;
+  if (device == nullptr || !GetInt(env, argv[0], &fd) || !GetOffset(env, argv[1], &offset) ||
+      !GetBytes(env, argv[2], &into, &room))
+    return nullptr;
+  napi_create_int64(env, device->ring.ReadBlocking(fd, offset, into, room), &result);
+  return result;
+}
+
 // hasRoom(requests, pages): boolean
 napi_value HasRoom(napi_env env, napi_callback_info info) {
   size_t argc = 2;
@@ -315,6 +330,7 @@ void InitDevice(napi_env env, napi_value exports) {
       {"write", nullptr, Write, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"read", nullptr, Read, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"sync", nullptr, Sync, nullptr, nullptr, nullptr, napi_default, nullptr},
+      {"readBlocking", nullptr, ReadBlocking, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"hasRoom", nullptr, HasRoom, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"submit", nullptr, Submit, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"take", nullptr, Take, nullptr, nullptr, nullptr, napi_default, nullptr},

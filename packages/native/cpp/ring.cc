@@ -173,6 +173,32 @@ int Ring::Sync(int fd) {
   return token;
 }
 
+int64_t Ring::ReadBlocking(int fd, uint64_t offset, uint8_t* out, uint64_t length) {
+  constexpr uint32_t kPieceBytes = 1024 * 1024;
+  const int32_t page = arena_.Take(kPieceBytes / Arena::kPageBytes);
+  if (page < 0) return -EAGAIN;
+  uint8_t* piece = arena_.At(static_cast<uint32_t>(page));
+  uint64_t done = 0;
+  int64_t result = 0;
+  while (done < length) {
+    const uint64_t left = length - done;
+    const uint64_t wanted = left < kPieceBytes ? (left + Arena::kPageBytes - 1) & ~uint64_t{Arena::kPageBytes - 1} : kPieceBytes;
+    const ssize_t got = pread(fd, piece, wanted, static_cast<off_t>(offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) {
+      result = got < 0 ? -errno : 0;
+      break;
+    }
+    const uint64_t some = static_cast<uint64_t>(got) < left ? static_cast<uint64_t>(got) : left;
+    memcpy(out + done, piece, some);
+    done += some;
+    // Not whole blocks only at the end of the file.
+    if (static_cast<uint64_t>(got) < wanted && got % Arena::kPageBytes != 0) break;
+  }
+  arena_.Give(static_cast<uint32_t>(page), kPieceBytes / Arena::kPageBytes);
+  return result < 0 ? result : static_cast<int64_t>(done);
+}
+
 void Ring::Queue(uint32_t token) {
   Request& request = table_[token];
   request.pending = true;

@@ -48,6 +48,9 @@ class Ring {
   int Sync(int fd);
   // Whether the next `requests` writes of `pages` pages together find room.
   bool HasRoom(uint32_t requests, uint32_t pages) const { return free_.size() >= requests && arena_.HasRun(pages); }
+  // Reads `length` bytes at `offset`, both whole blocks for the device, into `out`, past the page cache, and waits for them. Bytes
+  // read (fewer at the end of the file), -errno, or -EAGAIN when no pages are free.
+  int64_t ReadBlocking(int fd, uint64_t offset, uint8_t* out, uint64_t length);
   // Hands the queued requests to the kernel. 0 or -errno.
   int Submit();
   // Moves finished requests to `out` (room for `requests` pairs); resubmits short ones. Returns how many.

@@ -50,6 +50,10 @@ export abstract class DiskFileBase implements DiskFile {
   protected abstract sync(done: DiskCallback): void;
   /** Reads up to `length` bytes (fewer only at the end); `done` is called once, later. */
   protected abstract readAll(offset: number, length: number, done: DiskReadCallback): void;
+  /** A long blocking read by a better way than a descriptor, or 0: bytes read, fewer than asked only at the end of the file. */
+  protected readLong(_offset: number, _into: Uint8Array): number {
+    return 0;
+  }
   /** A descriptor for blocking reads. */
   protected abstract readFd(): number;
   /** A descriptor for speculative blocking writes. */
@@ -69,8 +73,9 @@ export abstract class DiskFileBase implements DiskFile {
     const attempt = `read of ${into.length} bytes at ${offset} of ${this.path}`;
     if (this.#closed) throw new DiskFailure(diskError(attempt, 'ECLOSED', 'the file is closed'));
     const count = blocking(attempt, () => {
+      let done = this.readLong(offset, into);
+      if (done > 0) return done;
       const fd = this.readFd();
-      let done = 0;
       while (done < into.length) {
         const got = fsReadSync(fd, into, done, into.length - done, offset + done);
         if (got === 0) break;

@@ -23,6 +23,8 @@ export interface NativeRing {
   ): number;
   read(fd: number, offset: number, length: number): number;
   sync(fd: number): number;
+  /** Fills `into` from `offset` on, a multiple of a block, past the page cache: bytes read (fewer at the end of the file) or -errno. Blocking. */
+  readBlocking(fd: number, offset: number, into: Uint8Array): number;
   /** Whether the next `requests` writes of `pages` pages together will not get -EAGAIN. */
   hasRoom(requests: number, pages: number): boolean;
   submit(): number;

@@ -11,7 +11,8 @@ import { constants as osConstants } from 'node:os';
 import { BLOCK_BYTES } from '@chronon/core/engine/constants';
 import type { NativeRing } from './native-binding.ts';
 
-const AGAIN = -osConstants.errno.EAGAIN;
+/** No room now. */
+export const AGAIN = -osConstants.errno.EAGAIN;
 const UNCHAINED = -1;
 const CANCELED = -osConstants.errno.ECANCELED;
 
@@ -77,6 +78,11 @@ export class RingQueue {
   /** Reads whole blocks; `done` must {@link take} them when its result is not negative. */
   read(fd: number, offset: number, length: number, done: RingDone): void {
     this.#start(() => this.#ring.read(fd, offset, length), done);
+  }
+
+  /** Blocking: bytes read into all of `into`, fewer at the end of the file, or -errno. */
+  readBlocking(fd: number, offset: number, into: Uint8Array): number {
+    return this.#closed ? CANCELED : this.#ring.readBlocking(fd, offset, into);
   }
 
   sync(fd: number, done: RingDone): void {

@@ -96,6 +96,25 @@ function manyAndLarge(h: DiskHarness): void {
     expect(await h.write(file, BLOCK_BYTES, bytes.subarray(0, 2 * 1024 * 1024))).toBeNull();
   });
 
+  it('reads long stretches at once, what was only written to a cache and the end of the file included', () => {
+    const file = h.disk.open('f', { create: true });
+    const bytes = pattern(1_500_123, 8);
+    file.writeSync(0, bytes);
+    for (const [at, length] of [
+      [0, bytes.length],
+      [0, 3_000_000],
+      [BLOCK_BYTES, 300_001],
+      [5, 400_000],
+      [366 * BLOCK_BYTES, 500_000],
+      [500 * BLOCK_BYTES, 500_000],
+    ] as const) {
+      const into = new Uint8Array(length);
+      const wanted = bytes.subarray(at, at + length);
+      expect(file.readSync(at, into), `${length} at ${at}`).toBe(wanted.length);
+      expect(Buffer.compare(into.subarray(0, wanted.length), wanted)).toBe(0);
+    }
+  });
+
   it('completes many calls at once, each once', async () => {
     const file = h.disk.open('f', { create: true });
     const count = 400;
