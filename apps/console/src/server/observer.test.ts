@@ -13,6 +13,23 @@ test('a view change, a restart and a repair become events', () => {
   expect(texts(observer)).toEqual(['view 42: r3 is primary', 'r3 repaired its log', 'r3 restarted']);
 });
 
+test('what the scrubber finds and repairs, and a full disk, become events; a restart counts anew', () => {
+  const observer = new Observer();
+  const { scrub } = detail(3);
+  observer.answer(detail(3, { uptimeMs: 1_000 }), 0);
+  observer.answer(detail(3, { uptimeMs: 2_000, scrub: { ...scrub, damaged: 3, repaired: 1 } }), 250);
+  observer.answer(detail(3, { uptimeMs: 3_000, scrub: { ...scrub, damaged: 3, repaired: 3 }, readOnly: true }), 500);
+  observer.answer(detail(3, { uptimeMs: 100 }), 750);
+  expect(texts(observer)).toEqual([
+    'r3 found 3 damaged places on its own disk',
+    'r3 repaired 1 damaged place',
+    'r3 has no space left: read-only',
+    'r3 repaired 2 damaged places',
+    'r3 restarted',
+    'r3 has space again',
+  ]);
+});
+
 test('digests are compared at an equal index only', () => {
   const observer = new Observer();
   observer.answer(detail(1, { applied: '10', digest: 'aa' }), 0);

@@ -3,6 +3,7 @@
  *
  * Invariants: an event states only what two answers show; digests are compared only at an equal index; everything is bounded.
  */
+import { plural } from '../lib/format.ts';
 import type { ClusterEvent, ClusterFrame, DigestMismatch, Reach, ReplicaDetail } from '../lib/frame.ts';
 
 const EVENTS_MAX = 200;
@@ -52,20 +53,31 @@ export class Observer {
     if (b.role === 'primary' && a.role !== 'primary' && b.view === a.view)
       say('info', `view ${b.view}: r${b.id} is primary`);
     if (b.role === 'primary' && b.serving && !a.serving) say('ok', `r${b.id} serves clients in view ${b.view}`);
-    if (b.abdicated && !a.abdicated) say('warn', `r${b.id} stepped down: no quorum contact`);
+    if (b.abdicated && !a.abdicated) say('warn', `r${b.id} stepped down`);
     if (a.status !== b.status && b.status === 'normal') say('ok', `r${b.id} is normal in view ${b.view}`);
     if (a.status !== b.status && b.status.startsWith('recovering')) say('warn', `r${b.id} is ${b.status}`);
     if (b.diverged !== null && a.diverged === null) say('bad', `r${b.id} diverged: ${b.diverged}`);
     if (b.readOnly !== a.readOnly)
-      say(b.readOnly ? 'bad' : 'ok', `r${b.id} is ${b.readOnly ? 'read-only' : 'writable again'}`);
+      say(b.readOnly ? 'bad' : 'ok', `r${b.id} ${b.readOnly ? 'has no space left: read-only' : 'has space again'}`);
     if (b.faulty.length > a.faulty.length) {
       const range = b.faulty[b.faulty.length - 1]!;
       say('bad', `r${b.id} found a damaged range ${range.from} to ${range.to}`);
     }
     if (b.faulty.length === 0 && a.faulty.length > 0) say('ok', `r${b.id} repaired its log`);
+    this.#scrub(a, b, atMs);
     if (b.checkpoint !== a.checkpoint && b.checkpoint !== null)
       say('info', `r${b.id} has a checkpoint at ${b.checkpoint}`);
     this.#leases(a, b, atMs);
+  }
+
+  /** What the scrubber found and repaired between two answers, often both at once. */
+  #scrub(a: ReplicaDetail, b: ReplicaDetail, atMs: number): void {
+    // A restart begins to count anew.
+    if (b.uptimeMs < a.uptimeMs) return;
+    const found = b.scrub.damaged - a.scrub.damaged;
+    const repaired = b.scrub.repaired - a.scrub.repaired;
+    if (found > 0) this.note(b.id, 'bad', `r${b.id} found ${plural(found, 'damaged place')} on its own disk`, atMs);
+    if (repaired > 0) this.note(b.id, 'ok', `r${b.id} repaired ${plural(repaired, 'damaged place')}`, atMs);
   }
 
   #leases(a: ReplicaDetail, b: ReplicaDetail, atMs: number): void {
