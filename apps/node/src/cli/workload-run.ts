@@ -59,11 +59,12 @@ export async function runWorkload(
     },
   });
   try {
+    const from = await nextIndex(target);
     await workload.open();
     const [result] = await Promise.all([workload.drive(), beside()]);
     await recorder?.close();
     const sums = name === 'bank' ? await sumsOf(workload, runName, settings.accounts) : null;
-    const checked = await checkLogs(target, app, result.operations);
+    const checked = await checkLogs(target, app, from, result.operations);
     const problems = [...result.problems, ...checked.flatMap((one) => one.problems)];
     if (sums !== null && sums.sum !== sums.expectedSum)
       problems.push(`the sum is ${sums.sum} cents, ${sums.expectedSum} were deposited`);
@@ -114,8 +115,15 @@ async function sumsOf(workload: Workload, run: string, accounts: number) {
   return { sum: balances.reduce((sum, balance) => sum + balance, 0), expectedSum: OPENING_CENTS * accounts };
 }
 
+/** What is proposed from now on stands at this index or above it. */
+async function nextIndex(target: Target): Promise<number> {
+  const { status } = await statusOf(target);
+  const commits = status?.replicas.flatMap(({ commit }) => (commit === null ? [] : [Number(commit)])) ?? [];
+  return Math.max(-1, ...commits) + 1;
+}
+
 /** Reads the committed log of every reachable replica through the newest acknowledged index, and replays each against the model. */
-async function checkLogs(target: Target, app: WorkloadApp, operations: ReadonlyMap<string, Operation>) {
+async function checkLogs(target: Target, app: WorkloadApp, from: number, operations: ReadonlyMap<string, Operation>) {
   let through = 0;
   for (const { index } of operations.values()) through = Math.max(through, index);
   const { replicas } = await caughtUp(target, through);
@@ -126,12 +134,13 @@ async function checkLogs(target: Target, app: WorkloadApp, operations: ReadonlyM
     if (commit === null || Number(commit) < through) {
       checked.push({
         id,
+        first: 0,
         frames: 0,
         found: 0,
         head: '',
         problems: [`r${id} has committed ${commit ?? 'nothing'} only, ${through} was acknowledged`],
       });
-    } else checked.push(await checkLog(id, { url, token: target.token }, codec, through, app, operations));
+    } else checked.push(await checkLog(id, { url, token: target.token }, codec, from, through, app, operations));
   }
   return checked;
 }
@@ -140,18 +149,20 @@ async function checkLog(
   id: number,
   api: { url: string; token: string },
   codec: FrameCodec,
+  from: number,
   through: number,
   app: WorkloadApp,
   operations: ReadonlyMap<string, Operation>,
 ) {
   const replay = new Replay(app.module, app.model(), operations);
-  const read = await readLog(api, codec, through, (bytes, at, index) => {
+  const read = await readLog(api, codec, from, through, (bytes, at, index) => {
     replay.take(bytes, at, index);
   });
   if (read.problem === null) replay.finish();
   else replay.problems.push(read.problem);
   return {
     id,
+    first: read.first,
     frames: read.count,
     found: replay.found,
     head: read.head,
