@@ -28,12 +28,19 @@ export type Taken =
 
 export class LaneVerifier {
   /** Last verified index. */
-  verified = -1;
+  verified: number;
   bytes = 0;
   readonly #chain = new Uint8Array(HASH_BYTES);
+  #seeded: boolean;
+
+  /** Begins at `first`: above 0 the entry before it is in a snapshot, and what the first frame says of it is taken as it is (the lanes are compared). */
+  constructor(first = 0) {
+    this.verified = first - 1;
+    this.#seeded = first === 0;
+  }
 
   get hash(): string {
-    return this.verified < 0 ? '' : hex(this.#chain);
+    return this.bytes === 0 ? '' : hex(this.#chain);
   }
 
   /**
@@ -41,6 +48,10 @@ export class LaneVerifier {
    */
   take(bytes: Uint8Array, max: number, hashes: Uint8Array, base: number): Taken {
     const first = this.verified + 1;
+    if (!this.#seeded && bytes.length >= FRAME_HEADER_BYTES) {
+      this.#seeded = true;
+      this.#chain.set(frame.prevHash(bytes, 0));
+    }
     // Fewer bytes than a header hold no frame: left to the codec, which calls them incomplete.
     const stop = bytes.length < FRAME_HEADER_BYTES ? bytes.length : endOf(bytes, max);
     const { count, end, fault } = nobleCodec.verify(bytes, 0, stop, first, this.#chain);

@@ -4,7 +4,7 @@ export type LaneState = 'verifying' | 'waiting' | 'reached' | 'fault' | 'given-u
 export interface LaneReport {
   readonly replica: number;
   readonly state: LaneState;
-  /** Last index whose frame was re-hashed here and chains from index 0; -1 for none. */
+  /** Last index whose frame was re-hashed here and chains from `first` of the report; below that for none. */
   readonly verified: number;
   /** Chain hash at `verified`, hex, as computed here. */
   readonly hash: string;
@@ -18,6 +18,8 @@ export interface LaneReport {
 export interface VerifyReport {
   /** Greatest commit that any replica stated when the run began; every lane has to reach it. */
   readonly target: number;
+  /** Index at which every replica's log has begun: what is below is in snapshots, and not verified here. */
+  readonly first: number;
   readonly lanes: readonly LaneReport[];
   /** Lanes with different hashes at one equal index. */
   readonly divergence: { readonly index: number; readonly groups: readonly (readonly number[])[] } | null;
@@ -37,14 +39,17 @@ export interface Judgement {
 const names = (ids: readonly number[]) => ids.map((id) => `r${id}`).join(', ');
 const digits = (n: number) => n.toLocaleString('en-US');
 
-/** Green only when this browser re-computed every hash from index 0 to the target on every replica and all ended on one hash. */
+/** Green only when this browser re-computed every hash from where the logs begin to the target on every replica and all ended on one hash. */
 export function judge(report: VerifyReport): Judgement {
-  const { lanes, target, divergence, finished } = report;
+  const { lanes, target, first, divergence, finished } = report;
   const faults = lanes.filter((lane) => lane.fault !== null);
   const details = [
     ...faults.map((lane) => `r${lane.replica}, index ${digits(lane.fault!.index)}: ${lane.fault!.what}`),
     ...(divergence
       ? [`index ${digits(divergence.index)}: ${divergence.groups.map(names).join(' holds another entry than ')}`]
+      : []),
+    ...(first > 0
+      ? [`index 0..${digits(first - 1)} is below the checkpoint: it is in snapshots now, and not verified here`]
       : []),
     ...lanes.flatMap((lane) => (lane.why === null ? [] : [`r${lane.replica}: ${lane.why}`])),
   ];
@@ -65,20 +70,22 @@ export function judge(report: VerifyReport): Judgement {
   if (!finished)
     return {
       level: 'running',
-      sentence: `Verifying index 0 to ${digits(target)} on ${names(lanes.map((l) => l.replica))}…`,
+      sentence: `Verifying index ${digits(first)} to ${digits(target)} on ${names(lanes.map((l) => l.replica))}…`,
       details,
     };
   if (target >= 0 && lanes.length > 0 && reached.length === lanes.length && equal) {
     const on = names(lanes.map((lane) => lane.replica));
     return {
       level: 'verified',
-      sentence: `Verified by this browser: index 0..${digits(target)} on ${on} at hash ${hash}`,
+      sentence: `Verified by this browser: index ${digits(first)}..${digits(target)} on ${on} at hash ${hash}`,
       details,
     };
   }
   if (target < 0) return { level: 'not-verified', sentence: 'Not verified: nothing is committed yet.', details };
   const open = lanes.filter((lane) => !reached.includes(lane)).map((lane) => lane.replica);
   const good =
-    reached.length > 0 ? ` Covered: index 0..${digits(target)} on ${names(reached.map((l) => l.replica))} only.` : '';
+    reached.length > 0
+      ? ` Covered: index ${digits(first)}..${digits(target)} on ${names(reached.map((l) => l.replica))} only.`
+      : '';
   return { level: 'not-verified', sentence: `Not verified on ${names(open)}.${good}`, details };
 }

@@ -122,3 +122,25 @@ test('an empty cluster is not verified', async () => {
   const { judgement } = await run([() => ({})], -1);
   expect(judgement.level).toBe('not-verified');
 });
+
+/** A replica whose log begins at `first`. */
+function compacted(first: number, bytes = log.bytes): Source {
+  return (from) =>
+    from < first
+      ? { fault: { index: String(first), kind: 'compacted' } }
+      : (honest(bytes)(from) as Partial<RangeAnswer>);
+}
+
+test('logs that begin above 0 are verified from where all have begun, and the sentence says so', async () => {
+  const { judgement } = await run([compacted(40), honest(log.bytes), compacted(100)]);
+  expect(judgement.level).toBe('verified');
+  expect(judgement.sentence).toContain('index 100..299 on r1, r2, r3');
+  expect(judgement.details.join()).toContain('index 0..99 is below the checkpoint');
+  const other = logBytes(COUNT, 1, 123);
+  expect((await run([compacted(40), compacted(100, other.bytes)])).judgement.level).toBe('fault');
+});
+
+test('who says that its log begins behind the target is not verified', async () => {
+  const { judgement } = await run([honest(log.bytes), compacted(COUNT), honest(log.bytes)]);
+  expect(judgement.level).toBe('not-verified');
+});

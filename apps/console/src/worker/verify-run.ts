@@ -29,13 +29,18 @@ export interface VerifyPorts {
 }
 
 class Lane {
-  readonly verifier = new LaneVerifier();
+  readonly verifier: LaneVerifier;
   readonly hashes = new Uint8Array(WINDOW * HASH_BYTES);
   state: LaneState = 'verifying';
   fault: LaneReport['fault'] = null;
   why: string | null = null;
 
-  constructor(readonly replica: number) {}
+  constructor(
+    readonly replica: number,
+    first: number,
+  ) {
+    this.verifier = new LaneVerifier(first);
+  }
 
   get active(): boolean {
     return this.fault === null && this.why === null;
@@ -57,17 +62,19 @@ export async function verifyAll(
   target: number,
   ports: VerifyPorts,
 ): Promise<VerifyReport> {
-  const lanes = replicas.map((id) => new Lane(id));
+  const first = Math.max(0, ...(await Promise.all(replicas.map((id) => firstOf(id, ports)))));
+  const lanes = replicas.map((id) => new Lane(id, first));
   const started = ports.now();
   let divergence: VerifyReport['divergence'] = null;
   const report = (finished: boolean): VerifyReport => ({
     target,
+    first,
     lanes: lanes.map((lane) => lane.report()),
     divergence,
     finished,
     elapsedMs: ports.now() - started,
   });
-  for (let base = 0; base <= target && divergence === null; base += WINDOW) {
+  for (let base = first; base <= target && divergence === null; base += WINDOW) {
     const until = Math.min(target, base + WINDOW - 1);
     const active = lanes.filter((lane) => lane.active);
     if (active.length === 0) break;
@@ -77,10 +84,21 @@ export async function verifyAll(
       base,
     );
   }
-  for (const lane of lanes) if (lane.active && lane.verifier.verified === target) lane.state = 'reached';
+  for (const lane of lanes)
+    if (lane.active && lane.verifier.verified === target && lane.verifier.bytes > 0) lane.state = 'reached';
   const result = report(true);
   ports.report(result);
   return result;
+}
+
+/** Where a replica's log begins, as it says: a silent one is found out later. */
+async function firstOf(replica: number, ports: VerifyPorts): Promise<number> {
+  try {
+    const { fault } = await ports.range(replica, 0);
+    return fault?.kind === 'compacted' ? Number(fault.index) : 0;
+  } catch {
+    return 0;
+  }
 }
 
 /** Brings one lane to `until`, or to its fault, or gives it up. */
@@ -121,6 +139,10 @@ function take(lane: Lane, answer: RangeAnswer, from: number, base: number, until
       return '';
     }
     if (taken.kind === 'truncated') return 'the answer ends inside a frame';
+  }
+  if (answer.fault?.kind === 'compacted') {
+    lane.giveUp(`it says that its log begins at index ${answer.fault.index} now: verify again`);
+    return '';
   }
   if (answer.fault !== null && Number(answer.fault.index) <= lane.verifier.verified + 1) {
     lane.state = 'fault';

@@ -71,7 +71,11 @@ export function EntryDrawer({ replica, entry, onClose }: { replica: number; entr
           {raw.isPending && <div className="skeleton h-48" aria-busy="true" />}
           {raw.data?.fault && (
             <Problem
-              message={`r${replica} has no intact frame at index ${raw.data.fault.index}: ${raw.data.fault.kind}`}
+              message={
+                raw.data.fault.kind === 'compacted'
+                  ? `below the checkpoint: r${replica} holds the log from index ${raw.data.fault.index} on`
+                  : `r${replica} has no intact frame at index ${raw.data.fault.index}: ${raw.data.fault.kind}`
+              }
             />
           )}
           {raw.data && !raw.data.fault && !fields && (

@@ -29,6 +29,8 @@ export function LogPage() {
     picked ?? primary ?? frame?.replicas.find((r) => r.reach === 'live')?.id ?? frame?.replicas[0]?.id ?? null;
   const last = frame?.replicas.find((r) => r.id === replica)?.detail?.last ?? null;
   const head = last === null ? -1 : Number(last);
+  /** Where this replica's log begins: what is below is in a snapshot. */
+  const first = Number(frame?.replicas.find((r) => r.id === replica)?.detail?.first ?? 0);
   const page = useQuery({
     queryKey: ['log', replica, from],
     // Following the head is one query that is asked again and again; a page that is looked at stays.
@@ -39,7 +41,7 @@ export function LogPage() {
   });
   const start = from ?? Number(page.data?.entries[0]?.index ?? 0);
   const rows = useMemo(() => (page.data?.entries ?? []).toReversed(), [page.data]);
-  const go = (index: number) => setFrom(Math.max(0, Math.min(index, Math.max(0, head - PAGE + 1))));
+  const go = (index: number) => setFrom(Math.max(first, Math.min(index, Math.max(first, head - PAGE + 1))));
   return (
     <>
       <PageTitle title="Log">One log, hash-chained; every replica must hold the same bytes.</PageTitle>
@@ -76,16 +78,25 @@ export function LogPage() {
         )}
         {page.data?.fault && (
           <Problem
-            message={`r${replica} has no intact frame at index ${count(page.data.fault.index)} (${page.data.fault.kind}); it is repaired from a peer`}
+            message={
+              page.data.fault.kind === 'compacted'
+                ? `r${replica} holds the log from index ${count(page.data.fault.index)} on; what is below is in a snapshot`
+                : `r${replica} has no intact frame at index ${count(page.data.fault.index)} (${page.data.fault.kind}); it is repaired from a peer`
+            }
           />
+        )}
+        {first > 0 && (from ?? start) <= first && (
+          <p className="border-b border-line px-4 py-2 text-muted">
+            r{replica} holds the log from index {count(first)} on: what is below the checkpoint is in its snapshots.
+          </p>
         )}
         {rows.length > 0 && <LogTable rows={rows} commit={commitOf(frame, replica)} onOpen={setOpen} />}
         {head >= 0 && (
           <footer className="flex flex-wrap items-center gap-2 border-t border-line px-4 py-2">
-            <Button size="sm" onClick={() => go(0)} disabled={start === 0} aria-label="First page">
+            <Button size="sm" onClick={() => go(first)} disabled={start <= first} aria-label="First page">
               <ChevronFirst size={14} aria-hidden />
             </Button>
-            <Button size="sm" onClick={() => go(start - PAGE)} disabled={start === 0}>
+            <Button size="sm" onClick={() => go(start - PAGE)} disabled={start <= first}>
               <ChevronLeft size={14} aria-hidden /> Older
             </Button>
             <Button size="sm" onClick={() => go(start + PAGE)} disabled={from === null || start + PAGE > head}>

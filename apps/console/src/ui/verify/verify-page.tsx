@@ -54,7 +54,7 @@ export function VerifyPage() {
         {run.report ? (
           <ul className="divide-y divide-line">
             {run.report.lanes.map((lane) => (
-              <LaneRow key={lane.replica} lane={lane} target={run.report!.target} />
+              <LaneRow key={lane.replica} lane={lane} first={run.report!.first} target={run.report!.target} />
             ))}
           </ul>
         ) : (
@@ -145,7 +145,7 @@ const LANE_LOOK: Record<LaneReport['state'], { tone: Tone; word: string }> = {
   'given-up': { tone: 'warn', word: 'not verified' },
 };
 
-function LaneRow({ lane, target }: { lane: LaneReport; target: number }) {
+function LaneRow({ lane, first, target }: { lane: LaneReport; first: number; target: number }) {
   const { tone, word } = LANE_LOOK[lane.state];
   const share = target < 0 ? 0 : (lane.verified + 1) / (target + 1);
   return (
@@ -153,7 +153,9 @@ function LaneRow({ lane, target }: { lane: LaneReport; target: number }) {
       <div className="flex flex-wrap items-center gap-x-4 gap-y-1">
         <span className="w-8 font-semibold">r{lane.replica}</span>
         <Tag tone={tone}>{word}</Tag>
-        <span className="font-mono">{lane.verified < 0 ? 'nothing verified' : `0..${count(lane.verified)}`}</span>
+        <span className="font-mono">
+          {lane.bytes === 0 ? 'nothing verified' : `${count(first)}..${count(lane.verified)}`}
+        </span>
         <span className="text-muted">{bytes(lane.bytes)}</span>
         <span className="ml-auto">
           <Hash value={lane.hash} />
