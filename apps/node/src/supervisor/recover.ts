@@ -75,7 +75,8 @@ function prepare(directory: string): string | null {
   return aside;
 }
 
-function freeName(directory: string): string {
+/** First free name for a directory that is set aside. */
+export function freeName(directory: string): string {
   for (let n = 1; ; n++) {
     const name = `${directory}.lost-${n}`;
     if (!fs.existsSync(name)) return name;

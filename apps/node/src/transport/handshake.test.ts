@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   checkHello,
+  checkTable,
   decodeHello,
   decodeReject,
   encodeHello,
@@ -46,8 +47,6 @@ describe('hello', () => {
 
   it.each([
     ['another cluster', { clusterId: new Uint8Array(16).fill(9) }, 'E_CLUSTER_ID'],
-    ['an incarnation that was replaced', { table: { generation: 1, incarnations: [1, 1, 1] } }, 'E_DUP_NODE'],
-    ['a generation that is gone', { table: { generation: 0, incarnations: [1, 1, 2] } }, 'E_GENERATION'],
     ['another addressee', { to: 2 }, 'E_REPLICA_ID'],
     ['no member', { from: 9 }, 'E_REPLICA_ID'],
     ['itself', { from: 1 }, 'E_REPLICA_ID'],
@@ -61,6 +60,15 @@ describe('hello', () => {
     expect(checkHello({ ...hello, from: 1, to: 3 }, { ...expected, self: 3 })?.message).toContain(
       'the higher id dials',
     );
+  });
+
+  it.each([
+    ['an incarnation that was replaced', { table: { generation: 1, incarnations: [1, 1, 1] } }, 'E_DUP_NODE'],
+    ['a generation that is gone', { table: { generation: 0, incarnations: [1, 1, 2] } }, 'E_GENERATION'],
+  ])('of %s is refused once it is proven', (_, change, code) => {
+    expect(checkTable({ ...hello, ...change }, expected)?.code).toBe(code);
+    expect(checkTable({ ...hello, ...change, clusterId: NO_CLUSTER }, expected)).toBeNull();
+    expect(checkTable(hello, expected)).toBeNull();
   });
 
   it('of one that belongs to no cluster yet is taken: its link carries boot messages only', () => {

@@ -159,13 +159,16 @@ export function checkHello(hello: Hello, expected: HelloExpectation): Reject | n
   if (expected.peer === null && hello.from < expected.self) {
     return reject('E_REPLICA_ID', `r${hello.from} dialled r${expected.self}; the higher id dials`);
   }
-  return blank ? null : checkTable(hello, expected);
+  return null;
 }
 
-/** A replica that was replaced, or of a generation that is gone, is told so. */
-function checkTable(hello: Hello, expected: HelloExpectation): Reject | null {
+/**
+ * A replica that was replaced, or of a generation that is gone, is refused; once both proofs are checked, so that it has this end's table, proven, and stops by itself.
+ */
+export function checkTable(hello: Hello, expected: HelloExpectation): Reject | null {
   const { table, members } = expected;
   const said = hello.table;
+  if (isBlank(hello.clusterId) || isBlank(expected.clusterId)) return null;
   if (said.incarnations.length !== members.length)
     return reject(
       'E_HANDSHAKE',

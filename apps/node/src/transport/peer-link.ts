@@ -12,6 +12,7 @@ import { BODY_BYTES_MAX, encodeFrame, FrameReader, LINK, type LinkKind, type Wir
 import {
   CHALLENGE_BYTES,
   checkHello,
+  checkTable,
   decodeHello,
   decodeReject,
   encodeHello,
@@ -24,6 +25,7 @@ import {
   reject,
   sameProof,
   type Hello,
+  type HelloExpectation,
   type Reject,
 } from './handshake.ts';
 import { SendQueue } from './send-queue.ts';
@@ -218,10 +220,7 @@ export class PeerLink {
   private onHello(content: Uint8Array): void {
     const hello = decodeHello(content);
     if (isReject(hello)) return this.refuse(hello);
-    const { self, members } = this.identity;
-    const clusterId = this.identity.clusterId ?? NO_CLUSTER;
-    const table = this.identity.table();
-    const problem = checkHello(hello, { clusterId, self, members, table, peer: this.expectedPeer });
+    const problem = checkHello(hello, this.expectation());
     if (problem !== null) return this.refuse(problem);
     this.peerHello = { bytes: content.slice(), hello };
     this.state = 'proof';
@@ -229,6 +228,11 @@ export class PeerLink {
       this.sendHello(hello.from);
       this.write(LINK.proof, this.proof('accept'));
     }
+  }
+
+  private expectation(): HelloExpectation {
+    const { self, members, clusterId } = this.identity;
+    return { clusterId: clusterId ?? NO_CLUSTER, self, members, table: this.identity.table(), peer: this.expectedPeer };
   }
 
   private proof(role: 'dial' | 'accept'): Uint8Array {
@@ -245,6 +249,8 @@ export class PeerLink {
       return this.refuse(reject('E_PEER_SECRET', 'the peer does not know the peer secret of this cluster'));
     }
     if (this.role === 'dial') this.write(LINK.proof, this.proof('dial'));
+    const stale = checkTable(this.peerHello!.hello, this.expectation());
+    if (stale !== null) return this.refuse(stale);
     this.peer = this.peerHello!.hello.from;
     this.peerInfo = this.peerHello!.hello.info;
     this.peerTable = this.peerHello!.hello.table;
