@@ -2,7 +2,7 @@
  * Log benchmark: what the engine makes of a disk. Appends through LogStore (sealed frames, chain, tail record, promise by promise) beside the raw device
  * with writes of the same size in the same seconds; the cost of sealing; the speed of recovery; memory over gigabytes.
  *
- *   npm run bench -- log [--json] [--quick] [--disk both|io_uring|sync] [--payloads 128,1024,16384] [--batches 1,64,256,512] [--seconds 1]
+ *   npm run bench -- log [--json] [--quick] [--disk both|io_uring|sync] [--payloads 128,1024,16384] [--batches 1,64,256,512] [--seconds 0.6] [--rounds 3]
  *                        [--recover-mib 512] [--gib 0] [--directory DIR]
  */
 import { mkdirSync, rmSync } from 'node:fs';
@@ -15,9 +15,18 @@ import { frameBytes } from '@chronon/core/engine/frame';
 import { openDisk } from '@chronon/native/open-disk';
 import { chooseCodec } from '@chronon/node/replica/choose-codec';
 import { isMemory, machine } from './lib/machine.ts';
-import { latencyHistogram } from './lib/latency.ts';
+import { latencyHistogram, spread } from './lib/latency.ts';
 import { BenchLog, openLog, Sealer, type BenchDisk } from './log/bench-log.ts';
-import { table, targets, type Cell, type Lone, type LogReport, type MemoryRun, type Sealing } from './log/report.ts';
+import {
+  table,
+  targets,
+  type Cell,
+  type Lone,
+  type LogReport,
+  type MemoryRun,
+  type Raw,
+  type Sealing,
+} from './log/report.ts';
 import { rawDevice } from './raw-device.mjs';
 
 const MB = 1e6;
@@ -35,12 +44,14 @@ const { values } = parseArgs({
     payloads: { type: 'string', default: '128,1024,16384' },
     batches: { type: 'string', default: '1,64,256,512' },
     seconds: { type: 'string' },
+    rounds: { type: 'string' },
     'recover-mib': { type: 'string' },
     gib: { type: 'string', default: '0' },
     directory: { type: 'string', default: fileURLToPath(new URL('./results/', import.meta.url)) },
   },
 });
-const seconds = Number(values.seconds ?? (values.quick ? 0.3 : 1));
+const seconds = Number(values.seconds ?? (values.quick ? 0.3 : 0.6));
+const rounds = Number(values.rounds ?? (values.quick ? 1 : 3));
 const disks: readonly BenchDisk[] = values.disk === 'both' ? ['io_uring', 'sync'] : [values.disk as BenchDisk];
 const directory = join(values.directory, `log-${process.pid}`);
 const { codec } = await chooseCodec();
@@ -62,7 +73,7 @@ const report: LogReport = {
   machine: before,
   directory: dirname(directory),
   codec: codec.backend,
-  parameters: { seconds },
+  parameters: { seconds, rounds },
   cells,
   lone,
   sealing,
@@ -96,20 +107,7 @@ async function measureDisk(disk: BenchDisk): Promise<void> {
   lone.push(await loneAppend(log, disk));
   for (const payloadBytes of values.payloads.split(',').map(Number)) {
     for (const count of values.batches.split(',').map(Number)) {
-      const device = raw(writeBytes(payloadBytes, count));
-      const { promises, seconds: took } = await log.run(payloadBytes, count, 2, seconds, null);
-      const bytes = frameBytes(payloadBytes) * count;
-      const rawBatches = (device.perSecond * device.bytes) / Math.max(device.bytes, bytes);
-      cells.push({
-        disk,
-        payloadBytes,
-        count,
-        entriesPerSecond: Math.round((promises * count) / took),
-        megabytesPerSecond: Math.round((promises * bytes) / took / MB),
-        promisesPerSecond: Math.round(promises / took),
-        raw: device,
-        ratio: Number((promises / took / rawBatches).toFixed(2)),
-      });
+      cells.push(await measureCell(log, disk, payloadBytes, count));
       process.stderr.write(`${disk} ${payloadBytes} B x ${count}: ${cells.at(-1)!.entriesPerSecond} entries/s\n`);
     }
   }
@@ -117,20 +115,54 @@ async function measureDisk(disk: BenchDisk): Promise<void> {
   rmSync(root, { recursive: true, force: true });
 }
 
-/** One append at a time, the next when the promise of the last is there. */
-async function loneAppend(log: BenchLog, disk: BenchDisk): Promise<Lone> {
-  const device = raw(BLOCK_BYTES);
-  const histogram = latencyHistogram();
-  const { promises, seconds: took } = await log.run(128, 1, 1, 2 * seconds, histogram);
-  const p50us = Math.round(histogram.percentile(50) / 1000);
+/** Rounds of raw device and log in turn: a disk that others use changes from one second to the next. */
+async function measureCell(log: BenchLog, disk: BenchDisk, payloadBytes: number, count: number): Promise<Cell> {
+  const bytes = frameBytes(payloadBytes) * count;
+  const devices: Raw[] = [];
+  const promises: number[] = [];
+  const ratios: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const device = raw(writeBytes(payloadBytes, count));
+    const run = await log.run(payloadBytes, count, 2, seconds, null);
+    devices.push(device);
+    promises.push(run.promises / run.seconds);
+    ratios.push(promises.at(-1)! / ((device.perSecond * device.bytes) / Math.max(device.bytes, bytes)));
+  }
+  const perSecond = spread(promises, 1).median;
   return {
     disk,
-    promisesPerSecond: Math.round(promises / took),
-    p50us,
-    p99us: Math.round(histogram.percentile(99) / 1000),
-    raw: device,
-    barriers: Number((p50us / device.p50us).toFixed(2)),
+    payloadBytes,
+    count,
+    entriesPerSecond: Math.round(perSecond * count),
+    megabytesPerSecond: Math.round((perSecond * bytes) / MB),
+    promisesPerSecond: Math.round(perSecond),
+    raw: {
+      bytes: devices[0]!.bytes,
+      perSecond: spread(devices.map((device) => device.perSecond)).median,
+      p50us: spread(devices.map((device) => device.p50us)).median,
+    },
+    ratio: spread(ratios, 2),
   };
+}
+
+/** One append at a time, the next when the promise of the last is there: the middle round. */
+async function loneAppend(log: BenchLog, disk: BenchDisk): Promise<Lone> {
+  const all: Lone[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const device = raw(BLOCK_BYTES);
+    const histogram = latencyHistogram();
+    const { promises, seconds: took } = await log.run(128, 1, 1, seconds, histogram);
+    const p50us = Math.round(histogram.percentile(50) / 1000);
+    all.push({
+      disk,
+      promisesPerSecond: Math.round(promises / took),
+      p50us,
+      p99us: Math.round(histogram.percentile(99) / 1000),
+      raw: device,
+      barriers: Number((p50us / device.p50us).toFixed(2)),
+    });
+  }
+  return all.sort((a, b) => a.barriers - b.barriers)[all.length >> 1]!;
 }
 
 /** Encode and chain, by processor time: what one core does. */
