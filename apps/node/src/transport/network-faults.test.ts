@@ -1,4 +1,4 @@
-/** The peer port against each kind of bad input: the tests carry the names of the rows of docs/testing.md, "Network and bad input". */
+/** The peer port against each kind of bad input: one test a kind, named after it. */
 import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import pino from 'pino';

@@ -62,6 +62,7 @@ export function addRead(n: NodeState, primary: PrimaryState, read: Read): void {
   const idle = confirmedRound(n, primary) >= n.round;
   primary.reads.push(read);
   if (idle) sendHeartbeat(n, primary);
+  if (n.policy.readJoinsOldRound) answerReads(n, primary);
 }
 
 /** A backup's answer to a heartbeat: quorum contact, read rounds, digests. */

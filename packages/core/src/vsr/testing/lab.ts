@@ -14,12 +14,12 @@ import { HEADER_RECORD_BYTES, HeaderSuffix } from '../../engine/header-suffix.ts
 import type { IndexRange, ManifestState, RecoveredLog } from '../../engine/log-contract.ts';
 import { decodeReplacement, type Replacement } from '../../engine/replace-entry.ts';
 import { type Policy, SOUND } from '../../policy.ts';
-import { EMPTY_BODY, REPLY } from '../../reply.ts';
+import { EMPTY_BODY, REPLY, type Reply } from '../../reply.ts';
 import { type ClientMessage, TO_CLIENT } from '../client-protocol.ts';
 import { HeaderRing } from '../header-ring.ts';
 import type { Boot, Message } from '../messages.ts';
 import { type Input, VsrNode } from '../node.ts';
-import type { VsrConfig } from '../state.ts';
+import type { SessionPort, VsrConfig } from '../state.ts';
 
 export const LAB_CONFIG: VsrConfig = {
   heartbeatTicks: 2,
@@ -37,6 +37,12 @@ export const LAB_CONFIG: VsrConfig = {
   clockToleranceMs: 500,
   seed: 1,
 };
+
+/** A session table in the place of the stand-in, which lets every number through. */
+export interface LabSessions extends Pick<SessionPort, 'lookup' | 'nextRequest'> {
+  /** What the entry at `index` came to for its client; null for an entry of the replica itself. */
+  apply(payload: Uint8Array, index: number): Reply | null;
+}
 
 /** One bench place: the node, and what stands in for its disk. */
 export class LabReplica {
@@ -56,6 +62,9 @@ export class LabReplica {
   faulty: IndexRange[] = [];
   lostTail = false;
   up = true;
+  sessions: LabSessions | null = null;
+  /** Reads that were confirmed, by nonce. */
+  readonly answers: number[] = [];
 
   constructor(id: number, manifest: ManifestState) {
     this.id = id;
@@ -81,8 +90,11 @@ export class Lab {
   private now = 1_000_000;
   private nonces = 0;
 
-  constructor(n: number, policy: Policy = SOUND) {
+  private readonly newSessions: ((id: number) => LabSessions) | null;
+
+  constructor(n: number, policy: Policy = SOUND, newSessions: ((id: number) => LabSessions) | null = null) {
     this.policy = policy;
+    this.newSessions = newSessions;
     const members = Array.from({ length: n }, (_, i) => i + 1);
     const founders = members.map((id) => new Uint8Array(16).fill(id));
     const clusterId = new Uint8Array(16).fill(7);
@@ -100,13 +112,14 @@ export class Lab {
   private boot(replica: LabReplica): void {
     replica.applied = [];
     replica.replaced.clear();
+    replica.sessions = this.newSessions?.(replica.id) ?? null;
     const log = recovered(replica);
     replica.node = new VsrNode({
       config: { ...LAB_CONFIG, seed: replica.id },
       codec: nobleCodec,
       sessions: {
-        lookup: () => ({ kind: 'next' }),
-        nextRequest: () => 1,
+        lookup: (session, request, payload) => replica.sessions?.lookup(session, request, payload) ?? { kind: 'next' },
+        nextRequest: (session) => (replica.sessions === null ? 1 : replica.sessions.nextRequest(session)),
         digestAt: () => null,
         replacement: (id) => replica.replaced.get(id) ?? null,
       },
@@ -278,6 +291,8 @@ export class Lab {
         });
         break;
       case 'answer':
+        replica.answers.push(output.read.nonce);
+        break;
       case 'event':
         break;
     }
@@ -294,6 +309,11 @@ export class Lab {
       if (kind === KIND.replaceReplica) {
         const entry = decodeReplacement(envelope.body(payload, 0, payload.length))!;
         replica.replaced.set(entry.replica, { ...entry, index: at(index) });
+      }
+      if (replica.sessions !== null) {
+        const reply = replica.sessions.apply(payload, index);
+        if (reply !== null) replica.node.reply(reply);
+        continue;
       }
       if (kind !== KIND.register) continue;
       const request = envelope.request(payload, 0);
