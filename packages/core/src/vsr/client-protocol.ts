@@ -76,6 +76,7 @@ export function decodeClientRecords(bytes: Uint8Array, onRecord: (record: Client
     if (length > bytes.length - at) return `record of ${length} bytes in a message with ${bytes.length - at} left`;
     const end = at + length;
     const type = bytes[at];
+    if (!reservedIsZero(bytes, at, length)) return 'a reserved field is not zero';
     if (type === TO_REPLICA.request && length >= REQUEST_HEAD_BYTES + ENVELOPE_BYTES) {
       onRecord({ type: 'request', payload: bytes.subarray(at + REQUEST_HEAD_BYTES, end) });
     } else if (type === TO_REPLICA.query && length >= QUERY_HEAD_BYTES) {
@@ -96,6 +97,14 @@ export function decodeClientRecords(bytes: Uint8Array, onRecord: (record: Client
     at = end;
   }
   return null;
+}
+
+/** Reserved bytes may once mean something: who sets them wants what this program does not know. */
+function reservedIsZero(bytes: Uint8Array, at: number, length: number): boolean {
+  if (length < REQUEST_HEAD_BYTES) return true;
+  if (bytes[at + 2] !== 0 || bytes[at + 3] !== 0) return false;
+  if (bytes[at] === TO_REPLICA.request) return bytes[at + 1] === 0 && readU32(bytes, at + 4) === 0;
+  return length < QUERY_HEAD_BYTES || (bytes[at + 1]! <= CONSISTENCY.stale && readU32(bytes, at + 20) === 0);
 }
 
 /** Why a request payload must not enter the log, or null. */

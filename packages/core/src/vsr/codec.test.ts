@@ -5,9 +5,10 @@ import { at, NONE } from '../engine/commit-index.ts';
 import { nobleCodec } from '../engine/codec/noble.ts';
 import { FrameBatch } from '../engine/frame-batch.ts';
 import { frameBytes, KIND, writeEnvelope, writeHeader } from '../engine/frame.ts';
+import { toHex } from '../engine/hash.ts';
 import { HEADER_RECORD_BYTES, HeaderSuffix, writeHeaderRecord } from '../engine/header-suffix.ts';
-import { decodeMessage, encodeMessage } from './codec.ts';
-import { BOOT, type Message } from './messages.ts';
+import { decodeMessage, encodeMessage, FAULTY_RANGES_MAX } from './codec.ts';
+import { BOOT, type Message, type MessageType } from './messages.ts';
 
 const hash = new Uint8Array(16).map((_, i) => i + 1);
 
@@ -23,10 +24,10 @@ function batch(first: number, count: number): FrameBatch {
   return new FrameBatch(bytes, count, chain);
 }
 
-function headers(): HeaderSuffix {
-  const source = batch(4, 3);
-  const bytes = new Uint8Array(3 * HEADER_RECORD_BYTES);
-  for (let i = 0; i < 3; i++) writeHeaderRecord(source, 4 + i, bytes, i * HEADER_RECORD_BYTES);
+function headers(count = 3): HeaderSuffix {
+  const source = batch(4, count);
+  const bytes = new Uint8Array(count * HEADER_RECORD_BYTES);
+  for (let i = 0; i < count; i++) writeHeaderRecord(source, 4 + i, bytes, i * HEADER_RECORD_BYTES);
   return new HeaderSuffix(4, bytes);
 }
 
@@ -137,6 +138,71 @@ function wire(message: Message): Uint8Array {
   return out;
 }
 
+/** One of each type, small. What stands on the wire does not change unnoticed: a change here is a change of MESSAGE_VERSION once anything is released. */
+const GOLDEN: Readonly<Record<MessageType, string>> = {
+  prepare: [
+    '0101000000000000030000000000000000000000000000007baaadd42800000000000000000000000300000000000000',
+    '000000000000000000000000000000000000000000000000c0a5e055407a79de37b01ad2662a76430a00000000000000',
+    '000002000000000001010000010000000200000000000000000000000000000000000000000000000000000000000000',
+  ].join(''),
+  prepareOk: ['02010000000000000300000000000000000000000000000002000000000000000102030405060708090a0b0c0d0e0f10'].join(
+    '',
+  ),
+  commit: [
+    '030100000000000003000000000000000100000000000000030000000000000007000000000000000300000000000000',
+    '07000000000000000500000000000000000000000000000000000000000000000102030405060708090a0b0c0d0e0f10',
+  ].join(''),
+  commitOk: [
+    '040100000000000003000000000000000700000000000000030000000000000002000000000000000000000000000000',
+    '0102030405060708090a0b0c0d0e0f1001401e18240a0600',
+  ].join(''),
+  startViewChange: ['05010000000000000000000000010000'].join(''),
+  requestStartView: ['080100000000000009000000000000000500000000000000'].join(''),
+  boot: [
+    '0b010000000000000000000000000000030000000000000001000000000000000102030405060708090a0b0c0d0e0f10',
+    '0102030405060708090a0b0c0d0e0f100200000000000000080000000000000003000000000000000100000000000000',
+    '020000000000000001000000000000000102030405060708090a0b0c0d0e0f1000000000000000000000000000000000',
+    '0102030405060708090a0b0c0d0e0f10',
+  ].join(''),
+  getState: ['09010000000000000900000000000000000000000000000007000000000000000300000000000000'].join(''),
+  doViewChange: [
+    '06010000000000000900000000000000030000000000000007000000000000000102030405060708090a0b0c0d0e0f10',
+    '000000000000000006000000000000000700000000000000010000000000000003000000000000000000000000000000',
+    '010000000000000000000000000000000200000000000000010000000000000002000000000000000400000000000000',
+    '0100000000000000e8508a77280000000400000000000000030000000000000000000000000000000102030405060708',
+    '090a0b0c0d0e0f10c0a5e055407a79de37b01ad2662a76430a000000000000000000020000000000bd45d33abdc9e4c6',
+    '69dd2aedcf4739fb',
+  ].join(''),
+  startView: [
+    '0701000000000000090000000000000007000000000000000102030405060708090a0b0c0d0e0f100500000000000000',
+    '050000000000000006000000000000000100000000000000030000000000000000000000000000000200000000000000',
+    '000000000000000004000000000000000100000000000000e8508a772800000004000000000000000300000000000000',
+    '00000000000000000102030405060708090a0b0c0d0e0f10c0a5e055407a79de37b01ad2662a76430a00000000000000',
+    '0000020000000000bd45d33abdc9e4c669dd2aedcf4739fb',
+  ].join(''),
+  newState: [
+    '0a0100000000000009000000000000000300000000000000010000000000000002000000000000000300000000000000',
+    '262817a9280000000100000000000000030000000000000000000000000000000102030405060708090a0b0c0d0e0f10',
+    'c0a5e055407a79de37b01ad2662a76430a00000000000000000002000000000001010000010000000200000000000000',
+    '000000000000000000000000000000000000000000000000',
+  ].join(''),
+};
+
+function golden(type: MessageType): Message {
+  const message = MESSAGES.find((m) => m.type === type)!;
+  switch (message.type) {
+    case 'prepare':
+      return { ...message, batch: batch(0, 1) };
+    case 'newState':
+      return { ...message, batch: batch(1, 1) };
+    case 'doViewChange':
+    case 'startView':
+      return { ...message, headers: headers(1) };
+    default:
+      return message;
+  }
+}
+
 describe('message codec', () => {
   it.each(MESSAGES.map((m) => [m.type, m] as const))('%s survives the wire', (_type, message) => {
     expect(decodeMessage(wire(message), nobleCodec)).toEqual({ message });
@@ -173,5 +239,56 @@ describe('message codec', () => {
       }),
       { numRuns: 2000 },
     );
+  });
+
+  it.each(Object.keys(GOLDEN) as MessageType[])('golden bytes of %s', (type) => {
+    expect(toHex(wire(golden(type)))).toBe(GOLDEN[type]);
+    expect(decodeMessage(wire(golden(type)), nobleCodec)).toEqual({ message: golden(type) });
+  });
+
+  it('names its reasons by type', () => {
+    const bytes = wire({ type: 'requestStartView', view: 9, nonce: 5 });
+    const decoded = (at: number, value: number): unknown => {
+      const changed = bytes.slice();
+      changed[at] = value;
+      return decodeMessage(changed, nobleCodec);
+    };
+    expect(decoded(1, 9)).toEqual({ code: 'E_MESSAGE_VERSION', error: 'message version 9, this replica speaks 1' });
+    expect(decoded(0, 200)).toEqual({ code: 'E_MESSAGE_TYPE', error: 'message type 200 is unknown' });
+    expect(decoded(5, 1)).toMatchObject({ code: 'E_MESSAGE' });
+    expect(decoded(15, 1)).toMatchObject({ code: 'E_MESSAGE' });
+  });
+
+  it('a mutated message is refused or is another message that encodes to the same bytes', () => {
+    const wires = MESSAGES.map(wire);
+    const edit = fc.record({
+      which: fc.nat(wires.length - 1),
+      from: fc.nat(wires.length - 1),
+      edits: fc.array(fc.tuple(fc.nat(600), fc.nat(255)), { maxLength: 4 }),
+      cut: fc.nat(700),
+      splice: fc.nat(700),
+    });
+    fc.assert(
+      fc.property(edit, ({ which, from, edits, cut, splice }) => {
+        const tail = splice > 400 ? new Uint8Array(0) : wires[from]!.subarray(splice);
+        const bytes = Uint8Array.from([...wires[which]!.subarray(0, cut), ...tail]);
+        for (const [at, value] of edits) if (at < bytes.length) bytes[at] = value;
+        const decoded = decodeMessage(bytes, nobleCodec);
+        if ('message' in decoded) expect(toHex(wire(decoded.message))).toBe(toHex(bytes));
+        else expect(decoded.code).toMatch(/^E_MESSAGE/);
+      }),
+      { numRuns: 5000 },
+    );
+  });
+
+  it('counts are checked before anything is allocated for them', () => {
+    const huge = wire(golden('doViewChange'));
+    // Behind type, view, log view, head, hash, commit, present, promised and generation stands the count of incarnations.
+    const at = 16 + 8 + 8 + 16 + 4 * 8;
+    huge.set([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x1f, 0], at);
+    expect(decodeMessage(huge, nobleCodec)).toMatchObject({ code: 'E_MESSAGE' });
+    const ranges = Array.from({ length: FAULTY_RANGES_MAX + 1 }, (_, i) => ({ from: i, to: i }));
+    const message = { ...(golden('doViewChange') as Message & { type: 'doViewChange' }), faulty: ranges };
+    expect(decodeMessage(wire(message), nobleCodec)).toMatchObject({ code: 'E_MESSAGE' });
   });
 });

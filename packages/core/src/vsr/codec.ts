@@ -2,8 +2,8 @@
  * Bytes of the replica messages, hand-written (docs/protocol.md). `type u8, version u8, 0 u16, 0 u32, fields`; integers little-endian, indexes that may
  * be absent as index + 1. Frames are passed on as they are: encoding returns chunks, decoding returns views, neither copies them.
  *
- * Invariants: decode of anything gives a message or a reason, allocates no more than a small multiple of its input, and accepts frames only
- * after the codec has verified them (checksum, payload hash, chain from the first frame's own prev_hash).
+ * Invariants: decode of anything gives a message or a typed reason; a message decoded encodes to the very same bytes; decoding allocates no more than a
+ * small multiple of its input, and accepts frames only after the codec has verified them (checksum, payload hash, chain from the first frame's own prev_hash).
  */
 import { fromWire, toWire, type CommitIndex } from '../engine/commit-index.ts';
 import { HASH_BYTES } from '../engine/constants.ts';
@@ -176,20 +176,28 @@ function encodeBoot(w: Writer, message: Boot): Uint8Array[] {
   return [w.done()];
 }
 
-export type Decoded = { readonly message: Message } | { readonly error: string };
+/** Why bytes are no message. Closed set. */
+export type CodecErrorCode = 'E_MESSAGE_VERSION' | 'E_MESSAGE_TYPE' | 'E_MESSAGE';
+
+export type Decoded = { readonly message: Message } | { readonly code: CodecErrorCode; readonly error: string };
 
 /** Reads one message; `bytes` may be kept by it (frames and headers are views). */
 export function decodeMessage(bytes: Uint8Array, codec: FrameCodec): Decoded {
   const r = new Reader(bytes);
   const type = r.u8();
   const version = r.u8();
-  r.skip(6);
-  if (version !== MESSAGE_VERSION)
-    return { error: `message version ${version}, this replica speaks ${MESSAGE_VERSION}` };
+  if (version !== MESSAGE_VERSION) {
+    const error = `message version ${version}, this replica speaks ${MESSAGE_VERSION}`;
+    return { code: 'E_MESSAGE_VERSION', error };
+  }
+  if (type < TYPE.prepare || type > TYPE.boot)
+    return { code: 'E_MESSAGE_TYPE', error: `message type ${type} is unknown` };
+  r.zeros(6);
   const view = r.u64();
   const message = decodeBody(type, view, r, codec);
-  if (typeof message === 'string') return { error: message };
-  return r.failed ? { error: `message of type ${type} is cut off or out of range` } : { message };
+  if (typeof message === 'string') return { code: 'E_MESSAGE', error: message };
+  if (!r.failed) return { message };
+  return { code: 'E_MESSAGE', error: `message of type ${type} is cut off or out of range` };
 }
 
 function decodeBody(type: number, view: number, r: Reader, codec: FrameCodec): Message | string {
@@ -246,7 +254,7 @@ function decodeBody(type: number, view: number, r: Reader, codec: FrameCodec): M
       return r.end({ type: 'getState', view, from: r.u64(), to: r.u64(), nonce: r.u64() });
     case TYPE.newState: {
       const nonce = r.u64();
-      const canonical = r.u64() === 1;
+      const canonical = r.flag();
       const commit = r.index();
       const head = r.index();
       const first = r.u64();
@@ -282,13 +290,13 @@ function decodeAboutSnapshots(type: number, view: number, r: Reader): Message | 
       return { type: 'snapshotPart', view, index, offset, nonce, bytes: r.rest() };
     }
     case TYPE.boot:
-      return decodeBoot(r);
+      return view === 0 ? decodeBoot(r) : 'boot: it belongs to no view';
     default:
       return `message type ${type} is unknown`;
   }
 }
 
-function decodeDoViewChange(view: number, r: Reader): Message {
+function decodeDoViewChange(view: number, r: Reader): Message | string {
   const logView = r.u64();
   const head = r.index();
   const headHash = r.hash();
@@ -298,6 +306,7 @@ function decodeDoViewChange(view: number, r: Reader): Message {
   const generation = r.u64();
   const incarnations = r.numbers(MEMBERS_MAX);
   const pairs = r.numbers(2 * FAULTY_RANGES_MAX);
+  if (pairs.length % 2 !== 0) return 'doViewChange: half a range';
   const faulty: IndexRange[] = [];
   for (let i = 0; i + 1 < pairs.length; i += 2) faulty.push({ from: pairs[i]!, to: pairs[i + 1]! });
   return {
@@ -319,7 +328,7 @@ function decodeDoViewChange(view: number, r: Reader): Message {
 function decodeBoot(r: Reader): Message | string {
   const kind = r.u64();
   if (kind > BOOT.admitted) return `boot: kind ${kind} is unknown`;
-  const environment = r.u64() === 1 ? 'production' : 'dev';
+  const environment = r.flag() ? 'production' : 'dev';
   const bootId = r.hash();
   const clusterId = r.hash();
   const generation = r.u64();
@@ -427,8 +436,15 @@ class Reader {
     const at = this.take(1);
     return at < 0 ? 0 : this.b[at]!;
   }
-  skip(bytes: number): void {
-    this.take(bytes);
+  /** Reserved bytes: what they may once mean is not known here. */
+  zeros(bytes: number): void {
+    const at = this.take(bytes);
+    for (let i = at; at >= 0 && i < at + bytes; i++) if (this.b[i] !== 0) this.failed = true;
+  }
+  flag(): boolean {
+    const value = this.u64();
+    if (value > 1) this.failed = true;
+    return value === 1;
   }
   u64(): number {
     const at = this.take(8);
@@ -457,7 +473,8 @@ class Reader {
     if (at < 0) return HeaderSuffix.EMPTY;
     const count = readU32(this.b, at);
     const rest = this.rest();
-    if (rest.length === count * HEADER_RECORD_BYTES) return new HeaderSuffix(first, rest);
+    const whole = rest.length === count * HEADER_RECORD_BYTES && readU32(this.b, at + 4) === 0;
+    if (whole && Number.isSafeInteger(first + count)) return new HeaderSuffix(first, rest);
     this.failed = true;
     return HeaderSuffix.EMPTY;
   }
