@@ -51,6 +51,8 @@ const TYPE: Record<MessageType, number> = {
   snapshotPart: 14,
 };
 
+const TYPES: ReadonlySet<number> = new Set(Object.values(TYPE));
+
 /** Bytes of `message` as chunks to be sent one behind the other. */
 export function encodeMessage(message: Message): Uint8Array[] {
   const w = new Writer(fixedBytes(message));
@@ -190,8 +192,7 @@ export function decodeMessage(bytes: Uint8Array, codec: FrameCodec): Decoded {
     const error = `message version ${version}, this replica speaks ${MESSAGE_VERSION}`;
     return { code: 'E_MESSAGE_VERSION', error };
   }
-  if (type < TYPE.prepare || type > TYPE.boot)
-    return { code: 'E_MESSAGE_TYPE', error: `message type ${type} is unknown` };
+  if (!TYPES.has(type)) return { code: 'E_MESSAGE_TYPE', error: `message type ${type} is unknown` };
   r.zeros(6);
   const view = r.u64();
   const message = decodeBody(type, view, r, codec);
