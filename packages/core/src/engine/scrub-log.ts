@@ -86,7 +86,9 @@ export class LogScrub {
     if (holder === null) return;
     const { installs } = this.store;
     this.store.fetch.locate(holder, index, 0, (located) => {
+      // Cut or compacted while it was looked for.
       if (this.store.isStopped || installs !== this.store.installs) return;
+      if (this.store.segments.holding(index) !== holder) return;
       this.found(holder, located.kind === 'damaged' ? located.index : index, located.offset, 'chain', null);
     });
   }

@@ -204,10 +204,12 @@ test('the rate is bounded, and a busy log is left three quarters of it', () => {
   expect(busyBench.damage).toEqual([]);
 });
 
-test('writes, installs and a full disk while it reads: nothing is called damaged', () => {
+test('writes, installs, compactions and a full disk while it reads: nothing is called damaged', () => {
   const { disk, chain } = filled();
   const running = new ScrubBench(disk, chain, 4096);
   let view = 2;
+  let compactions = 0;
+  let { checkpoint } = manifest();
   for (let i = 0; i < 600; i++) {
     running.scrubber.tick(i);
     disk.pump(1 + (i % 3));
@@ -219,7 +221,7 @@ test('writes, installs and a full disk while it reads: nothing is called damaged
         .map((part) => part.slice(part.first, Math.min(part.last, keep)));
       view++;
       running.bench.store.install(
-        manifest({ view, logView: view, headers: suffix(...kept.slice(-4)) }),
+        manifest({ view, logView: view, headers: suffix(...kept.slice(-4)), checkpoint }),
         at(keep),
         at(keep),
         () => {},
@@ -227,6 +229,15 @@ test('writes, installs and a full disk while it reads: nothing is called damaged
       chain.batches.splice(0, chain.batches.length, ...kept);
       chain.first = keep + 1;
       chain.hash = kept[kept.length - 1]!.lastHash;
+    }
+    if (i % 40 === 20) {
+      const index = at(Math.max(running.bench.store.durable - 12, 1));
+      checkpoint = { index, hash: chain.hashOf(index).slice(), digest: new Uint8Array(16) };
+      const { headers } = running.bench.store.manifest;
+      running.bench.store.saveManifest(manifest({ view, logView: view, headers, checkpoint }), () => {
+        running.bench.store.compact(index);
+        compactions++;
+      });
     }
     if (i === 300) disk.capacityBytes = disk.usedBytes();
     if (i === 400) disk.capacityBytes = Number.POSITIVE_INFINITY;
@@ -237,6 +248,8 @@ test('writes, installs and a full disk while it reads: nothing is called damaged
   expect(running.damage).toEqual([]);
   expect(running.bench.fatal).toEqual([]);
   expect(running.scrubber.report().passes).toBeGreaterThan(3);
+  expect(compactions).toBeGreaterThan(10);
+  expect(running.bench.store.first).toBeGreaterThan(0);
 });
 
 test('a rotten byte anywhere in a snapshot is found, and that the next snapshot replaces it is said', () => {
