@@ -44,7 +44,7 @@ function quiet(load: number, seconds: number): (drawn: Profile) => Profile {
     safetyUs: seconds * 1_000_000,
     network: PERFECT_NETWORK,
     faults: { ...drawn.faults, weights: Object.fromEntries(FAULT_KINDS.map((kind) => [kind, 0])) as never },
-    disk: { lowUs: 50, highUs: 300, slowChance: 0, slowUs: 0 },
+    disk: { lowUs: 50, highUs: 300, slowChance: 0, slowUs: 0, shortWrites: 0 },
     sinkFailure: 0,
     snapshotEvery: 100,
     cacheBytes: 1024 * 1024,
@@ -73,7 +73,7 @@ function atLoad(load: number, seconds: number, codec: FrameCodec): Row {
   return measured(load === 0 ? 'three replicas, idle' : `three replicas, ${load} calls a second`, () => {
     const simulator = new Simulator({ seed: 1, replicas: 3, codec, adjust: quiet(load, seconds) });
     const course = simulator.course();
-    while (!simulator.healed && course.next().done !== true);
+    while (!simulator.safetyOver && course.next().done !== true);
     const { statistics, queue } = simulator;
     return { simulatedMs: queue.now / 1000, commands: statistics.commandsAcknowledged, events: queue.executed };
   });

@@ -340,7 +340,13 @@ export class Replica implements ReplicaHandle {
         this.store.installSnapshot(output.manifest, output.promised, () => this.onStored(output.token));
         break;
       case 'install':
-        this.store.install(output.manifest, output.keepThrough, output.promised, () => this.onStored(output.token));
+        this.store.install(
+          output.manifest,
+          output.keepThrough,
+          output.promised,
+          () => this.onStored(output.token),
+          output.keepHash,
+        );
         break;
       case 'repair':
         this.repair(output);

@@ -1,6 +1,6 @@
 /** Runs the VirtualDisk contract over the disks that tests and the simulator use in place of a real one: what holds here holds there. */
 import { EventQueue } from '@chronon/core/chaos/event-queue';
-import { SimDisk } from '@chronon/core/chaos/sim-disk';
+import { type SimDevice, SimDisk, soundDevice } from '@chronon/core/chaos/sim-disk';
 import { SimStorage } from '@chronon/core/chaos/sim-storage';
 import { MemoryDisk } from '@chronon/core/engine/testing/memory-disk';
 import { Prng } from '@chronon/core/prng';
@@ -26,7 +26,7 @@ describeDiskContract({
   make: () => {
     const queue = new EventQueue();
     const storage = new SimStorage(1, new Prng(1));
-    const device = { latencyLowUs: 10, latencyHighUs: 100, slowChance: 0.1, slowUs: 500, stallUntilUs: 0, failures: 0 };
+    const device: SimDevice = { ...soundDevice(10, 100), slowChance: 0.1, slowUs: 500, shortWrites: 0.3 };
     const open = (): SimDisk =>
       new SimDisk({
         queue,
@@ -35,7 +35,8 @@ describeDiskContract({
         prng: new Prng(2),
         enter: (task) => task(),
         onArmedWrite: () => {},
-        onDiskError: () => {},
+        onFault: () => {},
+        mayHarm: () => false,
       });
     const disk = open();
     return { disk, reopen: open, pump: () => void queue.step(), dispose: () => disk.close() };

@@ -5,6 +5,7 @@ import type { Message } from '../vsr/messages.ts';
 import { CanonicalLog } from './canonical.ts';
 import { DurableLog } from './durable-log.ts';
 import { DurableManifest } from './durable-manifest.ts';
+import { DurableTail } from './durable-tail.ts';
 import { ClientInvariants } from './invariants/client.ts';
 import { EffectInvariants } from './invariants/effect.ts';
 import { LogInvariants } from './invariants/log.ts';
@@ -59,6 +60,8 @@ export class Checks {
   readonly effect: EffectInvariants;
   /** By replica id. */
   private readonly judged: (Judged | undefined)[] = [];
+  /** What is durable on each machine. */
+  readonly logs: readonly DurableLog[];
 
   constructor(codec: FrameCodec, clusterId: Uint8Array, storages: readonly SimStorage[], limits: Profile['limits']) {
     this.canonical = new CanonicalLog(codec, clusterId, limits);
@@ -68,10 +71,12 @@ export class Checks {
           this.log.frameSeen(index, view, hash, `on the medium of r${storage.id}`);
         }),
     );
+    this.logs = logs;
     this.log = new LogInvariants(this.canonical, logs);
     this.view = new ViewInvariants(
       logs,
       storages.map((storage) => new DurableManifest(storage, codec)),
+      storages.map((storage) => new DurableTail(storage)),
     );
     this.state = new StateInvariants(this.canonical);
     this.client = new ClientInvariants(this.canonical);
@@ -100,10 +105,10 @@ export class Checks {
   }
 
   /** When the cluster has come to rest. */
-  atRest(replicas: readonly Observed[], firstKept: (replica: Observed) => number): void {
+  atRest(replicas: readonly Observed[]): void {
     for (const replica of replicas) {
       this.step(replica);
-      this.log.atRest(replica, firstKept(replica));
+      this.log.atRest(replica);
     }
     this.client.atRest();
     this.effect.atRest();

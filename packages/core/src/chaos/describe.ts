@@ -7,8 +7,9 @@ import type { TraceFields } from './trace.ts';
 export function describe(from: number, to: number, message: Message): TraceFields {
   const fields: Record<string, string | number | boolean | null> = { from, to };
   for (const [name, value] of Object.entries(message) as [string, unknown][]) {
-    if (value instanceof Uint8Array) fields[name] = toHex(value).slice(0, 8);
-    else if (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'string') fields[name] = value;
+    const key = name in fields ? `asked-${name}` : name;
+    if (value instanceof Uint8Array) fields[key] = toHex(value).slice(0, 8);
+    else if (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'string') fields[key] = value;
   }
   if ((message.type === 'prepare' || message.type === 'newState') && message.batch !== null) {
     const { batch } = message;

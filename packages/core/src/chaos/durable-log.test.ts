@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { createWasmCodec } from '../engine/codec/wasm.ts';
-import { ENVELOPE_BYTES, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES } from '../engine/constants.ts';
+import { ENVELOPE_BYTES, FRAME_HEADER_BYTES, SECTOR_BYTES, SEGMENT_HEADER_BYTES } from '../engine/constants.ts';
 import { frameBytes, KIND, writeEnvelope, writeHeader, writeU64 } from '../engine/frame.ts';
 import { Prng } from '../prng.ts';
 import { DurableLog } from './durable-log.ts';
@@ -61,10 +61,30 @@ test('what lies behind a changed byte is read again', () => {
   inode.barrier(inode.completed);
   storage.syncDirectory('log', storage.completed);
   expect(log.has(4, before.hashes[4]!)).toBe(true);
-  inode.rot(before.ends[2]! + 20, 3);
+  inode.write(before.ends[2]! + 20, new Uint8Array([7]), true);
   expect(log.hashesAt(2)).toEqual([before.hashes[2]]);
   expect(log.hashesAt(3)).toEqual([]);
   inode.write(0, after.bytes, true);
   expect(log.hashesAt(5)).toEqual([after.hashes[5]]);
   expect(log.has(2, before.hashes[2]!)).toBe(false);
+});
+
+test('damage does not undo that a frame was durable, but it is not intact any more', () => {
+  const storage = new SimStorage(1, new Prng(1));
+  const log = new DurableLog(storage, codec, () => {});
+  const image = segment(0, 20, 3);
+  const inode = storage.create('log/00000000000000000000.seg');
+  inode.write(0, image.bytes, true);
+  storage.syncDirectory('log', storage.completed);
+  const last = image.hashes.length - 1;
+  expect(log.intact(last, image.hashes[last]!)).toBe(true);
+  const from = Math.floor((image.ends[last]! - 1) / SECTOR_BYTES) * SECTOR_BYTES;
+  expect(inode.corrupt(from, new Uint8Array(SECTOR_BYTES).fill(9))).toBe(true);
+  expect(inode.visible[from]).toBe(9);
+  expect(log.has(last, image.hashes[last]!)).toBe(true);
+  expect(log.intact(last, image.hashes[last]!)).toBe(false);
+  expect(log.intact(0, image.hashes[0]!)).toBe(true);
+  inode.write(0, image.bytes, true); // repaired
+  expect(log.intact(last, image.hashes[last]!)).toBe(true);
+  expect(inode.damagedSectors).toBe(0);
 });

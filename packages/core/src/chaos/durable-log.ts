@@ -1,6 +1,6 @@
 /**
- * DurableLog: what the frames on one machine's medium are, read from outside, by the format alone: neither the replica nor the engine is asked.
- * Only whole segments under durable names count, and in each only the run of intact, chained frames from its start.
+ * DurableLog: what frames were made durable on one machine, read from outside, by the format alone: neither the replica nor the engine is asked.
+ * It reads what was meant to be on the medium: a frame that injected damage has struck since was durable all the same; `intact` tells. Only whole segments under durable names count, and in each only the run of intact, chained frames from its start.
  *
  * Invariants: the index of frames is a cache of the medium: any byte that changes drops what lies behind it.
  */
@@ -73,6 +73,54 @@ export class DurableLog {
     return hashes;
   }
 
+  /** First index of the log on the medium: what is below was compacted, or covered by an installed snapshot. 0 for an empty log. */
+  get first(): number {
+    this.refresh();
+    let first = Number.POSITIVE_INFINITY;
+    for (const segment of this.segments) {
+      if (!segment.scanned) this.scan(segment);
+      if (segment.ends.length > 0) first = Math.min(first, segment.base);
+    }
+    return Number.isFinite(first) ? first : 0;
+  }
+
+  /** True when the frame is there and no damage has struck it. */
+  intact(index: number, hash: Uint8Array): boolean {
+    this.refresh();
+    return this.segments.some((segment) => {
+      const found = this.hashIn(segment, index);
+      if (found === null || !sameHash(found, hash)) return false;
+      const position = index - segment.base;
+      return segment.inode.isIntact(startOf(segment, position), segment.ends[position]!);
+    });
+  }
+
+  /** Index and chain hash of each durable frame with a byte in [from, to) of a file; null: the file is no segment. */
+  framesIn(path: string, from: number, to: number): { readonly index: number; readonly hash: Uint8Array }[] | null {
+    this.refresh();
+    const segment = this.segments.find((candidate) => candidate.path === path);
+    if (segment === undefined) return null;
+    if (!segment.scanned) this.scan(segment);
+    const frames: { readonly index: number; readonly hash: Uint8Array }[] = [];
+    for (let i = 0; i < segment.ends.length; i++) {
+      if (segment.ends[i]! <= from) continue;
+      if (startOf(segment, i) >= to) break;
+      frames.push({ index: segment.base + i, hash: segment.hashes[i]! });
+    }
+    return frames;
+  }
+
+  /** Where the frame of `index` stands, or null: path, first byte, byte behind it. */
+  placeOf(index: number): { readonly path: string; readonly from: number; readonly to: number } | null {
+    this.refresh();
+    for (const segment of this.segments) {
+      if (this.hashIn(segment, index) === null) continue;
+      const position = index - segment.base;
+      return { path: segment.path, from: startOf(segment, position), to: segment.ends[position]! };
+    }
+    return null;
+  }
+
   /** The frame with this index and hash, or null. */
   frameOf(index: number, hash: Uint8Array): DurableFrame | null {
     this.refresh();
@@ -125,7 +173,7 @@ export class DurableLog {
   /** Verifies what stands behind the frames already known. */
   private scan(segment: Segment): void {
     segment.scanned = true;
-    const bytes = segment.inode.medium;
+    const bytes = segment.inode.intended;
     if (bytes.length < SEGMENT_HEADER_BYTES || readU32(bytes, 0) !== MAGIC) return;
     const known = segment.ends.length;
     if (known === 0) segment.base = readU64(bytes, 8);
@@ -145,8 +193,8 @@ export class DurableLog {
   }
 
   private frameIn(segment: Segment, position: number): DurableFrame {
-    const bytes = segment.inode.medium;
-    const start = position === 0 ? SEGMENT_HEADER_BYTES : segment.ends[position - 1]!;
+    const bytes = segment.inode.intended;
+    const start = startOf(segment, position);
     return {
       index: segment.base + position,
       view: frame.view(bytes, start),
@@ -154,4 +202,9 @@ export class DurableLog {
       bytes: bytes.slice(start, segment.ends[position]!),
     };
   }
+}
+
+/** Offset of the frame at `position` of a segment. */
+function startOf(segment: Segment, position: number): number {
+  return position === 0 ? SEGMENT_HEADER_BYTES : segment.ends[position - 1]!;
 }

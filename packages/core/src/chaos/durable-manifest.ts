@@ -1,5 +1,5 @@
 /**
- * DurableManifest: what the two manifest copies on one machine's medium say, read from outside.
+ * DurableManifest: what the two manifest copies on one machine were made to say, read from outside (injected damage apart).
  *
  * Invariants (checked here): of the newest readable copy neither view nor log view nor checkpoint ever goes back.
  */
@@ -47,7 +47,7 @@ export class DurableManifest {
     let newest: { readonly sequence: number; readonly views: StoredViews } | null = null;
     const copies = MANIFEST_PATHS.map((path) => {
       const inode = this.storage.durableFile(path);
-      const read = inode === undefined ? null : decodeManifest(inode.medium, this.codec);
+      const read = inode === undefined ? null : decodeManifest(inode.intended, this.codec);
       if (read?.kind !== 'ok') return NOTHING;
       const { view, logView } = read.state;
       const checkpoint: number = read.state.checkpoint.index;

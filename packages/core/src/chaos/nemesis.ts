@@ -1,16 +1,37 @@
 /**
- * Nemesis: makes the faults of a schedule happen, and takes each back when its time is over. After `stop` nothing new strikes; everything is healed.
+ * Nemesis: makes the faults of a schedule happen, and takes each back when its time is over. After `stop` nothing new strikes; those that the
+ * liveness phase heals are healed, all others are broken, each in its own way, for ever.
  *
  * Invariants: what a fault does follows from its event, its own seed, and the state of the cluster when it strikes.
  */
 import { Prng } from '../prng.ts';
+import { TAIL_PATH } from '../engine/tail-record.ts';
+import type { FaultAtlas } from './fault-atlas.ts';
+import type { StorageNemesis } from './nemesis-storage.ts';
 import { PARTITIONS, partitionLinks, type DirectedLink } from './partitions.ts';
 import type { FaultEvent } from './schedule.ts';
 import type { SimMachine } from './sim-machine.ts';
+import type { DeviceFault } from './sim-disk.ts';
 import type { World } from './world.ts';
 
 /** A flapping link holds each state at least so long, microseconds. */
 const STABLE_US = 150_000;
+/** A strobing clock jumps so often, microseconds. */
+const STROBE_US = 20_000;
+
+/** How a replica outside the healed core is broken for ever. */
+export const BROKEN = [
+  'down',
+  'powered-off',
+  'paused',
+  'cut-off',
+  'mute',
+  'deaf',
+  'stalled-disk',
+  'half-connected',
+] as const;
+type Broken = (typeof BROKEN)[number];
+
 /** How often a churning nemesis looks for a new primary, microseconds. */
 const CHURN_POLL_US = 10_000;
 
@@ -19,10 +40,19 @@ export class Nemesis {
   private readonly restart: (machine: SimMachine, delayUs: number) => void;
   /** Clients that reach no replica until this virtual time, by client id. */
   private readonly clientCutUntilUs = new Map<number, number>();
+  private readonly atlas: FaultAtlas;
+  private readonly storage: StorageNemesis;
   private stopped = false;
 
-  constructor(world: World, restart: (machine: SimMachine, delayUs: number) => void) {
+  constructor(
+    world: World,
+    atlas: FaultAtlas,
+    storage: StorageNemesis,
+    restart: (machine: SimMachine, delayUs: number) => void,
+  ) {
     this.world = world;
+    this.atlas = atlas;
+    this.storage = storage;
     this.restart = restart;
   }
 
@@ -38,29 +68,73 @@ export class Nemesis {
     return this.world.queue.now < (this.clientCutUntilUs.get(client) ?? 0);
   }
 
-  /** Heals the world for good. */
-  stop(): void {
+  /** Heals the world, but for the replicas that are not in `healed`: each of them is broken for good. */
+  stop(healed: ReadonlySet<number>, prng: Prng): void {
     const { world } = this;
     this.stopped = true;
     this.clientCutUntilUs.clear();
     world.network.healAll();
     world.sink.failureRate = 0;
     for (const machine of world.machines) {
-      machine.device.stallUntilUs = 0;
-      machine.device.slowChance = 0;
-      machine.device.failures = 0;
-      machine.crashInOpen = 0;
-      machine.onArmedWrite = null;
-      machine.clock.setRight();
-      machine.resume();
-      if (!machine.alive) this.restart(machine, 1000);
+      machine.storage.capacityBytes = Number.POSITIVE_INFINITY;
+      soothe(machine);
+      if (healed.has(machine.id)) this.heal(machine);
+      else if (!machine.lost) this.breakForEver(machine, prng.pick(BROKEN), prng);
     }
+  }
+
+  private heal(machine: SimMachine): void {
+    machine.clock.setRight();
+    machine.resume();
+    if (!machine.alive) this.restart(machine, 1000);
+  }
+
+  private breakForEver(machine: SimMachine, how: Broken, prng: Prng): void {
+    const { world } = this;
+    const { id } = machine;
+    const others = world.machines.filter((other) => other !== machine).map((other) => other.id);
+    world.trace.event('broken', { replica: id, how });
+    world.sometimes.reached(`broken-${how}`);
+    machine.lost = how === 'down' || how === 'powered-off';
+    if (!machine.lost) this.heal(machine);
+    switch (how) {
+      case 'down':
+        machine.kill();
+        return world.clients.processDied(machine, false);
+      case 'powered-off':
+        machine.powerCut(survival(prng));
+        return world.clients.processDied(machine, true);
+      case 'paused':
+        return machine.pauseForEver();
+      case 'cut-off':
+        for (const other of others)
+          this.cutForEver([
+            [id, other],
+            [other, id],
+          ]);
+        return;
+      case 'mute':
+        return this.cutForEver(others.map((other): DirectedLink => [id, other]));
+      case 'deaf':
+        return this.cutForEver(others.map((other): DirectedLink => [other, id]));
+      case 'stalled-disk':
+        machine.device.stallUntilUs = Number.POSITIVE_INFINITY;
+        return;
+      case 'half-connected':
+        // No two-way link to anybody: it may hear some and be heard by others.
+        return this.cutForEver(others.map((other): DirectedLink => (prng.chance(0.5) ? [id, other] : [other, id])));
+    }
+  }
+
+  private cutForEver(links: readonly DirectedLink[]): void {
+    for (const [from, to] of links) this.world.network.cut(from, to);
   }
 
   private strike(event: FaultEvent): void {
     const { world } = this;
     const prng = new Prng(event.seed);
     const target = this.target(event, prng);
+    world.statistics[`fault ${event.kind}`]++;
     world.watcher.onFault?.(event);
     world.trace.event('fault', {
       fault: event.kind,
@@ -99,18 +173,56 @@ export class Nemesis {
         world.statistics.clockSteps++;
         target.clock.freeze();
         return world.queue.after(event.durationUs, () => target.clock.thaw());
-      case 'disk-stall':
-        world.statistics.diskStalls++;
-        target.device.stallUntilUs = Math.max(target.device.stallUntilUs, world.queue.now + event.durationUs);
-        return;
-      case 'disk-error':
-        target.device.failures = 1;
-        return;
+      case 'clock-strobe':
+        return this.strobe(target, world.queue.now + event.durationUs, prng);
       case 'clients-cut-off':
         for (const client of world.clients.clients) {
           if (prng.chance(0.5)) this.clientCutUntilUs.set(client.id, world.queue.now + event.durationUs);
         }
         return;
+      default:
+        return this.strikeStorage(event, target, prng);
+    }
+  }
+
+  /** Faults of disks, and deaths at moments that matter to what is stored. */
+  private strikeStorage(event: FaultEvent, target: SimMachine, prng: Prng): void {
+    const { world } = this;
+    switch (event.kind) {
+      case 'disk-stall':
+        world.statistics.diskStalls++;
+        target.device.stallUntilUs = Math.max(target.device.stallUntilUs, world.queue.now + event.durationUs);
+        return;
+      case 'disk-error':
+        return this.due(target, 'write', 1);
+      case 'read-error':
+        return this.due(target, 'read', prng.range(1, 3));
+      case 'barrier-error':
+        return this.due(target, 'barrier', 1);
+      case 'misdirected-write':
+        if (this.atlas.mayMisdirectWrites(target.id)) this.due(target, 'misdirected-write', prng.range(1, 2));
+        return;
+      case 'misdirected-read':
+        return this.due(target, 'misdirected-read', prng.range(1, 3));
+      case 'bit-rot':
+        return this.storage.rot(target, prng);
+      case 'rot-at-rest':
+        return this.atRest(target, event, prng, () => this.storage.rotAtRest(target, prng));
+      case 'tail-loss':
+        return this.atRest(target, event, prng, () => this.storage.loseTail(target, prng));
+      case 'disk-full':
+        return this.fill(target, event.durationUs, prng);
+      case 'crash-then-power-cut':
+        return this.crashThenPowerCut(target, event, prng);
+      case 'crash-at-tail-record':
+        return this.arm(target, event, prng, prng.chance(0.5) ? null : survival(prng), TAIL_PATH);
+      case 'crash-at-manifest':
+        return this.arm(target, event, prng, prng.chance(0.5) ? null : survival(prng), 'manifest');
+      case 'crash-at-snapshot':
+        return this.arm(target, event, prng, prng.chance(0.5) ? null : survival(prng), 'snapshots/');
+      case 'crash-after-promise':
+        return this.armPromise(target, event, prng);
+      default:
     }
   }
 
@@ -139,14 +251,76 @@ export class Nemesis {
     this.restart(machine, downUs);
   }
 
-  /** The process dies while one of its next writes is in flight. */
-  private arm(machine: SimMachine, event: FaultEvent, prng: Prng, survivalRate: number | null): void {
+  /** The process dies while one of its next writes (to files whose path begins so) is in flight. */
+  private arm(machine: SimMachine, event: FaultEvent, prng: Prng, survivalRate: number | null, path = ''): void {
     const { disk, run } = machine;
     if (disk === null || !machine.alive) return;
     machine.onArmedWrite = () => {
       if (machine.run === run && !this.stopped) this.kill(machine, event.durationUs, survivalRate);
     };
-    disk.armCrash(prng.range(1, 8));
+    disk.armCrash(prng.range(1, path === '' ? 8 : 3), path);
+  }
+
+  /** The process dies right after it has promised something or voted: a power cut, mostly. */
+  private armPromise(machine: SimMachine, event: FaultEvent, prng: Prng): void {
+    const { run } = machine;
+    let left = prng.range(1, 4);
+    const rate = prng.chance(0.3) ? null : survival(prng);
+    machine.onPromise = () => {
+      if (--left > 0) return;
+      machine.onPromise = null;
+      this.world.queue.defer(() => {
+        if (machine.run === run && !this.stopped) this.kill(machine, event.durationUs, rate);
+      });
+    };
+  }
+
+  /** The process dies in a write, comes back at once, and what it has read back goes with the power soon after. */
+  private crashThenPowerCut(machine: SimMachine, event: FaultEvent, prng: Prng): void {
+    const { disk, run } = machine;
+    if (disk === null || !machine.alive) return;
+    machine.onArmedWrite = () => {
+      if (machine.run !== run || this.stopped) return;
+      this.kill(machine, 1 + prng.below(5000), null);
+      this.world.queue.after(prng.range(5, 600) * 1000, () => {
+        if (!this.stopped) this.kill(machine, event.durationUs, prng.pick([0, 0, 0.5]));
+      });
+    };
+    disk.armCrash(prng.range(1, 8), prng.pick(['', 'log/0', 'manifest']));
+  }
+
+  /** The process dies, and `damage` is done before it comes back. */
+  private atRest(machine: SimMachine, event: FaultEvent, prng: Prng, damage: () => void): void {
+    this.kill(machine, event.durationUs, survival(prng));
+    if (!machine.alive) damage();
+  }
+
+  private due(machine: SimMachine, fault: DeviceFault, count: number): void {
+    machine.device.due[fault] = count;
+  }
+
+  /** No space for anything new; comes back later. */
+  private fill(machine: SimMachine, durationUs: number, prng: Prng): void {
+    const { storage } = machine;
+    this.world.statistics.disksFull++;
+    storage.capacityBytes = storage.usedBytes() + prng.pick([0, 4096, 70_000]);
+    this.world.queue.after(durationUs, () => {
+      storage.capacityBytes = Number.POSITIVE_INFINITY;
+    });
+  }
+
+  private strobe(machine: SimMachine, untilUs: number, prng: Prng): void {
+    const { queue, statistics } = this.world;
+    const step = prng.pick([10, 200, 5000]);
+    let sign = 1;
+    const jump = (): void => {
+      if (this.stopped || queue.now >= untilUs) return;
+      statistics.clockSteps++;
+      machine.clock.step(sign * step);
+      sign = -sign;
+      queue.after(STROBE_US, jump);
+    };
+    jump();
   }
 
   private pause(machine: SimMachine, durationUs: number): void {
@@ -222,4 +396,16 @@ export class Nemesis {
 /** Chance that an unsynced sector survives a power cut. */
 function survival(prng: Prng): number {
   return prng.pick([0, 0, 0.5, 0.9, 1]);
+}
+
+/** The machine's own faults end. */
+function soothe(machine: SimMachine): void {
+  const { device } = machine;
+  device.stallUntilUs = 0;
+  device.slowChance = 0;
+  device.shortWrites = 0;
+  for (const fault of Object.keys(device.due) as DeviceFault[]) device.due[fault] = 0;
+  machine.crashInOpen = 0;
+  machine.onArmedWrite = null;
+  machine.onPromise = null;
 }

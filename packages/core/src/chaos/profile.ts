@@ -3,6 +3,7 @@
  * wholly off, so that no fault hides another's bugs.
  */
 import type { Prng } from '../prng.ts';
+import { drawCore } from './fault-atlas.ts';
 import type { NetworkRates } from './sim-network.ts';
 
 export interface FaultRates {
@@ -32,6 +33,20 @@ export const FAULT_KINDS = [
   'disk-stall',
   'disk-error',
   'clients-cut-off',
+  'clock-strobe',
+  'read-error',
+  'barrier-error',
+  'misdirected-write',
+  'misdirected-read',
+  'bit-rot',
+  'rot-at-rest',
+  'tail-loss',
+  'disk-full',
+  'crash-then-power-cut',
+  'crash-at-tail-record',
+  'crash-at-manifest',
+  'crash-at-snapshot',
+  'crash-after-promise',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -52,6 +67,8 @@ export interface Profile {
     readonly highUs: number;
     readonly slowChance: number;
     readonly slowUs: number;
+    /** Chance that a write reaches the medium in two parts. */
+    readonly shortWrites: number;
   };
   readonly clockDrift: number;
   readonly clockSkewMs: number;
@@ -77,15 +94,20 @@ export interface Profile {
     readonly lifeUs: number;
     readonly timeoutMs: number;
   };
+  /** The quorum that the liveness phase heals; of every item the atlas keeps a good copy in it. */
+  readonly core: readonly number[];
+  /** Whom the liveness phase heals; with `core` all others stay broken for ever. */
+  readonly heals: 'all' | 'core';
 }
 
 const MS = 1000;
 const SECOND = 1_000_000;
 
 export function drawProfile(prng: Prng, replicas: number | null): Profile {
-  const size = prng.pick([3, 3, 3, 3, 3, 3, 3, 5, 5, 1]);
+  const drawn = prng.pick([3, 3, 3, 3, 3, 3, 3, 5, 5, 1]);
+  const size = replicas ?? drawn;
   return {
-    replicas: replicas ?? size,
+    replicas: size,
     clients: prng.range(2, 5),
     inFlightMax: prng.pick([1, 2, 4, 8]),
     thinkUs: prng.range(20, 80) * MS,
@@ -99,6 +121,7 @@ export function drawProfile(prng: Prng, replicas: number | null): Profile {
       highUs: prng.range(300, 2000),
       slowChance: sometimes(prng, 0.5, 0.02),
       slowUs: prng.range(5, 50) * MS,
+      shortWrites: sometimes(prng, 0.3, 0.1),
     },
     clockDrift: sometimes(prng, 0.6, 0.02),
     clockSkewMs: prng.pick([0, 10, 1000, prng.chance(0.5) ? 400 : 60_000]),
@@ -121,6 +144,8 @@ export function drawProfile(prng: Prng, replicas: number | null): Profile {
       lifeUs: prng.pick([2, 8, 1000]) * SECOND,
       timeoutMs: prng.pick([300, 1500, 4000]),
     },
+    core: drawCore(prng, size),
+    heals: prng.chance(0.4) ? 'all' : 'core',
   };
 }
 
@@ -158,6 +183,20 @@ function drawFaults(prng: Prng): FaultRates {
       'disk-stall': weight(0.5, 1),
       'disk-error': weight(0.2, 0.3),
       'clients-cut-off': weight(0.3, 0.5),
+      'clock-strobe': weight(0.3, 0.5),
+      'read-error': weight(0.3, 0.5),
+      'barrier-error': weight(0.2, 0.3),
+      'misdirected-write': weight(0.3, 0.7),
+      'misdirected-read': 0,
+      'bit-rot': weight(0.4, 1.5),
+      'rot-at-rest': weight(0.4, 1.5),
+      'tail-loss': weight(0.3, 0.7),
+      'disk-full': weight(0.3, 0.7),
+      'crash-then-power-cut': weight(0.5, 1),
+      'crash-at-tail-record': weight(0.5, 1),
+      'crash-at-manifest': weight(0.5, 1),
+      'crash-at-snapshot': weight(0.3, 0.7),
+      'crash-after-promise': weight(0.5, 1),
     },
     aimAtPrimary: prng.pick([0.2, 0.5, 0.8]),
     crashInOpen: sometimes(prng, 0.5, 0.3),

@@ -1,41 +1,53 @@
-/** When a healed cluster has come to rest, and, when it does not, why not. */
+/** When a healed cluster has settled, when it has come to rest, and, when it does not, why not. `machines`: the healed ones. */
+import type { SimMachine } from './sim-machine.ts';
 import type { World } from './world.ts';
 
-/** One primary serves, everybody is normal in its view with the same commit, applied, durable and digest, and nothing waits. */
-export function atRest(world: World): boolean {
-  return reasons(world).length === 0;
+/** One primary serves, and everybody is normal in its view. */
+export function settled(machines: readonly SimMachine[]): boolean {
+  return unsettled(machines).length === 0;
 }
 
-export function unrest(world: World): string {
+/** Settled, with the same commit, applied, durable and digest everywhere, and nothing waits. */
+export function atRest(world: World, machines: readonly SimMachine[]): boolean {
+  return settled(machines) && restless(world, machines).length === 0;
+}
+
+export function unrest(world: World, machines: readonly SimMachine[]): string {
+  const why = [...unsettled(machines), ...restless(world, machines)];
   const calls = world.clients.underWay;
-  const why = reasons(world);
   if (calls > 0) why.unshift(`${calls} calls of clients have not ended`);
-  return `after the world was healed: ${why.join('; ') || 'the workload did not finish'}`;
+  const names = machines.map(({ id }) => `r${id}`).join(', ');
+  return `after ${names} were healed: ${why.join('; ') || 'the workload did not finish'}`;
 }
 
-function reasons(world: World): string[] {
+function unsettled(machines: readonly SimMachine[]): string[] {
   const why: string[] = [];
-  const { machines, checks } = world;
   let serving = 0;
+  let first: { readonly id: number; readonly view: number } | null = null;
   for (const machine of machines) {
     const { replica, id } = machine;
     if (!machine.alive || replica === null) {
       why.push(`r${id} is down`);
       continue;
     }
-    const seen = machine.observe();
-    if (seen.serving) serving++;
-    const first = machines[0]!.replica === null ? seen : machines[0]!.observe();
-    if (seen.status !== 'normal') why.push(`r${id} is in ${seen.status} (view ${seen.view}, log view ${seen.logView})`);
-    if (seen.view !== first.view) why.push(`r${id} is in view ${seen.view}, r1 in ${first.view}`);
-    const committed = checks.canonical.last;
-    if (
-      seen.commit !== committed ||
-      seen.applied !== committed ||
-      seen.durable !== committed ||
-      seen.last !== committed
-    ) {
-      const { commit, applied, durable, last } = seen;
+    const { status, view, logView, serving: serves } = machine.observe();
+    first ??= { id, view };
+    if (serves) serving++;
+    if (status !== 'normal') why.push(`r${id} is in ${status} (view ${view}, log view ${logView})`);
+    if (view !== first.view) why.push(`r${id} is in view ${view}, r${first.id} in ${first.view}`);
+  }
+  if (serving !== 1) why.push(`${serving} primaries serve`);
+  return why;
+}
+
+function restless(world: World, machines: readonly SimMachine[]): string[] {
+  const why: string[] = [];
+  const committed = world.checks.canonical.last;
+  for (const machine of machines) {
+    const { replica, id } = machine;
+    if (replica === null) continue;
+    const { commit, applied, durable, last } = machine.observe();
+    if (commit !== committed || applied !== committed || durable !== committed || last !== committed) {
       why.push(
         `r${id} has commit ${commit}, applied ${applied}, durable ${durable}, last ${last}; committed is ${committed}`,
       );
@@ -43,6 +55,5 @@ function reasons(world: World): string[] {
     const { pending } = replica.executor.outbox.counts;
     if (pending > 0) why.push(`${pending} effects are pending on r${id}`);
   }
-  if (serving !== 1) why.push(`${serving} primaries serve`);
   return why;
 }

@@ -72,6 +72,9 @@ function drawDuration(prng: Prng, kind: FaultKind): number {
       return prng.range(1000, 6000) * MS;
     case 'disk-stall':
       return prng.range(20, 3000) * MS;
+    case 'disk-full':
+      return prng.range(200, 5000) * MS;
+    case 'clock-strobe':
     case 'clock-freeze':
       return prng.range(100, 4000) * MS;
     default:

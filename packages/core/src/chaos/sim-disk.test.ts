@@ -2,11 +2,11 @@ import { expect, test } from 'vitest';
 import { BLOCK_BYTES, SECTOR_BYTES } from '../engine/constants.ts';
 import { Prng } from '../prng.ts';
 import { EventQueue } from './event-queue.ts';
-import { SimCrash, SimDisk, type SimDevice } from './sim-disk.ts';
+import { SimCrash, SimDisk, type SimDevice, soundDevice } from './sim-disk.ts';
 import { SimStorage } from './sim-storage.ts';
 
 function device(): SimDevice {
-  return { latencyLowUs: 10, latencyHighUs: 100, slowChance: 0, slowUs: 0, stallUntilUs: 0, failures: 0 };
+  return soundDevice(10, 100);
 }
 
 function world(seed = 1, over: SimDevice = device()) {
@@ -21,7 +21,8 @@ function world(seed = 1, over: SimDevice = device()) {
       prng: new Prng(seed + 1),
       enter: (task) => task(),
       onArmedWrite: () => state.armed++,
-      onDiskError: () => {},
+      onFault: () => {},
+      mayHarm: () => true,
     });
   return { queue, storage, open, state };
 }
@@ -157,7 +158,7 @@ test('a stalled device completes nothing, a failing one says EIO, a full one ENO
   while (queue.now < 900_000 && queue.step());
   expect(queue.now).toBeGreaterThanOrEqual(900_000);
   settle(queue);
-  slow.failures = 1;
+  slow.due.write = 1;
   file.write(0, block(2), false, note);
   settle(queue);
   storage.capacityBytes = storage.usedBytes();
@@ -174,4 +175,78 @@ test('an armed blocking open throws SimCrash at the very write', () => {
   const file = disk.open('a', { create: true });
   file.writeSync(0, block(1));
   expect(() => file.barrierSync()).toThrow(SimCrash);
+});
+
+test('a failed barrier drops the pages for good: the next one succeeds without them', () => {
+  for (const durable of [false, true]) {
+    const over = device();
+    const { queue, storage, open } = world(5, over);
+    const disk = open();
+    const file = disk.open('a', { create: true });
+    disk.syncDirectorySync('');
+    file.writeSync(0, block(1, 64));
+    file.barrierSync();
+    const results: (string | null)[] = [];
+    const note = (error: { code: string } | null): number => results.push(error === null ? null : error.code);
+    if (durable) over.due.write = 1;
+    file.write(0, block(2, 64), durable, durable ? note : () => {});
+    settle(queue);
+    if (!durable) {
+      over.due.barrier = 1;
+      file.barrier(note);
+      settle(queue);
+    }
+    file.barrier(note);
+    settle(queue);
+    expect(results).toEqual(['EIO', null]);
+    storage.powerCut(1);
+    const sectors = new Set<number>();
+    for (let at = 0; at < 64 * BLOCK_BYTES; at += SECTOR_BYTES) sectors.add(storage.get('a')!.medium[at]!);
+    expect(sectors).toContain(1); // some of it was lost, whatever the second barrier said
+  }
+});
+
+test('a misdirected write is reported as done; the medium holds it elsewhere', () => {
+  const over = device();
+  const { queue, storage, open } = world(5, over);
+  const file = open().open('0.seg', { create: true });
+  file.writeSync(0, block(1, 16));
+  file.barrierSync();
+  over.due['misdirected-write'] = 1;
+  const results: unknown[] = [];
+  file.write(0, block(2), true, (error) => results.push(error));
+  settle(queue);
+  const inode = storage.get('0.seg')!;
+  expect(results).toEqual([null]);
+  expect(inode.intended[0]).toBe(2);
+  expect(inode.medium.includes(2)).toBe(true);
+  expect(inode.isIntact(0, BLOCK_BYTES)).toBe(false);
+  expect(inode.visible).toEqual(inode.medium);
+  file.write(0, block(2), true, () => {});
+  settle(queue);
+  expect(inode.isIntact(0, BLOCK_BYTES)).toBe(true);
+});
+
+test('a misdirected read shows other bytes once; where the atlas forbids it, never', () => {
+  for (const allowed of [true, false]) {
+    const over = device();
+    const { queue, storage } = world(7, over);
+    const disk = new SimDisk({
+      queue,
+      storage,
+      device: over,
+      prng: new Prng(3),
+      enter: (task) => task(),
+      onArmedWrite: () => {},
+      onFault: () => {},
+      mayHarm: () => allowed,
+    });
+    const file = disk.open('0.seg', { create: true });
+    for (let i = 0; i < 16; i++) file.writeSync(i * BLOCK_BYTES, block(i));
+    over.due['misdirected-read'] = 1;
+    const first: number[] = [];
+    for (let i = 0; i < 2; i++) file.read(3 * BLOCK_BYTES, BLOCK_BYTES, (_, bytes) => first.push(bytes![0]!));
+    settle(queue);
+    expect(first.filter((byte) => byte === 3)).toHaveLength(allowed ? 1 : 2);
+  }
 });

@@ -1,10 +1,10 @@
 /**
  * SimDisk: a VirtualDisk for one process run on a SimStorage. Asynchronous calls complete in virtual time, in any order; blocking calls
- * (only while a replica opens) at once.
+ * (only while a replica opens) at once. Which faults may strike where is the atlas's to say (fault-atlas.ts); here they happen.
  *
  * Invariants: nothing is durable but through a durable write, a barrier or a directory sync that completed; a callback runs only from the event
  * loop and never after the process died; writes in flight at a crash are torn at sector boundaries; the bytes of a write may not change
- * before its callback (checked on a sample).
+ * before its callback (checked on a sample); a failed write or barrier loses pages for good: the next barrier succeeds without them.
  */
 import { BLOCK_BYTES, SECTOR_BYTES } from '../engine/constants.ts';
 import { directoryOf, failureOf, normalDirectory, refusalOf } from '../engine/disk-names.ts';
@@ -40,8 +40,19 @@ export interface SimDevice {
   slowUs: number;
   /** No call completes before this virtual time. */
   stallUntilUs: number;
-  /** The next so many asynchronous writes or barriers fail with EIO. */
-  failures: number;
+  /** Chance that a write reaches the medium in two parts, as after a short write that is continued. */
+  shortWrites: number;
+  /** How many of the next calls of each kind go wrong. */
+  readonly due: Record<DeviceFault, number>;
+}
+
+/** What a call can meet. The misdirected ones succeed, as far as the caller is told. */
+export type DeviceFault = 'write' | 'barrier' | 'read' | 'misdirected-write' | 'misdirected-read';
+
+/** A device that does what it is told, as fast as its latencies say. */
+export function soundDevice(latencyLowUs = 0, latencyHighUs = 0): SimDevice {
+  const due = { write: 0, barrier: 0, read: 0, 'misdirected-write': 0, 'misdirected-read': 0 };
+  return { latencyLowUs, latencyHighUs, slowChance: 0, slowUs: 0, stallUntilUs: 0, shortWrites: 0, due };
 }
 
 export interface SimDiskOptions {
@@ -53,24 +64,41 @@ export interface SimDiskOptions {
   enter(task: () => void): void;
   /** The armed write was issued; the process is to crash while it is in flight. */
   onArmedWrite(): void;
-  onDiskError(): void;
+  /** A fault of the device strikes a call. */
+  onFault(fault: DeviceFault | 'short-write'): void;
+  /** May these bytes be unreadable, or something else, once? */
+  mayHarm(path: string, offset: number, length: number): boolean;
 }
 
-interface InFlight {
-  /** Null for reads and barriers: a crash leaves no trace of them. */
+/** An asynchronous call. */
+interface Call {
+  readonly path: string;
+  readonly fault: 'write' | 'barrier' | 'read';
+  /** What a crash before the completion leaves; null for reads and barriers: no trace. */
   readonly tear: (() => void) | null;
+  /** The completion. */
+  readonly effect: () => void;
+  /** What a failure leaves. */
+  readonly fail: () => void;
+  /** The first part of a write that arrives in two; null: never does. */
+  readonly part: (() => void) | null;
+  /** May the device fail this call? */
+  readonly exposed: () => boolean;
 }
+
+const ALWAYS = (): boolean => true;
 
 export class SimDisk implements VirtualDisk {
   readonly kind = 'simulated';
   readonly fallbackReason = null;
   readonly stats: DiskStats = { writes: 0, bytesWritten: 0, barriers: 0, reads: 0, bytesRead: 0 };
   readonly options: SimDiskOptions;
-  private readonly inFlight = new Set<InFlight>();
+  private readonly inFlight = new Set<Call>();
   private dead = false;
   private closed = false;
-  /** Asynchronous writes until the armed crash; 0: not armed. */
+  /** Asynchronous writes of matching files until the armed crash; 0: not armed. */
   private armedWrites = 0;
+  private armedPath = '';
   /** Blocking writes until SimCrash is thrown; 0: never. */
   private armedOpenWrites = 0;
 
@@ -78,9 +106,10 @@ export class SimDisk implements VirtualDisk {
     this.options = options;
   }
 
-  /** The process shall die while the `count`-th asynchronous write from now is in flight. */
-  armCrash(count: number): void {
+  /** The process shall die while the `count`-th asynchronous write from now to a file whose path begins with `path` is in flight. */
+  armCrash(count: number, path = ''): void {
     this.armedWrites = count;
+    this.armedPath = path;
   }
 
   /** The process shall die in the `count`-th blocking write from now. */
@@ -160,7 +189,16 @@ export class SimDisk implements VirtualDisk {
       storage.syncDirectory(normalDirectory(directory), covers);
       this.stats.barriers++;
     };
-    this.submit(null, callback, effect, refusal);
+    const call = {
+      path: directory,
+      fault: 'barrier',
+      tear: null,
+      effect,
+      fail: () => {},
+      part: null,
+      exposed: ALWAYS,
+    } as const;
+    this.submit(call, callback, refusal);
   }
 
   writeChain(links: readonly ChainLink[]): void {
@@ -203,49 +241,57 @@ export class SimDisk implements VirtualDisk {
     throw new SimCrash('the process died in a blocking write');
   }
 
-  /**
-   * One asynchronous call: `effect` happens when it completes (its result true, or false for ENOENT), unless a failure is due; `tear` is what a
-   * crash before that leaves.
-   */
-  submit(
-    tear: (() => void) | null,
-    callback: DiskCallback,
-    effect: () => void,
-    refusal: DiskError | null = null,
-  ): void {
+  /** True when a fault of this kind is due; it is used up. */
+  strikes(fault: DeviceFault): boolean {
+    const { due } = this.options.device;
+    if (due[fault] === 0) return false;
+    due[fault]--;
+    this.options.onFault(fault);
+    return true;
+  }
+
+  /** Begins an asynchronous call. With a refusal it only ends, with that error. */
+  submit(call: Call, callback: DiskCallback, refusal: DiskError | null = null): void {
     const { options } = this;
-    const { queue, device } = options;
+    const { queue } = options;
     const delay = this.delayUs();
     if (this.dead || this.closed || refusal !== null) {
       const error = refusal ?? failureOf('a call of a closed disk', 'ECLOSED');
       queue.after(delay, () => options.enter(() => callback(error)));
       return;
     }
-    const call: InFlight = { tear };
     this.inFlight.add(call);
-    const complete = (): void => {
-      if (this.dead) return;
-      if (queue.now < device.stallUntilUs) {
-        queue.at(device.stallUntilUs + delay, complete);
-        return;
-      }
-      this.inFlight.delete(call);
-      if (tear !== null && device.failures > 0) {
-        device.failures--;
-        this.options.onDiskError();
-        tear();
-        options.enter(() => callback({ code: 'EIO', message: 'simulated input/output error' }));
-        return;
-      }
-      effect();
-      options.enter(() => callback(null));
-    };
-    queue.after(delay, complete);
-    if (tear !== null && this.armedWrites > 0 && --this.armedWrites === 0) {
+    queue.after(delay, () => this.complete(call, callback, call.part !== null));
+    if (call.tear === null || this.armedWrites === 0 || !call.path.startsWith(this.armedPath)) return;
+    if (--this.armedWrites === 0) {
       queue.after(Math.floor(delay / 2), () => {
         if (!this.dead) this.options.onArmedWrite();
       });
     }
+  }
+
+  private complete(call: Call, callback: DiskCallback, whole: boolean): void {
+    const { options } = this;
+    const { queue, device, prng } = options;
+    if (this.dead) return;
+    if (queue.now < device.stallUntilUs) {
+      queue.at(device.stallUntilUs + this.delayUs(), () => this.complete(call, callback, whole));
+      return;
+    }
+    if (whole && device.shortWrites > 0 && prng.chance(device.shortWrites)) {
+      options.onFault('short-write');
+      call.part?.();
+      queue.after(this.delayUs(), () => this.complete(call, callback, false));
+      return;
+    }
+    this.inFlight.delete(call);
+    if (device.due[call.fault] > 0 && call.exposed() && this.strikes(call.fault)) {
+      call.fail();
+      options.enter(() => callback({ code: 'EIO', message: 'simulated input/output error' }));
+      return;
+    }
+    call.effect();
+    options.enter(() => callback(null));
   }
 
   private change(apply: () => boolean, attempt: string, paths: readonly string[], callback: DiskCallback): void {
@@ -257,7 +303,8 @@ export class SimDisk implements VirtualDisk {
     const effect = (): void => {
       found = apply();
     };
-    this.submit(tear, done, effect, refusalOf(attempt, this.closed, ...paths));
+    const call = { path: paths[0]!, fault: 'write', tear, effect, fail: tear, part: null, exposed: ALWAYS } as const;
+    this.submit(call, done, refusalOf(attempt, this.closed, ...paths));
   }
 
   private delayUs(): number {
@@ -284,6 +331,8 @@ class SimFile implements DiskFile {
   }
 
   readSync(offset: number, into: Uint8Array): number {
+    if (this.disk.strikes('read'))
+      throw new DiskFailure({ code: 'EIO', message: `read ${this.path}: simulated input/output error` });
     const visible = this.inode.visible;
     const part = visible.subarray(offset, Math.min(visible.length, offset + into.length));
     into.set(part);
@@ -302,6 +351,11 @@ class SimFile implements DiskFile {
 
   barrierSync(): void {
     this.disk.blockingWrite(null);
+    if (this.disk.strikes('barrier')) {
+      const { prng } = this.disk.options;
+      this.inode.failBarrier(prng, prng.float());
+      throw new DiskFailure({ code: 'EIO', message: `barrier ${this.path}: simulated input/output error` });
+    }
     this.inode.barrier(this.inode.completed);
     this.disk.stats.barriers++;
   }
@@ -309,6 +363,7 @@ class SimFile implements DiskFile {
   /** `then` runs when the bytes are written, before the process hears of it. */
   write(offset: number, bytes: Uint8Array, durable: boolean, callback: DiskCallback, then?: () => void): void {
     const { prng } = this.disk.options;
+    const { inode } = this;
     const end = offset + bytes.length;
     mustHold(
       offset % BLOCK_BYTES === 0 && bytes.length % BLOCK_BYTES === 0 && bytes.length > 0,
@@ -316,44 +371,65 @@ class SimFile implements DiskFile {
       'writes-are-whole-blocks',
       () => `a write of ${bytes.length} bytes at ${offset} of ${this.path} is not made of whole blocks`,
     );
-    mustHold(!durable || end <= this.inode.size, 'disk', 'durable-writes-do-not-grow-a-file', () => {
-      return `a durable write through ${end} of ${this.path}, which has ${this.inode.size} bytes`;
+    mustHold(!durable || end <= inode.size, 'disk', 'durable-writes-do-not-grow-a-file', () => {
+      return `a durable write through ${end} of ${this.path}, which has ${inode.size} bytes`;
     });
     const before = prng.chance(1 / 16) ? checksum(bytes) : null;
     const tear = (): void => {
-      this.inode.tear(offset, bytes, prng, prng.pick([0, 0.5, 0.5, 0.9, 1]));
+      inode.tear(offset, bytes, prng, prng.pick([0, 0.5, 0.5, 0.9, 1]));
+    };
+    const fail = (): void => {
+      if (durable) inode.failWrite(offset, bytes, prng, prng.pick([0, 0.5, 1]));
+      else tear();
     };
     const effect = (): void => {
       mustHold(before === null || before === checksum(bytes), 'disk', 'bytes-in-flight-do-not-change', () => {
         return `the bytes of a write at ${offset} of ${this.path} changed before its callback`;
       });
-      this.inode.write(offset, bytes, durable);
+      if (durable && this.misdirected()) inode.misdirect(offset, bytes, this.elsewhere(offset));
+      else inode.write(offset, bytes, durable);
       this.disk.stats.writes++;
       this.disk.stats.bytesWritten += bytes.length;
       if (durable) this.disk.stats.barriers++;
       then?.();
     };
-    this.disk.submit(tear, callback, effect, this.refusal('write', end));
+    const part = (): void => inode.write(offset, bytes.subarray(0, SECTOR_BYTES * prng.range(1, 7)), durable);
+    this.disk.submit(
+      { path: this.path, fault: 'write', tear, effect, fail, part, exposed: ALWAYS },
+      callback,
+      this.refusal('write', end),
+    );
   }
 
   barrier(callback: DiskCallback): void {
+    const { prng } = this.disk.options;
     const covers = this.inode.completed;
     const effect = (): void => {
       this.inode.barrier(covers);
       this.disk.stats.barriers++;
     };
-    this.disk.submit(null, callback, effect, this.refusal('barrier', 0));
+    const fail = (): void => this.inode.failBarrier(prng, prng.float());
+    const { path } = this;
+    const call = { path, fault: 'barrier', tear: null, effect, fail, part: null, exposed: ALWAYS } as const;
+    this.disk.submit(call, callback, this.refusal('barrier', 0));
   }
 
   read(offset: number, length: number, callback: DiskReadCallback): void {
+    const { options } = this.disk;
+    const { device } = options;
+    const exposed = (): boolean => options.mayHarm(this.path, offset, length);
     let bytes: Uint8Array | null = null;
     const done: DiskCallback = (error) => callback(error, error === null ? bytes : null);
     const effect = (): void => {
-      bytes = this.inode.visible.slice(offset, offset + length);
+      const misdirected = device.due['misdirected-read'] > 0 && exposed() && this.disk.strikes('misdirected-read');
+      const from = misdirected ? this.elsewhere(offset) : offset;
+      bytes = this.inode.visible.slice(from, from + length);
       this.disk.stats.reads++;
       this.disk.stats.bytesRead += bytes.length;
     };
-    this.disk.submit(null, done, effect, this.refusal('read', 0));
+    const { path } = this;
+    const call = { path, fault: 'read', tear: null, effect, fail: () => {}, part: null, exposed } as const;
+    this.disk.submit(call, done, this.refusal('read', 0));
   }
 
   close(): void {
@@ -364,6 +440,18 @@ class SimFile implements DiskFile {
   private refusal(what: string, end: number): DiskError | null {
     if (this.closed) return failureOf(`${what} of ${this.path}`, 'ECLOSED');
     return this.fits(end) ? null : failureOf(`${what} of ${this.path}`, 'ENOSPC');
+  }
+
+  /** Only frames go astray: a lost tail record or manifest would be a second fault, against which there is no defence. */
+  private misdirected(): boolean {
+    return this.path.endsWith('.seg') && this.disk.strikes('misdirected-write');
+  }
+
+  /** Another sector of the file. */
+  private elsewhere(offset: number): number {
+    const sectors = Math.max(1, Math.floor(this.inode.size / SECTOR_BYTES));
+    const drawn = this.disk.options.prng.below(sectors) * SECTOR_BYTES;
+    return drawn === offset ? (drawn + SECTOR_BYTES) % (sectors * SECTOR_BYTES) : drawn;
   }
 
   private fits(end: number): boolean {

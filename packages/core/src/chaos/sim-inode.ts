@@ -1,12 +1,12 @@
 /**
  * SimInode: one file of a simulated machine: what its processes read (page cache) and what is on the medium.
  *
- * Invariants: the medium differs from the cache only where an unsynced write lies; a durable write supersedes every older unsynced write
- * to the same bytes; only `land` changes the medium, and it tells the watcher the first byte that differs.
+ * Invariants: the medium differs from the cache only where an unsynced write lies or where a failed write or barrier has dropped pages; a durable
+ * write supersedes every older unsynced write to the same bytes; after a power cut the cache is the medium.
  */
-import { assert } from '../assert.ts';
 import { SECTOR_BYTES } from '../engine/constants.ts';
 import type { Prng } from '../prng.ts';
+import { Extent, SimMedium } from './sim-medium.ts';
 
 /** A write that a process believes done but that no barrier has covered. */
 interface Unsynced {
@@ -15,60 +15,19 @@ interface Unsynced {
   readonly bytes: Uint8Array;
 }
 
-const CAPACITY_MIN = 4096;
-const NO_BYTES = new Uint8Array(0);
-
-/** Bytes of a file that grow by doubling, and that two extents may share until one of them writes. */
-class Extent {
-  bytes: Uint8Array = NO_BYTES;
-  size = 0;
-  private shared = false;
-
-  /** Takes over what `other` holds, without a copy. */
-  share(other: Extent): void {
-    this.borrow(other);
-    other.shared = true;
-  }
-
-  /** The same for as long as `other` does not change. */
-  borrow(other: Extent): void {
-    this.bytes = other.bytes;
-    this.size = other.size;
-    this.shared = true;
-  }
-
-  /** Makes room through `size`, in memory of its own. */
-  reserve(size: number): void {
-    if (size <= this.bytes.length && !this.shared) return;
-    let capacity = Math.max(this.bytes.length, CAPACITY_MIN);
-    while (capacity < size) capacity *= 2;
-    const grown = new Uint8Array(capacity);
-    grown.set(this.bytes.subarray(0, this.size));
-    this.bytes = grown;
-    this.shared = false;
-  }
-
-  write(offset: number, bytes: Uint8Array): void {
-    const end = offset + bytes.length;
-    this.reserve(end);
-    this.bytes.set(bytes, offset);
-    if (end > this.size) this.size = end;
-  }
-}
-
 export type MediumWatcher = (inode: SimInode, firstChanged: number) => void;
 
 export class SimInode {
   readonly id: number;
   private readonly cache = new Extent();
-  private readonly mediumExtent = new Extent();
+  private readonly mediumBytes: SimMedium;
   private unsynced: Unsynced[] = [];
   private sequence = 0;
-  private readonly watcher: MediumWatcher;
 
+  /** `watcher` hears of every change of what was meant to be durable; damage changes nothing of that. */
   constructor(id: number, watcher: MediumWatcher) {
     this.id = id;
-    this.watcher = watcher;
+    this.mediumBytes = new SimMedium((firstChanged) => watcher(this, firstChanged));
   }
 
   /** Size as a process sees it, bytes. */
@@ -78,12 +37,22 @@ export class SimInode {
 
   /** What would be there after a power cut that loses every unsynced sector. */
   get medium(): Uint8Array {
-    return this.mediumExtent.bytes.subarray(0, this.mediumExtent.size);
+    return this.mediumBytes.content;
+  }
+
+  /** The same, had no injected damage struck. */
+  get intended(): Uint8Array {
+    return this.mediumBytes.intended;
+  }
+
+  /** Sectors that hold something else than was written. */
+  get damagedSectors(): number {
+    return this.mediumBytes.damagedSectors;
   }
 
   /** What a process reads. */
   get visible(): Uint8Array {
-    return this.cache.bytes.subarray(0, this.cache.size);
+    return this.cache.content;
   }
 
   get dirty(): boolean {
@@ -95,6 +64,11 @@ export class SimInode {
     return this.sequence;
   }
 
+  /** No damaged sector of the medium touches [from, to). */
+  isIntact(from: number, to: number): boolean {
+    return this.mediumBytes.isIntact(from, to);
+  }
+
   /** A completed write. `bytes` is copied unless the write is durable. */
   write(offset: number, bytes: Uint8Array, durable: boolean): void {
     this.cache.write(offset, bytes);
@@ -103,8 +77,8 @@ export class SimInode {
       this.unsynced.push({ sequence: this.sequence, offset, bytes: bytes.slice() });
       return;
     }
-    if (this.unsynced.length > 0) this.unsynced = this.unsynced.flatMap((old) => without(old, offset, bytes.length));
-    this.land(offset, bytes);
+    this.forgetUnsynced(offset, bytes.length);
+    this.mediumBytes.land(offset, bytes);
   }
 
   /** Makes the writes up to `sequence` durable, in order. */
@@ -112,10 +86,41 @@ export class SimInode {
     let done = 0;
     for (const write of this.unsynced) {
       if (write.sequence > sequence) break;
-      this.land(write.offset, write.bytes);
+      this.mediumBytes.land(write.offset, write.bytes);
       done++;
     }
     if (done > 0) this.unsynced.splice(0, done);
+  }
+
+  /**
+   * A barrier that fails: each unsynced sector is on the medium or not, and no later barrier will write it. Readers go on seeing the pages until
+   * they are dropped from memory.
+   */
+  failBarrier(prng: Prng, survival: number): void {
+    for (const write of this.unsynced) this.landSome(write.offset, write.bytes, prng, survival);
+    this.unsynced = [];
+    if (prng.chance(0.5)) this.dropPages();
+  }
+
+  /** A durable write that fails: each of its sectors is on the medium or not; what is not there is lost. */
+  failWrite(offset: number, bytes: Uint8Array, prng: Prng, survival: number): void {
+    this.forgetUnsynced(offset, bytes.length);
+    this.cache.write(offset, bytes);
+    this.sequence++;
+    this.landSome(offset, bytes, prng, survival);
+    this.mediumBytes.extend(this.cache.size);
+    if (prng.chance(0.5)) this.dropPages();
+  }
+
+  /** Clean pages leave the memory: readers see the medium, and on top of it what is unsynced. */
+  dropPages(): void {
+    const size = this.cache.size;
+    this.cache.share(this.mediumBytes.extent);
+    for (const write of this.unsynced) this.cache.write(write.offset, write.bytes);
+    if (size > this.cache.size) {
+      this.cache.reserve(size);
+      this.cache.size = size;
+    }
   }
 
   /** A write cut off in the middle by a crash of the process: each sector is old or new. Returns sectors that are new. */
@@ -133,63 +138,52 @@ export class SimInode {
   powerCut(prng: Prng, survival: number): number {
     let lost = 0;
     const grows = this.unsynced.length > 0 && prng.chance(0.5);
-    const size = grows ? this.cache.size : this.mediumExtent.size;
+    const size = grows ? this.cache.size : this.mediumBytes.size;
     for (const write of this.unsynced) {
       eachSector(write.offset, write.bytes, (at, part) => {
-        if (prng.chance(survival) && at + part.length <= size) this.land(at, part);
+        if (prng.chance(survival) && at + part.length <= size) this.mediumBytes.land(at, part);
         else lost++;
       });
     }
-    if (size > this.mediumExtent.size) this.land(size - 1, new Uint8Array(1));
+    this.mediumBytes.extend(size);
     this.unsynced = [];
-    this.cache.share(this.mediumExtent);
+    this.cache.share(this.mediumBytes.extent);
     return lost;
   }
 
   /** A file with what is on the medium of this one, to be looked at before this one changes: no bytes are copied. */
   worstImage(id: number, watcher: MediumWatcher): SimInode {
     const image = new SimInode(id, watcher);
-    image.mediumExtent.borrow(this.mediumExtent);
-    image.cache.borrow(this.mediumExtent);
+    image.mediumBytes.extent.borrow(this.mediumBytes.extent);
+    image.cache.borrow(this.mediumBytes.extent);
     return image;
   }
 
-  /** A bit of the medium goes bad, wherever no newer write hides it. */
-  rot(offset: number, bit: number): void {
-    assert(offset < this.mediumExtent.size && !this.dirty, 'rot strikes bytes at rest');
-    const byte = new Uint8Array([this.mediumExtent.bytes[offset]! ^ (1 << bit)]);
-    this.land(offset, byte);
-    this.cache.write(offset, byte);
+  /** Sectors of the medium go bad, latently; false (and nothing happens) while newer bytes wait to be written. */
+  corrupt(offset: number, bytes: Uint8Array): boolean {
+    if (this.dirty || offset + bytes.length > this.mediumBytes.size) return false;
+    this.mediumBytes.corrupt(offset, bytes);
+    this.cache.write(offset, bytes);
+    return true;
   }
 
-  private land(offset: number, bytes: Uint8Array): void {
-    const extent = this.mediumExtent;
-    const end = offset + bytes.length;
-    extent.reserve(end);
-    const target = extent.bytes;
-    const i = firstDifference(target, offset, bytes);
-    const grew = end > extent.size;
-    if (i === bytes.length && !grew) return;
-    target.set(i === 0 ? bytes : bytes.subarray(i), offset + i);
-    const changed = grew ? Math.min(offset + i, extent.size) : offset + i;
-    if (grew) extent.size = end;
-    this.watcher(this, changed);
+  /** A durable write that overwrites what is at `victim` instead of `offset`. */
+  misdirect(offset: number, bytes: Uint8Array, victim: number): void {
+    this.sequence++;
+    this.forgetUnsynced(offset, bytes.length);
+    this.mediumBytes.landElsewhere(offset, bytes, victim);
+    this.dropPages();
   }
-}
 
-/** How many bytes from `offset` on are equal already; whole words at a time where both sides are aligned. */
-function firstDifference(target: Uint8Array, offset: number, bytes: Uint8Array): number {
-  let i = 0;
-  if (offset % 4 === 0 && bytes.byteOffset % 4 === 0) {
-    const words = bytes.length >> 2;
-    const a = new Int32Array(target.buffer, target.byteOffset + offset, words);
-    const b = new Int32Array(bytes.buffer, bytes.byteOffset, words);
-    let word = 0;
-    while (word < words && a[word] === b[word]) word++;
-    i = word * 4;
+  private forgetUnsynced(offset: number, length: number): void {
+    if (this.unsynced.length > 0) this.unsynced = this.unsynced.flatMap((old) => without(old, offset, length));
   }
-  while (i < bytes.length && target[offset + i] === bytes[i]) i++;
-  return i;
+
+  private landSome(offset: number, bytes: Uint8Array, prng: Prng, survival: number): void {
+    eachSector(offset, bytes, (at, part) => {
+      if (prng.chance(survival)) this.mediumBytes.land(at, part);
+    });
+  }
 }
 
 /** What is left of an unsynced write when [offset, offset + length) was written durably after it. */

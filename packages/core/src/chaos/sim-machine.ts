@@ -10,16 +10,27 @@ import { DEFAULT_CONFIG, type ReplicaEvent, type ReplicaPorts, type ReplicaStatu
 import { openReplica, type Replica } from '../replica.ts';
 import type { Message } from '../vsr/messages.ts';
 import { max } from '../engine/commit-index.ts';
+import { DiskFailure } from '../engine/virtual-disk.ts';
 import { describe } from './describe.ts';
 import { observedApplication } from './observed-application.ts';
 import type { Observation, Observed } from './observation.ts';
 import { openParcel, type Parcel, parcelOf } from './parcel.ts';
 import { replicaConfig } from './replica-settings.ts';
 import type { SimClock } from './sim-clock.ts';
-import { SimCrash, SimDisk, type SimDevice } from './sim-disk.ts';
+import { type DeviceFault, SimCrash, SimDisk, type SimDevice } from './sim-disk.ts';
 import type { SimStorage } from './sim-storage.ts';
+import type { Statistic } from './sometimes.ts';
 import { Violation } from './violation.ts';
 import type { World } from './world.ts';
+
+const COUNTER = {
+  write: 'diskErrors',
+  barrier: 'barrierErrors',
+  read: 'readErrors',
+  'misdirected-write': 'writesMisdirected',
+  'misdirected-read': 'readsMisdirected',
+  'short-write': 'shortWrites',
+} as const satisfies Record<DeviceFault | 'short-write', Statistic>;
 
 /** What waits for a paused process at most; beyond it messages are lost, as a full socket buffer would. */
 const BACKLOG_MAX = 20_000;
@@ -46,6 +57,10 @@ export class SimMachine implements Observed {
   crashInOpen = 0;
   /** Set by the nemesis: the process is to die while its armed write is in flight. */
   onArmedWrite: (() => void) | null = null;
+  /** Set by the nemesis: hears of each PrepareOk and DoViewChange that leaves. */
+  onPromise: (() => void) | null = null;
+  /** Down for ever: it is not started again. */
+  lost = false;
   private readonly world: World;
   private readonly prng: Prng;
   private readonly seen = {
@@ -63,6 +78,8 @@ export class SimMachine implements Observed {
   private backlog: (() => void)[] = [];
   private inside = false;
   private sent = 0;
+  /** Process run in which the device last failed a call. */
+  private struck = 0;
 
   constructor(world: World, storage: SimStorage, device: SimDevice, clock: SimClock, prng: Prng) {
     this.world = world;
@@ -107,7 +124,10 @@ export class SimMachine implements Observed {
     );
     if ('refusal' in opened) {
       const { code, message } = opened.refusal;
-      return world.fail('replica', 'a-good-directory-is-opened', `r${this.id} refuses to start: ${code}: ${message}`);
+      if (!this.explains(code, run))
+        world.fail('replica', 'a-good-directory-is-opened', `r${this.id} refuses to start: ${code}: ${message}`);
+      world.trace.event('refused', { replica: this.id, run, code });
+      throw new SimCrash(message);
     }
     this.replica = opened.replica;
   }
@@ -122,12 +142,18 @@ export class SimMachine implements Observed {
       environment: 'dev',
       everyTicks: DEFAULT_CONFIG.heartbeatTicks,
     } as const;
-    return openBoot(config, {
+    const ports = {
       disk,
       codec: world.codec,
-      send: (to, message) => this.send(run, to, message),
+      send: (to: number, message: Message) => this.send(run, to, message),
       random16: () => world.founders[this.id - 1]!,
-    });
+    };
+    try {
+      return openBoot(config, ports);
+    } catch (error) {
+      if (error instanceof DiskFailure && this.explains('E_IO_WRITE', run)) throw new SimCrash(error.message);
+      throw error;
+    }
   }
 
   /** One step of the boot; behind the last one the replica is opened. */
@@ -135,6 +161,7 @@ export class SimMachine implements Observed {
     step();
     if (boot.problem !== null) {
       const { code, message } = boot.problem;
+      if (this.explains(code, this.run)) throw new SimCrash(message);
       this.world.fail('replica', 'a-blank-directory-is-formatted', `r${this.id} stops: ${code}: ${message}`);
     }
     if (!boot.ready) return;
@@ -142,14 +169,32 @@ export class SimMachine implements Observed {
     this.openReplica(this.run);
   }
 
+  /** Damage outside of the core may be more than a replica can bear; it says so, and is down until it is replaced. */
+  private refuses(): boolean {
+    const { world } = this;
+    if (world.atlas.inCore(this.id) || !this.storage.damaged) return false;
+    world.sometimes.reached('refused-a-damaged-directory');
+    this.lost = true;
+    return true;
+  }
+
+  /** The faults of this process run account for a refusal to open. */
+  private explains(code: string, run: number): boolean {
+    if (code === 'E_IO_READ') return this.struck === run;
+    if (code === 'E_LOG_CORRUPT') return this.refuses();
+    if (code !== 'E_IO_WRITE' && code !== 'E_NO_SPACE') return false;
+    return this.struck === run || this.storage.capacityBytes !== Number.POSITIVE_INFINITY;
+  }
+
   /** Runs `task` in the living process, now or once it is resumed, and checks the invariants behind it. */
   enter(task: () => void): void {
     if (!this.alive) return;
     if (this.paused) {
-      if (this.backlog.length < BACKLOG_MAX) this.backlog.push(task);
+      if (this.backlog.length < BACKLOG_MAX && !this.lost) this.backlog.push(task);
       return;
     }
-    if (this.guard(task) || !this.alive || this.replica === null) return;
+    if (this.guard(task)) this.world.halted(this, 'E_IO_READ', 'it died while it opened its directory');
+    if (!this.alive || this.replica === null) return;
     this.world.checks.step(this);
     const { commit, durable } = this.replica.node.state;
     if (commit > durable) this.world.sometimes.reached('commit-without-own-disk');
@@ -193,6 +238,13 @@ export class SimMachine implements Observed {
   /** SIGSTOP. */
   pause(): void {
     this.paused = this.alive;
+  }
+
+  /** SIGSTOP, and nobody will ever continue it. */
+  pauseForEver(): void {
+    this.pause();
+    this.backlog = [];
+    this.lost = true;
   }
 
   /** SIGCONT: everything that waited comes at once. */
@@ -251,9 +303,13 @@ export class SimMachine implements Observed {
         this.onArmedWrite = null;
         armed?.();
       },
-      onDiskError: () => {
-        this.world.statistics.diskErrors++;
+      onFault: (fault) => {
+        this.world.statistics[COUNTER[fault]]++;
+        if (fault !== 'short-write') this.struck = run;
+        this.world.trace.event('disk-fault', { replica: this.id, fault });
       },
+      mayHarm: (path, offset, length) =>
+        this.world.atlas.mayHarm(this.id, { path, from: offset, to: offset + length }, false),
     });
   }
 
@@ -290,6 +346,7 @@ export class SimMachine implements Observed {
     const { world } = this;
     if (world.trace.verbose) world.trace.note('send', describe(this.id, to, message));
     world.checks.sends(this, message);
+    if (message.type === 'prepareOk' || message.type === 'doViewChange') this.onPromise?.();
     const machine = world.machine(to);
     world.network.send(this.id, to, parcelOf(message, ++this.sent % ENCODE_EVERY === 0), (parcel) =>
       machine.receive(this.id, parcel),

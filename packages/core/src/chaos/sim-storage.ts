@@ -153,6 +153,12 @@ export class SimStorage {
     return image;
   }
 
+  /** Injected damage is on the medium. */
+  get damaged(): boolean {
+    for (const inode of this.durableNames.values()) if (inode.damagedSectors > 0) return true;
+    return false;
+  }
+
   /** Everything is lost: a wiped disk. */
   wipe(): void {
     this.directories = new Directories();

@@ -2,8 +2,8 @@
  * Simulator: a whole cluster in one thread and in virtual time. Real replicas, logs, executors, sinks' managers and clients; only disk, network, clock
  * and the ledger outside are simulated. One seed drives everything.
  *
- * A run has two phases. Safety: the schedule's faults strike, whatever they do no invariant may break. Liveness: the world is healed; every call must end and
- * the replicas must come to rest, equal, within LIVENESS_US.
+ * A run has two phases. Safety: the schedule's faults strike, whatever they do no invariant may break. Liveness: all replicas, or a quorum of them (the
+ * core; the others stay broken for ever), are healed; every call must end and they must come to rest, equal, within LIVENESS_US (liveness.ts).
  */
 import { clusterIdOf } from '../engine/blank-manifest.ts';
 import type { FrameCodec } from '../engine/frame-codec.ts';
@@ -11,31 +11,27 @@ import { type Policy, SOUND } from '../policy.ts';
 import { Prng } from '../prng.ts';
 import { Checks } from './checks.ts';
 import { EventQueue, US_PER_MS } from './event-queue.ts';
+import { FaultAtlas } from './fault-atlas.ts';
+import { Liveness, LOOK_US } from './liveness.ts';
 import { Nemesis } from './nemesis.ts';
+import { StorageNemesis } from './nemesis-storage.ts';
 import { drawProfile, type FaultKind, type Profile } from './profile.ts';
 import { checkSurvival } from './invariants/survival.ts';
 import { replicaConfig } from './replica-settings.ts';
-import { atRest, unrest } from './rest.ts';
+import type { Scenario } from './scenario.ts';
 import { drawSchedule, type FaultEvent } from './schedule.ts';
 import { SimClients } from './sim-client.ts';
 import { SimClock } from './sim-clock.ts';
+import { soundDevice } from './sim-disk.ts';
 import { SimMachine } from './sim-machine.ts';
 import { SimNetwork } from './sim-network.ts';
 import { SimSink } from './sim-sink.ts';
 import { SimStorage } from './sim-storage.ts';
-import { COMMANDS_ACKNOWLEDGED_MIN, emptyStatistics, Sometimes, type Statistics } from './sometimes.ts';
+import { emptyStatistics, Sometimes, type Statistics } from './sometimes.ts';
 import { Trace } from './trace.ts';
 import { type InvariantFamily, Violation } from './violation.ts';
 import type { Watcher, World } from './world.ts';
 
-/** Virtual time the healed cluster has to come to rest. */
-export const LIVENESS_US = 40_000_000;
-/** How often rest is looked for. */
-const REST_EVERY_US = 50_000;
-/** It must last so long. */
-const REST_US = 300_000;
-/** The workload goes on into the liveness phase until so many commands were acknowledged. */
-const COMMANDS_MIN = COMMANDS_ACKNOWLEDGED_MIN + 10;
 /** Gap between two looks at what a power cut would leave, microseconds. */
 const SURVIVAL_LOW_US = 200_000;
 const SURVIVAL_HIGH_US = 3_000_000;
@@ -48,6 +44,8 @@ export interface SimulationOptions extends Watcher {
   readonly replicas: number | null;
   readonly codec: FrameCodec;
   readonly policy?: Policy;
+  /** Instead of what the seed draws: a stored world and schedule. */
+  readonly scenario?: Scenario | null;
   /** Ids of fault events left out (shrinking). */
   readonly without?: ReadonlySet<number>;
   /** Changes what the seed drew: benchmarks want a world of their own. */
@@ -89,27 +87,30 @@ export class Simulator implements World {
   readonly statistics = emptyStatistics();
   readonly sometimes = new Sometimes();
   readonly trace: Trace;
+  readonly atlas: FaultAtlas;
   readonly machines: readonly SimMachine[];
   readonly schedule: readonly FaultEvent[];
   readonly watcher: Watcher;
   /** The safety phase is over. */
-  healed = false;
+  safetyOver = false;
   /** Virtual time between two yields of `course`. */
-  readonly sliceMs = REST_EVERY_US / US_PER_MS;
+  readonly sliceMs = LOOK_US / US_PER_MS;
   private readonly options: SimulationOptions;
   private injected = 0;
   private readonly nemesis: Nemesis;
   private readonly clientPrng: Prng;
   private readonly haltPrng: Prng;
   private readonly survivalPrng: Prng;
+  private readonly brokenPrng: Prng;
 
   constructor(options: SimulationOptions) {
     this.options = options;
     this.watcher = options;
     const root = new Prng(options.seed);
-    const drawn = drawProfile(root.fork('profile'), options.replicas);
+    const [profilePrng, schedulePrng] = [root.fork('profile'), root.fork('schedule')];
+    const drawn = options.scenario?.profile ?? drawProfile(profilePrng, options.replicas);
     this.profile = options.adjust?.(drawn) ?? drawn;
-    this.schedule = drawSchedule(root.fork('schedule'), this.profile);
+    this.schedule = options.scenario?.schedule ?? drawSchedule(schedulePrng, this.profile);
     this.codec = options.codec;
     this.policy = options.policy ?? SOUND;
     this.trace = new Trace(this.queue, options.traceSink ?? null);
@@ -133,7 +134,17 @@ export class Simulator implements World {
     this.clientPrng = root.fork('client links');
     this.haltPrng = root.fork('halts');
     this.survivalPrng = root.fork('survival');
-    this.nemesis = new Nemesis(this, (machine, delayUs) => this.startLater(machine, delayUs));
+    this.brokenPrng = root.fork('broken');
+    const { logs } = this.checks;
+    this.atlas = new FaultAtlas(this.profile.core, storages, logs, this.codec);
+    const damage = new StorageNemesis(this, this.atlas, logs);
+    this.nemesis = new Nemesis(this, this.atlas, damage, (machine, delayUs) => this.startLater(machine, delayUs));
+  }
+
+  /** Those that the liveness phase heals. */
+  get mended(): SimMachine[] {
+    const { heals } = this.profile;
+    return this.machines.filter((machine) => (heals === 'all' && !machine.lost) || this.atlas.inCore(machine.id));
   }
 
   machine(id: number): SimMachine {
@@ -151,9 +162,7 @@ export class Simulator implements World {
   halted(machine: SimMachine, code: string, message: string): void {
     const expected = DISK_HALTS.has(code) || this.options.forgiveHalts === true;
     if (!expected) this.fail('replica', 'no-replica-halts', `r${machine.id} stopped: ${code}: ${message}`);
-    machine.kill();
-    this.clients.processDied(machine, false);
-    this.startLater(machine, this.haltPrng.range(50, 1000) * US_PER_MS);
+    this.restartLater(machine, this.haltPrng.range(50, 1000) * US_PER_MS);
   }
 
   fail(family: InvariantFamily, invariant: string, sentence: string): never {
@@ -186,11 +195,12 @@ export class Simulator implements World {
     try {
       this.boot();
       while (this.queue.now < this.profile.safetyUs) {
-        this.runUntil(Math.min(this.profile.safetyUs, this.queue.now + REST_EVERY_US));
+        this.runUntil(Math.min(this.profile.safetyUs, this.queue.now + LOOK_US));
         yield;
       }
-      yield* this.liveness();
-      this.checks.atRest(this.machines, (replica) => this.machine(replica.id).replica!.store.first);
+      this.heal();
+      yield* new Liveness(this).run();
+      this.checks.atRest(this.mended);
     } catch (error) {
       if (!(error instanceof Violation)) throw error;
       violation = { family: error.family, invariant: error.invariant, sentence: error.message };
@@ -219,7 +229,7 @@ export class Simulator implements World {
       const { pipelineMax } = replicaConfig(this.profile, 1, this.clusterId, 0);
       const { codec, clusterId } = this;
       const storages = this.machines.map(({ storage }) => storage);
-      checkSurvival(this.checks.canonical, storages, { codec, clusterId, pipelineMax });
+      checkSurvival(this.checks.canonical, storages, this.atlas.core, { codec, clusterId, pipelineMax });
       this.checkSurvivalLater();
     });
   }
@@ -234,26 +244,15 @@ export class Simulator implements World {
     this.nemesis.plan(without === undefined ? this.schedule : this.schedule.filter(({ id }) => !without.has(id)));
   }
 
-  private *liveness(): Generator<void> {
-    this.healed = true;
-    this.nemesis.stop();
-    this.trace.event('healed', {});
-    const deadlineUs = this.queue.now + LIVENESS_US;
-    let restedSinceUs: number | null = null;
-    for (;;) {
-      this.runUntil(this.queue.now + REST_EVERY_US);
-      yield;
-      const enough = this.statistics.commandsAcknowledged >= COMMANDS_MIN;
-      if (enough) this.clients.stopCalling();
-      const rested = enough && this.clients.underWay === 0 && atRest(this);
-      if (!rested) restedSinceUs = null;
-      else restedSinceUs ??= this.queue.now;
-      if (restedSinceUs !== null && this.queue.now - restedSinceUs >= REST_US) return;
-      if (this.queue.now > deadlineUs) this.fail('liveness', 'a-healed-cluster-comes-to-rest', unrest(this));
-    }
+  private heal(): void {
+    const healed = new Set(this.mended.map(({ id }) => id));
+    this.safetyOver = true;
+    this.nemesis.stop(healed, this.brokenPrng);
+    this.trace.event('healed', { replicas: [...healed].join(' ') });
+    if (healed.size < this.machines.length) this.sometimes.reached('healed-the-core-only');
   }
 
-  private runUntil(timeUs: number): void {
+  runUntil(timeUs: number): void {
     const { queue } = this;
     let reached = false;
     queue.at(timeUs, () => {
@@ -265,22 +264,26 @@ export class Simulator implements World {
     }
   }
 
+  /** Kills a process and starts it again later. */
+  restartLater(machine: SimMachine, delayUs: number): void {
+    machine.kill();
+    this.clients.processDied(machine, false);
+    this.startLater(machine, delayUs);
+  }
+
   private startLater(machine: SimMachine, delayUs: number): void {
     this.queue.after(delayUs, () => {
-      if (!machine.alive && !machine.start()) this.startLater(machine, this.haltPrng.range(1, 500) * US_PER_MS);
+      if (!machine.alive && !machine.lost && !machine.start())
+        this.startLater(machine, this.haltPrng.range(1, 500) * US_PER_MS);
     });
   }
 
   private newMachine(storage: SimStorage, prng: Prng): SimMachine {
     const { disk, clockDrift, clockSkewMs } = this.profile;
-    const device = {
-      latencyLowUs: disk.lowUs,
-      latencyHighUs: disk.highUs,
-      slowChance: disk.slowChance,
-      slowUs: disk.slowUs,
-      stallUntilUs: 0,
-      failures: 0,
-    };
+    const device = soundDevice(disk.lowUs, disk.highUs);
+    device.slowChance = disk.slowChance;
+    device.slowUs = disk.slowUs;
+    device.shortWrites = disk.shortWrites;
     const clock = new SimClock(
       this.queue,
       1 + (2 * prng.float() - 1) * clockDrift,

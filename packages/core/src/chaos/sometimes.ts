@@ -3,7 +3,9 @@
  * listed state was never reached, and prints in how many seeds each statistic was above zero.
  */
 
-export const STATISTICS = [
+import { FAULT_KINDS, type FaultKind } from './profile.ts';
+
+const COUNTED = [
   'commandsAcknowledged',
   'commandsRejected',
   'commandsUnknown',
@@ -30,6 +32,14 @@ export const STATISTICS = [
   'clockSteps',
   'diskStalls',
   'diskErrors',
+  'barrierErrors',
+  'readErrors',
+  'shortWrites',
+  'writesMisdirected',
+  'readsMisdirected',
+  'sectorsRotted',
+  'tailsLost',
+  'disksFull',
   'repairs',
   'abdications',
   'effectsRun',
@@ -38,8 +48,14 @@ export const STATISTICS = [
   'committed',
   'events',
 ] as const;
-export type Statistic = (typeof STATISTICS)[number];
+export type Statistic = (typeof COUNTED)[number] | `fault ${FaultKind}`;
 export type Statistics = Record<Statistic, number>;
+
+/** Totals of a run; of every kind of fault, how often it struck. */
+export const STATISTICS: readonly Statistic[] = [
+  ...COUNTED,
+  ...FAULT_KINDS.map((kind): `fault ${FaultKind}` => `fault ${kind}`),
+];
 
 /** Each must be above zero in at least half of the seeds of a large run. */
 export const REQUIRED_STATISTICS: readonly Statistic[] = [
@@ -77,6 +93,17 @@ export const SOMETIMES = [
   'idempotency-key-answered',
   'idempotency-conflict',
   'bounded-stale-read',
+  'healed-the-core-only',
+  'refused-a-damaged-directory',
+  'a-new-primary-after-the-last-one-died',
+  'broken-down',
+  'broken-powered-off',
+  'broken-paused',
+  'broken-cut-off',
+  'broken-mute',
+  'broken-deaf',
+  'broken-stalled-disk',
+  'broken-half-connected',
 ] as const;
 export type SometimesId = (typeof SOMETIMES)[number];
 

@@ -3,6 +3,7 @@ import type { FrameCodec } from '../engine/frame-codec.ts';
 import type { Policy } from '../policy.ts';
 import type { ReplicaEvent } from '../replica-contract.ts';
 import type { Checks } from './checks.ts';
+import type { FaultAtlas } from './fault-atlas.ts';
 import type { EventQueue } from './event-queue.ts';
 import type { Profile } from './profile.ts';
 import type { FaultEvent } from './schedule.ts';
@@ -37,6 +38,7 @@ export interface World {
   readonly trace: Trace;
   /** Someone who watches; the run is the same without. */
   readonly watcher: Watcher;
+  readonly atlas: FaultAtlas;
   /** Replica ids are 1..n. */
   machine(id: number): SimMachine;
   readonly machines: readonly SimMachine[];

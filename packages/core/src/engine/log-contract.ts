@@ -173,7 +173,14 @@ export interface LogPort {
    * at `end` changes no frame. Frames above are appended afterwards as usual. `promised`: nothing through it may be nacked, however short the log
    * is now; the tail record keeps it, so that later crashes know. keepThrough is not below the checkpoint (unless the log ends there).
    */
-  install(manifest: ManifestState, keepThrough: CommitIndex, promised: CommitIndex, done: () => void): void;
+  install(
+    manifest: ManifestState,
+    keepThrough: CommitIndex,
+    promised: CommitIndex,
+    done: () => void,
+    /** Chain hash of `keepThrough`, for when damage hides it in the log. */
+    keepHash?: Uint8Array | null,
+  ): void;
   /**
    * Installs the snapshot that `manifest.checkpoint` = S states. The snapshot file is durable already; order here: manifest, tail record, segments. Frames
    * through S are discarded (whole segments of them; `first` tells). Frames above S stay unless the frame of S here is proven to be another one than the snapshot's

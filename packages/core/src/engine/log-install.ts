@@ -47,12 +47,18 @@ export class LogInstall {
     this.store = store;
   }
 
-  run(manifest: ManifestState, keep: CommitIndex, promised: CommitIndex, done: () => void): void {
+  run(
+    manifest: ManifestState,
+    keep: CommitIndex,
+    promised: CommitIndex,
+    done: () => void,
+    keepHash: Uint8Array | null = null,
+  ): void {
     const { store } = this;
     store.storeManifest(manifest, () => {
       store.tail.logView = manifest.logView;
       store.tail.promised = promised;
-      this.locate(manifest, keep, (place) => {
+      this.locate(manifest, keep, keepHash, (place) => {
         if (place === null) {
           const message = `the log cannot be cut at index ${keep}: nothing states its chain hash`;
           store.fail({ code: 'E_ASSERT', message });
@@ -85,7 +91,7 @@ export class LogInstall {
 
   /** False only when the log certainly holds another entry at `index` than the one with this chain hash. */
   mayConnect(index: CommitIndex, hash: Uint8Array, callback: (connects: boolean) => void): void {
-    this.locate(this.store.manifest, index, (place) => callback(place === null || sameHash(place.hash, hash)));
+    this.locate(this.store.manifest, index, null, (place) => callback(place === null || sameHash(place.hash, hash)));
   }
 
   private lower(keep: CommitIndex, place: Place, done: () => void): void {
@@ -148,7 +154,12 @@ export class LogInstall {
   }
 
   /** Finds the offset just behind `keep` and its chain hash; null when nothing states the hash. */
-  private locate(manifest: ManifestState, keep: CommitIndex, callback: (place: Place | null) => void): void {
+  private locate(
+    manifest: ManifestState,
+    keep: CommitIndex,
+    keepHash: Uint8Array | null,
+    callback: (place: Place | null) => void,
+  ): void {
     const { worker, segments, repairs } = this.store;
     if (keep === worker.written) {
       const segment = keep === NONE ? null : segments.holding(keep);
@@ -163,13 +174,13 @@ export class LogInstall {
       return;
     }
     if (keep === segment.last) {
-      const hash = segments.after(segment)?.prevHash ?? statedHash(manifest, keep);
+      const hash = segments.after(segment)?.prevHash ?? keepHash ?? statedHash(manifest, keep);
       callback(hash === null ? null : { segment, offset: segment.end, hash });
       return;
     }
     const damaged = (): void => {
       const range = repairs.startingAt(keep + 1);
-      const hash = range?.prevHash ?? statedHash(manifest, keep);
+      const hash = range?.prevHash ?? keepHash ?? statedHash(manifest, keep);
       // Inside a damaged range nobody knows where a slot begins: the rest of the segment is left to it, the next frame begins another one.
       callback(hash === null ? null : { segment, offset: range?.offset ?? segment.bytes, hash });
     };

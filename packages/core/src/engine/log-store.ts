@@ -45,6 +45,7 @@ type Operation =
       readonly kind: 'install';
       readonly manifest: ManifestState;
       readonly keep: CommitIndex;
+      readonly keepHash: Uint8Array | null;
       readonly promised: CommitIndex;
       readonly done: () => void;
     }
@@ -214,7 +215,13 @@ export class LogStore implements LogPort {
     this.runNext();
   }
 
-  install(manifest: ManifestState, keepThrough: CommitIndex, promised: CommitIndex, done: () => void): void {
+  install(
+    manifest: ManifestState,
+    keepThrough: CommitIndex,
+    promised: CommitIndex,
+    done: () => void,
+    keepHash: Uint8Array | null = null,
+  ): void {
     if (this.stopped) return;
     assert(!this.settling, 'nothing is installed before a snapshot install has told where the log ends');
     assert(keepThrough <= this.end, `an install keeps through ${keepThrough}, the log ends at ${this.end}`);
@@ -223,7 +230,7 @@ export class LogStore implements LogPort {
       this.endHash = manifest.headers.contains(keepThrough) ? manifest.headers.hash(keepThrough) : null;
     this.end = keepThrough;
     this.installs++;
-    this.operations.push({ kind: 'install', manifest, keep: keepThrough, promised, done });
+    this.operations.push({ kind: 'install', manifest, keep: keepThrough, keepHash, promised, done });
     this.runNext();
   }
 
@@ -433,7 +440,7 @@ export class LogStore implements LogPort {
     const { worker, tail, installer } = this;
     if (operation.kind === 'repair') this.repairs.run(operation.batch, operation.done, release);
     else if (operation.kind === 'install')
-      installer.run(operation.manifest, operation.keep, operation.promised, finish);
+      installer.run(operation.manifest, operation.keep, operation.promised, finish, operation.keepHash);
     else if (operation.kind === 'snapshot') this.startSnapshot(operation, finish);
     else if (operation.manifest.logView !== this.manifest.logView)
       installer.run(operation.manifest, worker.written, tail.promised, finish);

@@ -134,8 +134,10 @@ function openSegments(
       const size = Math.max(segmentBytes, Math.ceil((tail?.endOffset ?? 0) / BLOCK_BYTES) * BLOCK_BYTES);
       if (file.size() < (isTail ? size : BLOCK_BYTES) || file.size() % BLOCK_BYTES !== 0) extend(file, size);
       if (found.file === null || found.headerDamaged) repairHeader(file, found.base, prevHash, recovery);
-      if (sync && found.base >= (tail?.segment ?? 0)) file.barrierSync();
       const { last, end } = endIn(found, record.end);
+      if (sync && tail !== null && found.base >= tail.segment)
+        rewrite(file, found.base === tail.segment ? tail.endOffset : 0, end);
+      if (sync && found.base >= (tail?.segment ?? 0)) file.barrierSync();
       found.marks.truncate(last);
       segment = {
         base: found.base,
@@ -168,6 +170,20 @@ function endIn(found: FoundSegment, end: CommitIndex): { last: number; end: numb
   const own = lastPiece.kind === 'gap' ? lastPiece.to : lastPiece.last;
   const last = Math.min(own, end);
   return { last, end: endOffsetOf(found, last) ?? found.file?.size() ?? SEGMENT_HEADER_BYTES };
+}
+
+/**
+ * Writes what was read from `from` up to `end` again. A write or barrier that failed may have left pages that readers see and that no barrier will ever
+ * write (simulator, barrier-error): what was not promised yet counts only as what is written now.
+ */
+function rewrite(file: DiskFile, from: number, end: number): void {
+  const start = from - (from % BLOCK_BYTES);
+  const stop = Math.min(Math.ceil(end / BLOCK_BYTES) * BLOCK_BYTES, file.size());
+  for (let at = start; at < stop; at += ZERO_PIECE_BYTES) {
+    const piece = new Uint8Array(Math.min(ZERO_PIECE_BYTES, stop - at));
+    file.readSync(at, piece);
+    file.writeSync(at, piece);
+  }
 }
 
 /** Fills the file with zeros from its end to `size`. */

@@ -10,9 +10,12 @@
 import { assert } from '../assert.ts';
 import { FRAME_ALIGN_BYTES, FRAME_HEADER_BYTES, HASH_BYTES, PAYLOAD_BYTES_MAX } from './constants.ts';
 import type { FrameCodec, FrameFault } from './frame-codec.ts';
-import { frame, OFFSET, readU32, readU64 } from './frame.ts';
+import { frame, frameBytes, OFFSET, readU32, readU64 } from './frame.ts';
 import { sameHash } from './hash.ts';
 import type { HeaderSuffix } from './header-suffix.ts';
+
+/** The shortest frame. */
+const FRAME_BYTES_MIN = frameBytes(0);
 
 /** Intact frames first..last at bytes start..end of a segment. */
 export interface Run {
@@ -202,7 +205,7 @@ function resynchronise(
 ): Run | null {
   const { bytes, limit, last } = region;
   for (let at = from; at + FRAME_HEADER_BYTES <= limit; at += FRAME_ALIGN_BYTES) {
-    if (!plausible(bytes, at, limit, index, last)) continue;
+    if (!plausible(bytes, at, limit, index, last) || !fits(bytes, at, from, limit, index, last)) continue;
     if (readU32(bytes, at) !== codec.crc32c(bytes, at + 4, at + FRAME_HEADER_BYTES)) continue;
     const run = runAt(codec, bytes, at, limit, frame.index(bytes, at), null);
     if (run === null) continue;
@@ -221,6 +224,16 @@ function plausible(bytes: Uint8Array, at: number, limit: number, index: number, 
   if (size > PAYLOAD_BYTES_MAX || at + FRAME_HEADER_BYTES + size > limit) return false;
   const own = readU64(bytes, at + OFFSET.index);
   return own >= index && own <= last;
+}
+
+/**
+ * The slots before and behind it have room. A copy that a misdirected write left in the wrong place is intact and anchored all the same; believed there,
+ * the repair of the slots before it would run over it (simulator, misdirected-write).
+ */
+function fits(bytes: Uint8Array, at: number, from: number, limit: number, index: number, last: number): boolean {
+  const own = readU64(bytes, at + OFFSET.index);
+  const end = at + frame.size(bytes, at);
+  return at - from >= (own - index) * FRAME_BYTES_MIN && limit - end >= (last - own) * FRAME_BYTES_MIN;
 }
 
 function isAnchored(bytes: Uint8Array, run: Run, region: Region, headers: HeaderSuffix): boolean {

@@ -36,6 +36,10 @@ export type RoutePhase = 'idle' | 'pause' | 'connecting' | 'greeting' | 'probe' 
 
 /** Redirects followed without a pause. */
 const HOPS_MAX = 4;
+/** Times in a row that a replica may say it cannot serve and does not know who can: it may be cut off from its peers, and never will. */
+const DOUBTS_MAX = 6;
+/** Refusals in a row, not one request served between them, by a replica that said it serves. */
+const REFUSALS_MAX = 16;
 
 export class ClientRoute {
   /** Replica talked to (or about to be). */
@@ -55,6 +59,7 @@ export class ClientRoute {
   private probeSentMs = 0;
   private backoffMs: number;
   private hops = 0;
+  private doubts = 0;
   private readonly suspectUntilMs = new Map<number, number>();
   /** Where each replica was met, and who was met there: addresses may have been given in any order. */
   private readonly places = new Map<number, number>();
@@ -151,7 +156,13 @@ export class ClientRoute {
     if (!this.connected) return;
     this.phase = 'open';
     this.hops = 0;
+    this.doubts = 0;
     this.backoffMs = this.times.backoffMinMs;
+  }
+
+  /** It refused, though it said that it serves: it may be cut off from its peers, and never will again. */
+  onRefused(): void {
+    if (++this.doubts > REFUSALS_MAX) this.leave();
   }
 
   onProbeSent(): void {
@@ -203,15 +214,18 @@ export class ClientRoute {
     this.port.connect(replica);
   }
 
-  /** Stays, and asks again after a pause. */
+  /** Stays, and asks again after a pause; but not for ever. */
   doubt(): void {
     if (!this.connected) return;
+    if (++this.doubts > DOUBTS_MAX) return this.leave();
     this.phase = 'probe';
-    this.hops = 0;
     this.untilMs = this.nowMs + this.nextBackoffMs();
   }
 
   private rotate(): void {
+    // Two that point at each other are left in turn; only then redirects are followed again (simulator, half-connected).
+    this.hops = 0;
+    this.doubts = 0;
     const at = this.replicas.indexOf(this.target);
     this.target = this.replicas[(at + 1) % this.replicas.length]!;
     this.phase = 'pause';

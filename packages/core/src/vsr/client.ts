@@ -351,7 +351,8 @@ export class SessionClient {
       const advisedMs = retryAfterMs * (0.75 + this.prng.float() / 2);
       this.pausedUntilMs = this.nowMs + Math.max(this.route.nextBackoffMs(), advisedMs);
     }
-    if (!this.route.open) this.route.doubt();
+    if (this.route.open) this.route.onRefused();
+    else this.route.doubt();
   }
 
   /** Tells a caller that has no reply; its number is settled behind its back. */

@@ -121,7 +121,7 @@ export function installSuffix(
   n.stored = false;
   n.manifest = { ...n.manifest, view, logView: view, headers };
   const { manifest, promised } = n;
-  n.out.push({ type: 'install', manifest, keepThrough: keep, promised, token: ++n.saveToken });
+  n.out.push({ type: 'install', manifest, keepThrough: keep, keepHash: n.endHash, promised, token: ++n.saveToken });
 }
 
 /** An index above `keep` of which the own log and the headers have different frames of one view: the protocol is broken. */
@@ -158,7 +158,8 @@ function certainlyCommitted(n: NodeState): CommitIndex {
 
 /** Chain hash of an index of the own log that must be known. */
 export function hashAt(n: NodeState, index: number): Uint8Array {
-  const hash = n.ring.hash(index);
+  const { checkpoint } = n.manifest;
+  const hash = n.ring.hash(index) ?? (index === checkpoint.index ? checkpoint.hash : null);
   assert(hash !== null, `the chain hash of ${index} is known`);
   return hash.slice();
 }

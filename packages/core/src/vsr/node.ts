@@ -202,7 +202,8 @@ export class VsrNode {
     n.faulty = [];
     n.ring.truncate(NONE);
     n.epochEnds.push(keep);
-    n.out.push({ type: 'install', manifest: n.manifest, keepThrough: keep, promised: n.promised, token: 0 });
+    const { manifest, promised, endHash: keepHash } = n;
+    n.out.push({ type: 'install', manifest, keepThrough: keep, keepHash, promised, token: 0 });
   }
 
   /** The restart-as-primary mutation: goes on in the manifest's view as if nothing had happened. */

@@ -91,6 +91,7 @@ export type Output =
       readonly type: 'install';
       readonly manifest: ManifestState;
       readonly keepThrough: CommitIndex;
+      readonly keepHash: Uint8Array;
       readonly promised: CommitIndex;
       readonly token: number;
     }
@@ -313,7 +314,8 @@ export class NodeState {
     this.faulty = [...log.faulty];
     this.applied = applied;
     this.commit = applied;
-    this.commitHeard = applied;
+    // A snapshot was taken there: committed for certain, even when its file is damaged and an older one was restored.
+    this.commitHeard = max(applied, log.manifest.checkpoint.index);
     this.drawTimeout();
   }
 

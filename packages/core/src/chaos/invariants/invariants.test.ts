@@ -128,7 +128,8 @@ test('two frames with one view and index, and views that decrease along the log,
 test('a promise without a durable frame, a second vote that differs, and a second actor in a view are caught', () => {
   const { logs } = cluster(LOG, [2]);
   const stored = { stored: () => ({ view: 99, logView: 99, checkpoint: -1 }) };
-  const views = new ViewInvariants(logs, [stored, stored, stored]);
+  const tail = { promised: () => at(3) };
+  const views = new ViewInvariants(logs, [stored, stored, stored], [tail, tail, tail]);
   const hash = logs[1]!.hashesAt(3)[0]!;
   const ok = { type: 'prepareOk' as const, view: 1, first: 2, last: 3, hash };
   views.sends(replica(2), ok);
@@ -150,10 +151,13 @@ test('a promise without a durable frame, a second vote that differs, and a secon
   expect(() => views.sends(replica(1), { ...heartbeat, view: 4 })).toThrow("which is r2's");
   expect(() => views.step(replica(2), seen({ view: 1, logView: 0 }))).toThrow('log view 0 after it promised');
   const low = { stored: () => ({ view: 4, logView: 2, checkpoint: -1 }) };
-  const early = new ViewInvariants(logs, [low, low, low]);
+  const early = new ViewInvariants(logs, [low, low, low], [tail, tail, tail]);
   expect(() => early.sends(replica(2), { ...heartbeat, view: 4 })).toThrow(
     'manifests on the medium say view 4, log view 2',
   );
+  const short = { promised: () => at(2) };
+  const promised = new ViewInvariants(logs, [stored, stored, stored], [short, short, short]);
+  expect(() => promised.sends(replica(2), ok)).toThrow('its tail record on the medium says 2');
 });
 
 test('another digest at an applied index, and a command applied twice, are caught', () => {

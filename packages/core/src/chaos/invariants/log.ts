@@ -78,10 +78,22 @@ export class LogInvariants {
     });
   }
 
-  /** At rest: every replica's medium holds every committed entry that its log should have. */
-  atRest(replica: Observed, firstKept: number): void {
+  /** At rest: every replica's medium holds every committed entry that its log should have, and what it has not is covered by a snapshot there. */
+  atRest(replica: Observed): void {
     const log = this.logs[replica.id - 1]!;
-    for (let index = firstKept; index <= this.canonical.last; index++) {
+    const { first } = log;
+    const snapshots = log.storage
+      .durableFiles('snapshots/')
+      .map(([path]) => Number(/(\d{20})\.snap$/.exec(path)?.[1] ?? -1));
+    mustHold(
+      first === 0 || snapshots.some((index) => index >= first - 1),
+      'log',
+      'log-dropped-only-behind-a-snapshot',
+      () => {
+        return `the log of r${replica.id} begins at ${first}; its snapshots are at ${snapshots.join(', ') || 'none'}`;
+      },
+    );
+    for (let index = first; index <= this.canonical.last; index++) {
       const entry = this.canonical.entries[index]!;
       mustHold(log.has(index, entry.hash), 'log', 'the-log-is-the-canonical-one', () => {
         const found = log.hashesAt(index).map(toHex).join(', ') || 'nothing';

@@ -1,7 +1,7 @@
 /**
- * Survival: whatever quorum of replicas came back with nothing but what is durable now, the view change among them would keep every committed entry.
- * The durable image of each machine is recovered by the real engine (on a copy), the choice is made here, by the rule of docs/protocol.md: highest log
- * view, then greatest head.
+ * Survival: whatever quorum of replicas came back with nothing but what is durable now, the view change among them would keep every committed entry,
+ * or wait for more votes; and the core alone would not have to wait. The durable image of each machine is recovered by the real engine (on a copy), the
+ * choice is made here, by the rule of docs/protocol.md: highest log view, then greatest head; an index goes only when n - quorum + 1 nack it.
  */
 import type { FrameCodec } from '../../engine/frame-codec.ts';
 import { sameHash, toHex } from '../../engine/hash.ts';
@@ -10,7 +10,7 @@ import { recover } from '../../engine/recovery.ts';
 import { Prng } from '../../prng.ts';
 import type { CanonicalLog } from '../canonical.ts';
 import { EventQueue } from '../event-queue.ts';
-import { SimDisk } from '../sim-disk.ts';
+import { SimDisk, soundDevice } from '../sim-disk.ts';
 import type { SimStorage } from '../sim-storage.ts';
 import { mustHold } from '../violation.ts';
 
@@ -24,30 +24,88 @@ export interface SurvivalSettings {
 export function checkSurvival(
   canonical: CanonicalLog,
   storages: readonly SimStorage[],
+  core: ReadonlySet<number>,
   settings: SurvivalSettings,
 ): void {
   if (canonical.last < 0) return;
   // A directory that is not formatted yet has promised nothing, and votes as an empty log once it is.
-  const logs = storages.map((storage) => recoverWorst(storage, settings)).filter((log) => log !== null);
+  const found = storages.map((storage) => recoverWorst(storage, !core.has(storage.id), settings));
+  const logs = found.filter((log) => log !== 'blank' && log !== 'refused');
   const quorum = Math.floor(storages.length / 2) + 1;
-  for (const members of subsets(logs.length, quorum - (storages.length - logs.length))) {
-    const best = members.map((i) => logs[i]!).reduce(better);
-    const { index, hash } = canonical.entries.at(-1)!;
-    const kept = hashAt(best, index);
+  const { index, hash } = canonical.entries.at(-1)!;
+  const blank = found.filter((log) => log === 'blank').length;
+  for (const members of subsets(logs.length, quorum - blank)) {
+    const all = members.map((i) => logs[i]!);
+    const voters = all.filter((log) => !log.recoveringHead);
+    const enough = voters.length > 0 && voters.length + blank >= quorum;
+    const choice = enough ? choose(voters, blank, storages.length, settings.pipelineMax) : null;
+    if (choice === null) {
+      mustHold(!isCore(all, core), 'durability', 'the-core-can-always-choose', () => {
+        return `if all lost power now, the core (${names(all)}) alone could not say what its log is; ${states(logs)}`;
+      });
+      continue;
+    }
+    const kept = hashAt(choice.best, index);
     mustHold(
-      best.head >= index && (kept === null || sameHash(kept, hash)),
+      choice.head >= index && (kept === null || sameHash(kept, hash)),
       'durability',
       'every-quorum-keeps-what-is-committed',
-      () => {
-        const names = members.map((i) => `r${logs[i]!.manifest.replicaId}`).join(', ');
-        const states = logs.map(
-          (log) =>
-            `r${log.manifest.replicaId}: log view ${log.manifest.logView}, head ${log.head} ${toHex(log.headHash).slice(0, 8)}`,
-        );
-        return `if all lost power now, ${names} would choose a log without committed entry ${index} (${toHex(hash).slice(0, 8)}); ${states.join('; ')}`;
-      },
+      () =>
+        `if all lost power now, ${names(all)} would choose a log without committed entry ${index} (${toHex(hash).slice(0, 8)}); ${states(logs)}`,
     );
   }
+}
+
+/** What the votes (and those of `blank` empty directories) settle: whose log, and through where; null: more votes are needed. */
+function choose(voters: readonly RecoveredLog[], blank: number, replicas: number, pipelineMax: number): Choice | null {
+  const best = voters.reduce(better);
+  const commit = Math.max(...voters.map((log) => log.head - pipelineMax));
+  const nacksNeeded = replicas - (Math.floor(replicas / 2) + 1) + 1;
+  for (let index = Math.max(0, commit + 1); index <= best.head; index++) {
+    const stands = voters.map((log) => standing(log, best, index));
+    if (stands.includes('present')) continue;
+    const nacks = blank + stands.filter((stand) => stand === 'nack').length;
+    return nacks >= nacksNeeded ? { best, head: index - 1 } : null;
+  }
+  return { best, head: best.head };
+}
+
+interface Choice {
+  readonly best: RecoveredLog;
+  readonly head: number;
+}
+
+/** What a replica would say of the entry at `index` of the log of `best`. */
+function standing(log: RecoveredLog, best: RecoveredLog, index: number): 'present' | 'nack' | 'unknown' {
+  const stranger = log.manifest.logView !== best.manifest.logView;
+  if (stranger) {
+    if (index > log.head) return index > log.promised ? 'nack' : 'unknown';
+    const [theirs, asked] = [hashAt(log, index), hashAt(best, index)];
+    if (theirs === null || asked === null) return 'unknown';
+    if (!sameHash(theirs, asked)) return 'nack';
+  }
+  if (log.faulty.some(({ from, to }) => index >= from && index <= to)) return 'unknown';
+  // Frames that do not chain to the stored headers do not count; how many of them are below the applied index is not known from outside.
+  if (log.connected && index <= log.end) return 'present';
+  return index > log.promised ? 'nack' : 'unknown';
+}
+
+function isCore(logs: readonly RecoveredLog[], core: ReadonlySet<number>): boolean {
+  return logs.length === core.size && logs.every((log) => core.has(log.manifest.replicaId));
+}
+
+function names(logs: readonly RecoveredLog[]): string {
+  return logs.map((log) => `r${log.manifest.replicaId}`).join(', ');
+}
+
+function states(logs: readonly RecoveredLog[]): string {
+  const of = (log: RecoveredLog): string => {
+    const faulty = log.faulty.map(({ from, to }) => `${from}..${to}`).join(' ');
+    const more = `${faulty === '' ? '' : `, faulty ${faulty}`}${log.recoveringHead ? ', its tail record is lost' : ''}`;
+    const { logView, replicaId } = log.manifest;
+    return `r${replicaId}: log view ${logView}, head ${log.head} ${toHex(log.headHash).slice(0, 8)}, end ${log.end}, promised ${log.promised}${more}`;
+  };
+  return logs.map(of).join('; ');
 }
 
 function better(a: RecoveredLog, b: RecoveredLog): RecoveredLog {
@@ -61,22 +119,29 @@ function hashAt(log: RecoveredLog, index: number): Uint8Array | null {
   return log.headers.contains(index) ? log.headers.hash(index) : null;
 }
 
-function recoverWorst(storage: SimStorage, settings: SurvivalSettings): RecoveredLog | null {
+/** `mayRefuse`: damage on this machine may be more than its replica can bear, as long as it says so. */
+function recoverWorst(
+  storage: SimStorage,
+  mayRefuse: boolean,
+  settings: SurvivalSettings,
+): RecoveredLog | 'blank' | 'refused' {
   const { codec, clusterId, pipelineMax } = settings;
   const disk = new SimDisk({
     queue: new EventQueue(),
     storage: storage.worstImage(),
-    device: { latencyLowUs: 0, latencyHighUs: 0, slowChance: 0, slowUs: 0, stallUntilUs: 0, failures: 0 },
+    device: soundDevice(),
     prng: new Prng(0),
     enter: () => {},
     onArmedWrite: () => {},
-    onDiskError: () => {},
+    onFault: () => {},
+    mayHarm: () => false,
   });
   const expect = { clusterId, replicaId: storage.id };
   const recovery = recover({ disk, codec, expect, pipelineMax, unconnectedFramesCount: false });
   if ('refusal' in recovery) {
     const { code, message } = recovery.refusal;
-    if (code === 'E_NOT_FORMATTED') return null;
+    if (code === 'E_NOT_FORMATTED') return 'blank';
+    if (mayRefuse && code === 'E_LOG_CORRUPT' && storage.damaged) return 'refused';
     mustHold(
       false,
       'durability',
@@ -87,11 +152,12 @@ function recoverWorst(storage: SimStorage, settings: SurvivalSettings): Recovere
   return (recovery as Exclude<typeof recovery, { refusal: unknown }>).recovered;
 }
 
-function subsets(n: number, size: number): number[][] {
+/** Positions of every quorum and every larger set. */
+function subsets(n: number, quorum: number): number[][] {
   const all: number[][] = [];
   for (let mask = 0; mask < 1 << n; mask++) {
     const members = Array.from({ length: n }, (_, i) => i).filter((i) => (mask >> i) & 1);
-    if (members.length === size) all.push(members);
+    if (members.length >= quorum) all.push(members);
   }
   return all;
 }

@@ -1,11 +1,12 @@
 /**
  * View invariants: one process run acts as primary of a view, and it is the one whose turn it is; a replica never goes back behind a view it voted in or
  * a log view it promised in, and neither do its manifests; a vote or a promise is sent only when both manifest copies on the medium say as much; two
- * votes of one replica for one view are equal; no PrepareOk for what is not durable.
+ * votes of one replica for one view are equal; no PrepareOk for what is not durable, or what the tail record on the medium does not state.
  */
 import { toHex } from '../../engine/hash.ts';
 import type { DurableLog } from '../durable-log.ts';
 import type { DurableManifest } from '../durable-manifest.ts';
+import type { DurableTail } from '../durable-tail.ts';
 import type { DoViewChange, Message, PrepareOk } from '../../vsr/messages.ts';
 import type { Observation, Observed } from '../observation.ts';
 import { mustHold } from '../violation.ts';
@@ -25,15 +26,21 @@ interface Promised {
 export class ViewInvariants {
   private readonly logs: readonly DurableLog[];
   private readonly manifests: readonly Pick<DurableManifest, 'stored'>[];
+  private readonly tails: readonly Pick<DurableTail, 'promised'>[];
   private highest = -1;
   private readonly actors = new Map<number, Actor>();
   private readonly promised: Promised[];
   /** Last vote of each replica, by replica and view. */
   private readonly votes = new Map<string, DoViewChange>();
 
-  constructor(logs: readonly DurableLog[], manifests: readonly Pick<DurableManifest, 'stored'>[]) {
+  constructor(
+    logs: readonly DurableLog[],
+    manifests: readonly Pick<DurableManifest, 'stored'>[],
+    tails: readonly Pick<DurableTail, 'promised'>[],
+  ) {
     this.logs = logs;
     this.manifests = manifests;
+    this.tails = tails;
     this.promised = logs.map(() => ({ view: 0, logView: 0, run: 0 }));
   }
 
@@ -128,6 +135,10 @@ export class ViewInvariants {
     });
     mustHold(log.hashesAt(first).length > 0, 'durability', 'no-prepare-ok-for-what-is-not-durable', () => {
       return `r${replica.id} promises ${message.first}..${message.last}, its medium has nothing intact at ${first}`;
+    });
+    const stated = this.tails[replica.id - 1]!.promised();
+    mustHold(stated >= message.last, 'durability', 'no-prepare-ok-before-its-tail-record', () => {
+      return `r${replica.id} promises ${message.first}..${message.last}, its tail record on the medium says ${stated}`;
     });
   }
 

@@ -144,7 +144,7 @@ export class LiveSimulation {
       type: 'frame',
       seed: simulator.seed,
       atMs: nowMs(simulator),
-      phase: simulator.healed ? 'liveness' : 'safety',
+      phase: simulator.safetyOver ? 'liveness' : 'safety',
       paused,
       replicas: simulator.machines.map((machine) => replicaOf(run, machine)),
       acknowledged: simulator.statistics.commandsAcknowledged,
