@@ -1,0 +1,132 @@
+/** Segments as a disk sees them: made ahead, named only when they are whole, removed and recycled so that no crash finds a hole. */
+import { expect, test } from 'vitest';
+import { createWasmCodec } from './codec/wasm.ts';
+import { at } from './commit-index.ts';
+import type { LogOptions } from './log-contract.ts';
+import { Bench, Chain, formatted, manifest, suffix } from './testing/log-harness.ts';
+import { MemoryDisk } from './testing/memory-disk.ts';
+import type { DiskCallback, DiskFile } from './virtual-disk.ts';
+
+const codec = await createWasmCodec();
+const OVER: Partial<LogOptions> = { codec, segmentBytes: 16 * 1024 };
+
+/** A disk that says what was completed, in order; a file by the name it was opened with. */
+class RecordingDisk extends MemoryDisk {
+  readonly done: string[] = [];
+
+  override open(path: string, options?: { readonly create?: boolean }): DiskFile {
+    const file = super.open(path, options);
+    const { write, barrier } = file;
+    file.write = (offset, bytes, durable, callback) =>
+      write.call(
+        file,
+        offset,
+        bytes,
+        durable,
+        this.noting(`${durable ? 'write' : 'zeros'} ${base(path)} ${offset}`, callback),
+      );
+    file.barrier = (callback) => barrier.call(file, this.noting(`barrier ${base(path)}`, callback));
+    return file;
+  }
+
+  override rename(from: string, to: string, callback: DiskCallback): void {
+    super.rename(from, to, this.noting(`rename ${base(from)} ${base(to)}`, callback));
+  }
+
+  override unlink(path: string, callback: DiskCallback): void {
+    super.unlink(path, this.noting(`unlink ${base(path)}`, callback));
+  }
+
+  override syncDirectory(directory: string, callback: DiskCallback): void {
+    super.syncDirectory(directory, this.noting(`sync ${directory}`, callback));
+  }
+
+  private noting(what: string, callback: DiskCallback): DiskCallback {
+    return (error) => {
+      if (error === null) this.done.push(what);
+      callback(error);
+    };
+  }
+}
+
+/** Short names: a segment by its base. */
+function base(path: string): string {
+  const name = path.replace('log/', '');
+  return name.endsWith('.seg') ? String(Number(name.slice(0, 20))) : name;
+}
+
+function started(frames: number): { bench: Bench; chain: Chain; disk: RecordingDisk } {
+  const disk = formatted(new RecordingDisk()) as RecordingDisk;
+  const bench = new Bench(disk, OVER);
+  const chain = new Chain();
+  for (let i = 0; i < frames; i++) bench.append(chain.next([3000]));
+  bench.settle();
+  return { bench, chain, disk };
+}
+
+/** What happened to the directory, without the tail record and the frames. */
+function directoryOnly(done: readonly string[]): string[] {
+  return done.filter((step) => /^(rename|unlink|sync)/.test(step));
+}
+
+test('the next segment is written and barriered while frames go on, before it is needed', () => {
+  const { bench, chain, disk } = started(1);
+  expect(bench.disk.content('log/spare').length).toBe(16 * 1024);
+  disk.done.length = 0;
+  // Four more fill the first segment; the sixth frame finds the next one ready and waits for its header and name only.
+  for (let i = 0; i < 5; i++) bench.append(chain.next([3000]));
+  bench.settle();
+  const rotation = disk.done.findIndex((step) => step.startsWith('rename spare 5'));
+  expect(disk.done.slice(0, rotation).filter((step) => step.startsWith('zeros'))).toEqual([]);
+  expect(disk.done.slice(rotation).filter((step) => step.startsWith('zeros'))).toEqual(['zeros spare 0']);
+  expect(disk.done).toContain('barrier spare');
+});
+
+test('rotation: header, then name, then directory, then frames', () => {
+  const { bench, chain, disk } = started(5);
+  disk.done.length = 0;
+  bench.append(chain.next([3000]));
+  bench.settle();
+  const steps = disk.done.filter(
+    (step) => !step.includes('tail') && !step.startsWith('zeros') && step !== 'barrier spare',
+  );
+  expect(steps).toEqual(['write spare 0', 'rename spare 5', 'sync log', 'write spare 0']);
+});
+
+test('suffix truncation: the highest segment goes first, and the directory is synced before a frame is written above the cut', () => {
+  const { bench, chain, disk } = started(17);
+  disk.done.length = 0;
+  const kept = chain.batches.slice(0, 4);
+  const fresh = new Chain();
+  fresh.first = 4;
+  fresh.hash = chain.hashOf(3);
+  const next = fresh.next([3000], 2, 1);
+  bench.store.install(manifest({ view: 2, logView: 2, headers: suffix(...kept, next) }), at(3), at(3), () => {});
+  bench.append(next, 2);
+  bench.settle();
+  expect(directoryOnly(disk.done)).toEqual(['unlink 15', 'unlink 10', 'unlink 5', 'sync log']);
+  const lowered = disk.done.findIndex((step) => step.startsWith('write tail'));
+  const [cut, synced] = [disk.done.indexOf('unlink 15'), disk.done.indexOf('sync log')];
+  expect(disk.done.slice(0, lowered).filter((step) => step.includes('manifest')).length).toBe(4);
+  expect(lowered).toBeLessThan(cut);
+  expect(disk.done.slice(synced + 1)[0]).toMatch(/^write /);
+  expect(bench.promised).toBe(4);
+});
+
+test('compaction: the oldest segment goes first, each durably, one of them kept to be used again', () => {
+  const { bench, chain, disk } = started(17);
+  const checkpoint = { index: at(16), hash: chain.hashOf(16), digest: new Uint8Array(16) };
+  bench.store.saveManifest(manifest({ checkpoint }), () => {});
+  bench.settle();
+  disk.done.length = 0;
+  bench.store.compact(16);
+  bench.settle();
+  expect(disk.done).toEqual(['rename 0 recycled', 'sync log', 'unlink 5', 'sync log', 'unlink 10', 'sync log']);
+  disk.done.length = 0;
+  for (let i = 0; i < 9; i++) bench.append(chain.next([3000]));
+  bench.settle();
+  // The one made ahead first, then the recycled one; zeros are written only when neither is left.
+  expect(directoryOnly(disk.done)).toEqual(['rename recycled 20', 'sync log', 'rename spare 25', 'sync log']);
+  expect(disk.done.filter((step) => step.startsWith('zeros')).length).toBe(1);
+  expect(bench.promised).toBe(25);
+});
