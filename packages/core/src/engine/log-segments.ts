@@ -31,7 +31,8 @@ interface Rotation {
   readonly base: number;
   readonly prevHash: Uint8Array;
   readonly made: Rotated;
-  started: boolean;
+  /** Name of the file that is taken for it, until the file has its own; null before it is started. */
+  from: string | null;
 }
 
 export class LogSegments {
@@ -116,7 +117,7 @@ export class LogSegments {
 
   /** Begins to make the next segment in the background; not while the last one made still bears the spare's name. */
   prepare(): void {
-    if (!this.closed && this.rotation?.started !== true) this.spare.start();
+    if (!this.closed && (this.rotation?.from ?? null) === null) this.spare.start();
   }
 
   tick(): void {
@@ -129,26 +130,26 @@ export class LogSegments {
   /** Makes a segment that begins with `base`; `made` gets it with its header, which is the content of its first block so far. */
   rotate(base: number, prevHash: Uint8Array, made: Rotated): void {
     assert(this.rotation === null, 'one rotation at a time');
-    this.rotation = { base, prevHash, made, started: false };
+    this.rotation = { base, prevHash, made, from: null };
     this.startRotation();
   }
 
   /** Forgets a rotation that waits for space; false when it is under way. */
   cancelRotation(): boolean {
-    if (this.rotation?.started === true) return false;
+    if ((this.rotation?.from ?? null) !== null) return false;
     this.rotation = null;
     return true;
   }
 
   private startRotation(): void {
     const { rotation } = this;
-    if (rotation === null || rotation.started || this.closed) return;
+    if (rotation === null || rotation.from !== null || this.closed) return;
     if (!this.spare.ready) {
       this.spare.start();
       return;
     }
-    rotation.started = true;
     const { file, path } = this.spare.take();
+    rotation.from = path;
     const block = new Uint8Array(BLOCK_BYTES);
     const { options } = this;
     const recycled = path === RECYCLED_PATH;
@@ -262,7 +263,9 @@ export class LogSegments {
     }
     const { disk, policy } = this.options;
     const { file, base, bytes } = next.segment;
-    const recycles = this.spare.wantsRecycled && bytes === this.options.segmentBytes;
+    // While a rotation still renames the recycled file, the name is its (simulator seed 20032).
+    const named = this.rotation?.from === RECYCLED_PATH;
+    const recycles = this.spare.wantsRecycled && !named && bytes === this.options.segmentBytes;
     const gone = (): void => {
       if (recycles) this.spare.recycle(file);
       else file.close();

@@ -1,11 +1,11 @@
 /**
- * Random lives of a log: appends, installs and manifest updates with completions in any order, ended by a kill or by a power cut that keeps any
- * sectors, then opened again, several lives a seed. The model knows what was promised and what could legally be there.
+ * Random lives of a log: appends, installs, manifest updates, compactions and snapshots installed, with completions in any order, ended by a kill or by a
+ * power cut that keeps any sectors, then opened again, several lives a seed. The model knows what was promised and what could legally be there.
  */
 import { expect, test } from 'vitest';
 import { Prng } from '../prng.ts';
 import { createWasmCodec } from './codec/wasm.ts';
-import { type CommitIndex, NONE } from './commit-index.ts';
+import { at, type CommitIndex, max, NONE } from './commit-index.ts';
 import type { FrameBatch } from './frame-batch.ts';
 import { toHex, ZERO_HASH } from './hash.ts';
 import { HeaderSuffix } from './header-suffix.ts';
@@ -32,6 +32,9 @@ class Model {
   storedView = 1;
   storedLogView = 1;
   promised = new Map<number, number>();
+  /** Of the manifest handed over last: never cut. */
+  checkpoint: CommitIndex = NONE;
+  storedCheckpoint: CommitIndex = NONE;
   salt = 0;
 
   constructor(seed: number) {
@@ -56,7 +59,10 @@ class Model {
   }
 
   manifest(): ReturnType<typeof manifest> {
-    return manifest({ view: this.view, logView: this.logView, headers: this.headers() });
+    const { view, logView, checkpoint: index } = this;
+    const blank = new Uint8Array(16);
+    const hash = index === NONE ? blank : this.log[index]!.lastHash;
+    return manifest({ view, logView, headers: this.headers(), checkpoint: { index, hash, digest: blank } });
   }
 }
 
@@ -70,6 +76,10 @@ function act(model: Model, bench: Bench): void {
     bench.store.saveManifest(model.manifest(), () => (model.storedView = view));
   } else if (kind <= 1 || model.view > model.logView) {
     install(model, bench);
+  } else if (kind <= 3) {
+    compact(model, bench);
+  } else if (kind === 4 && prng.chance(0.3)) {
+    installSnapshot(model, bench);
   } else {
     for (let count = prng.range(1, 3); count > 0; count--) {
       const part = model.next();
@@ -79,10 +89,33 @@ function act(model: Model, bench: Bench): void {
   }
 }
 
+/** A checkpoint at something promised; once it is stored, what is below goes. */
+function compact(model: Model, bench: Bench): void {
+  const promised = model.promised.get(model.logView) ?? NONE;
+  if (promised <= model.checkpoint) return;
+  model.checkpoint = at(model.prng.range(model.checkpoint + 1, promised));
+  const { checkpoint } = model;
+  bench.store.saveManifest(model.manifest(), () => {
+    model.storedCheckpoint = max(model.storedCheckpoint, checkpoint);
+    bench.store.compact(checkpoint);
+  });
+}
+
+/** The others are further: the snapshot of an index above the end takes the place of the log. */
+function installSnapshot(model: Model, bench: Bench): void {
+  for (let count = model.prng.range(1, 4); count > 0; count--) model.log.push(model.next());
+  model.checkpoint = at(model.log.length - 1);
+  const { checkpoint } = model;
+  bench.store.installSnapshot(model.manifest(), NONE, () => {
+    model.storedCheckpoint = max(model.storedCheckpoint, checkpoint);
+  });
+}
+
 function install(model: Model, bench: Bench): void {
   const { prng } = model;
   const from = model.log;
-  const keep = (prng.chance(0.1) ? NONE : from.length - 1 - prng.below(Math.min(from.length + 1, 6))) as CommitIndex;
+  const lower = prng.chance(0.1) ? NONE : from.length - 1 - prng.below(Math.min(from.length + 1, 6));
+  const keep = Math.max(lower, model.checkpoint) as CommitIndex;
   model.view = Math.max(model.view, model.logView + 1);
   model.logView = model.view;
   model.logs.set(model.logView, from.slice(0, keep + 1));
@@ -123,6 +156,10 @@ function checkRecovered(model: Model, bench: Bench): void {
   });
   expect(state.view).toBeGreaterThanOrEqual(model.storedView);
   expect(state.logView).toBeGreaterThanOrEqual(model.storedLogView);
+  expect(state.checkpoint.index).toBeGreaterThanOrEqual(model.storedCheckpoint);
+  expect(end).toBeGreaterThanOrEqual(state.checkpoint.index);
+  const { first } = recovered;
+  expect(first).toBeLessThanOrEqual(state.checkpoint.index + 1);
   const log = model.logs.get(state.logView)!;
   expect(end).toBeGreaterThanOrEqual(bound(model, state.logView));
   expect(head).toBeGreaterThanOrEqual(end);
@@ -130,7 +167,7 @@ function checkRecovered(model: Model, bench: Bench): void {
   if (end !== NONE) expect(toHex(endHash)).toBe(toHex(log[end]!.lastHash));
   if (head !== NONE) expect(toHex(recovered.headHash)).toBe(toHex(log[head]!.lastHash));
   expect(bench.readAll().map(({ hash }) => toHex(hash))).toEqual(
-    log.slice(0, end + 1).map((part) => toHex(part.lastHash)),
+    log.slice(first, end + 1).map((part) => toHex(part.lastHash)),
   );
 }
 
@@ -143,6 +180,8 @@ function resume(model: Model, bench: Bench): void {
   model.logView = state.logView;
   model.storedView = state.view;
   model.storedLogView = state.logView;
+  model.checkpoint = state.checkpoint.index;
+  model.storedCheckpoint = state.checkpoint.index;
   model.log.length = head + 1;
   if (model.view === model.logView) for (const part of model.log.slice(end + 1)) bench.append(part, model.logView);
   else if (head > end) model.log.length = end + 1;
