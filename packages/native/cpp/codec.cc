@@ -144,6 +144,27 @@ int32_t Seal(uint8_t* from, uint8_t* end, uint8_t* chain, uint32_t payload_max, 
   return count;
 }
 
+// For each record in turn chain = H(chain ++ H(record)): the records side by side, the chain one by one. The ends were checked.
+void HashChain(const uint8_t* bytes, const uint32_t* ends, uint32_t count, uint8_t* chain, uint8_t* out, Simd simd) {
+  uint32_t at = 0;
+  for (uint32_t done = 0; done < count;) {
+    HashJob jobs[kGroup];
+    uint8_t links[kGroup][2 * kHashBytes];
+    const uint32_t group = count - done < kGroup ? count - done : kGroup;
+    for (uint32_t i = 0; i < group; i++) {
+      jobs[i] = {bytes + at, ends[done + i] - at, links[i] + kHashBytes};
+      at = ends[done + i];
+    }
+    HashMany(jobs, group, simd);
+    for (uint32_t i = 0; i < group; i++) {
+      memcpy(links[i], chain, kHashBytes);
+      Hash({links[i], sizeof links[i], chain}, simd);
+      memcpy(out + (done + i) * kHashBytes, chain, kHashBytes);
+    }
+    done += group;
+  }
+}
+
 Simd SimdOf(napi_env env, napi_value value) {
   int32_t level = 0;
   napi_get_value_int32(env, value, &level);
@@ -208,6 +229,36 @@ napi_value CrcRange(napi_env env, napi_callback_info info) {
   return value;
 }
 
+// hashChain(bytes, ends, count, chain, out, simd)
+napi_value HashChainOf(napi_env env, napi_callback_info info) {
+  size_t argc = 6, length, room, known = 0;
+  napi_value argv[6];
+  napi_get_cb_info(env, info, &argc, argv, nullptr, nullptr);
+  uint8_t *bytes, *chain, *out;
+  void* ends = nullptr;
+  napi_typedarray_type type;
+  uint64_t count;
+  if (!GetBytes(env, argv[0], &bytes, &length) || !GetOffset(env, argv[2], &count) || !GetHash(env, argv[3], &chain) ||
+      !GetBytes(env, argv[4], &out, &room))
+    return nullptr;
+  if (napi_get_typedarray_info(env, argv[1], &type, &known, &ends, nullptr, nullptr) != napi_ok ||
+      type != napi_uint32_array || count > known || count > room / kHashBytes) {
+    napi_throw_range_error(env, nullptr, "expected an end, and room for a hash, for each record");
+    return nullptr;
+  }
+  uint32_t before = 0;
+  for (uint64_t i = 0; i < count; i++) {
+    const uint32_t end = static_cast<const uint32_t*>(ends)[i];
+    if (end < before || end > length) {
+      napi_throw_range_error(env, nullptr, "the records are outside the bytes");
+      return nullptr;
+    }
+    before = end;
+  }
+  HashChain(bytes, static_cast<const uint32_t*>(ends), static_cast<uint32_t>(count), chain, out, SimdOf(env, argv[5]));
+  return nullptr;
+}
+
 // seal(bytes, start, end, chain, payloadMax, simd)
 napi_value SealRange(napi_env env, napi_callback_info info) {
   size_t argc = 6;
@@ -248,6 +299,7 @@ napi_value VerifyRange(napi_env env, napi_callback_info info) {
 void InitCodec(napi_env env, napi_value exports) {
   SetFunction(env, exports, "simd", BestSimd);
   SetFunction(env, exports, "hash", HashRange);
+  SetFunction(env, exports, "hashChain", HashChainOf);
   SetFunction(env, exports, "crc32c", CrcRange);
   SetFunction(env, exports, "seal", SealRange);
   SetFunction(env, exports, "verify", VerifyRange);

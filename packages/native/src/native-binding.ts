@@ -46,6 +46,14 @@ export interface NativeBinding {
   /** Best level of this processor: 0 portable, 1 SSE4.2, 2 AVX2, 3 AVX-512. Every codec call takes the level to use. */
   simd(): number;
   hash(bytes: Uint8Array, start: number, end: number, out: Uint8Array, outOffset: number, simd: number): void;
+  hashChain(
+    bytes: Uint8Array,
+    ends: Uint32Array,
+    count: number,
+    chain: Uint8Array,
+    out: Uint8Array,
+    simd: number,
+  ): void;
   crc32c(bytes: Uint8Array, start: number, end: number, simd: number): number;
   /** Frames sealed; -1: a payload above `payloadMax`, -2: the frames do not fill the range (then nothing was changed). */
   seal(bytes: Uint8Array, start: number, end: number, chain: Uint8Array, payloadMax: number, simd: number): number;
@@ -100,7 +108,7 @@ function load(): NativeLoad {
 }
 
 const RING_METHODS = ['write', 'read', 'sync', 'hasRoom', 'submit', 'take', 'close', 'state'] as const;
-const FUNCTIONS = ['Ring', 'probeWrite', 'flock', 'simd', 'hash', 'crc32c', 'seal', 'verify'] as const;
+const FUNCTIONS = ['Ring', 'probeWrite', 'flock', 'simd', 'hash', 'hashChain', 'crc32c', 'seal', 'verify'] as const;
 
 /** What an addon built from other sources does not have, or null. */
 function missing(binding: Partial<NativeBinding>): string | null {

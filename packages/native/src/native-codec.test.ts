@@ -50,6 +50,25 @@ describe.skipIf(binding === null)(`native codec${binding === null ? ` (skipped: 
         );
       });
 
+      it('hashes chains of records like the reference', () => {
+        fc.assert(
+          fc.property(fc.array(lengths, { maxLength: 150 }), start, (sizes, chain) => {
+            const ends = new Uint32Array(sizes.length + 1);
+            let end = 0;
+            for (const [i, size] of sizes.entries()) ends[i] = end += size;
+            const bytes = pattern(end, sizes.length);
+            const [a, b] = [new Uint8Array(16 * sizes.length), new Uint8Array(16 * sizes.length)];
+            const [chainA, chainB] = [chain.slice(), chain.slice()];
+            nobleCodec.hashChain(bytes, ends, sizes.length, chainA, a);
+            codec.hashChain(bytes, ends, sizes.length, chainB, b);
+            expect(hex(b)).toBe(hex(a));
+            expect(hex(chainB)).toBe(hex(chainA));
+            expect(() => codec.hashChain(bytes, ends, sizes.length + 2, chainB, b)).toThrow(RangeError);
+          }),
+          { numRuns: 20 },
+        );
+      });
+
       it('seals like the reference', () => {
         fc.assert(
           fc.property(fc.array(lengths, { maxLength: 20 }), start, fc.nat(3), (sizes, chain, lead) => {

@@ -38,6 +38,7 @@ export function createNativeCodec(binding: NativeBinding, simd: number = binding
   return {
     backend: 'native',
     hash: (bytes, start, end, out, outOffset) => binding.hash(bytes, start, end, out, outOffset, simd),
+    hashChain: (bytes, ends, count, chain, out) => binding.hashChain(bytes, ends, count, chain, out, simd),
     crc32c: (bytes, start, end) => binding.crc32c(bytes, start, end, simd),
     seal(bytes, start, end, chain) {
       const count = binding.seal(bytes, start, end, chain, PAYLOAD_BYTES_MAX, simd);

@@ -29,6 +29,11 @@ export interface FrameCodec {
   readonly backend: FrameCodecBackend;
   /** BLAKE3 of bytes[start, end), first 16 bytes, into `out` at `outOffset`. */
   hash(bytes: Uint8Array, start: number, end: number, out: Uint8Array, outOffset: number): void;
+  /**
+   * A chain over `count` records that stand back to back from bytes[0] on and end at `ends`: for each in turn chain = hash(chain ++ hash(record)), which is
+   * also written to out[16 i, 16 i + 16).
+   */
+  hashChain(bytes: Uint8Array, ends: Uint32Array, count: number, chain: Uint8Array, out: Uint8Array): void;
   /** CRC32C (Castagnoli) of bytes[start, end). */
   crc32c(bytes: Uint8Array, start: number, end: number): number;
   /**

@@ -1,9 +1,10 @@
 /**
- * The execution digest: D[n] = H(D[n-1] ++ chain hash of entry n ++ result ++ effects ++ write set), D[-1] = 16 zero bytes. Two replicas that
- * executed the same log to the same effect have equal D; the first index where they differ is where one of them went wrong.
+ * The execution digest: D[n] = H(D[n-1] ++ H(what entry n came to)), D[-1] = 16 zero bytes. Two replicas that executed the same log to the same effect
+ * have equal D; the first index where they differ is where one of them went wrong.
  *
- * What is hashed for one entry: `D[n-1] 16 | chain hash 16 | status u8 | varint + body | varint count, each effect: kind u8, varint + channel or level,
- * varint + payload or message | varint + write set`. The last D are remembered in a ring.
+ * What entry n came to: `chain hash 16 | status u8 | varint + body | varint count, each effect: kind u8, varint + channel or level, varint + payload or
+ * message | varint + write set`. Two levels, so that what many entries came to is hashed side by side in one call of the codec: `advance` only takes
+ * the bytes down; they are hashed when somebody asks, or when there are PENDING_MAX. The last D are remembered in a ring.
  */
 import { assert } from '../assert.ts';
 import { type CommitIndex, NONE } from '../engine/commit-index.ts';
@@ -21,6 +22,9 @@ const RING_START = 1024;
 const EFFECT_KIND = { emit: 0, log: 1 } as const;
 const NO_EFFECTS: readonly SideEffect[] = [];
 const NO_BYTES = new Uint8Array(0);
+/** Entries, and about how many bytes of them, that wait to be hashed together. */
+const PENDING_MAX = 256;
+const PENDING_BYTES_MAX = 256 * 1024;
 /** Scratch memory above this is given back after use, in bytes. */
 const SCRATCH_KEEP_BYTES = 4 * 1024 * 1024;
 
@@ -30,7 +34,11 @@ export class ExecutionDigest {
   private ring: Uint8Array;
   private readonly size: number;
   private readonly current = new Uint8Array(HASH_BYTES);
+  /** What the entries `settled + 1` to `last` came to, one behind the other, and where each ends. */
   private scratch = new ByteWriter(4096);
+  private readonly ends = new Uint32Array(PENDING_MAX);
+  private readonly digests = new Uint8Array(PENDING_MAX * HASH_BYTES);
+  private settled = -1;
   private last = -1;
   /** Oldest index whose D is still in the ring. */
   private floor = 0;
@@ -48,11 +56,13 @@ export class ExecutionDigest {
 
   /** D of the last index: a copy. */
   value(): Uint8Array {
+    this.settle();
     return this.current.slice();
   }
 
   /** D[index], or null when it is not (or no longer) known: a copy. */
   at(index: number): Uint8Array | null {
+    this.settle();
     if (index < this.floor || index > this.last) return null;
     const at = this.offsetOf(index);
     return this.ring.slice(at, at + HASH_BYTES);
@@ -74,8 +84,6 @@ export class ExecutionDigest {
   ): void {
     assert(index === this.last + 1, 'the digest advances one index at a time');
     const w = this.scratch;
-    w.reset();
-    w.range(this.current, 0, HASH_BYTES);
     w.range(hash, hashAt, hashAt + HASH_BYTES);
     w.u8(status);
     w.varint(body.length);
@@ -84,19 +92,36 @@ export class ExecutionDigest {
     for (let i = 0; i < effects.length; i++) writeEffect(w, effects[i]!);
     w.varint(writeSet.length);
     w.range(writeSet, 0, writeSet.length);
-    this.codec.hash(w.raw(), 0, w.length, this.current, 0);
-    if (w.length > SCRATCH_KEEP_BYTES) this.scratch = new ByteWriter(4096);
     this.last = index;
+    this.ends[index - this.settled - 1] = w.length;
+    if (index - this.settled === PENDING_MAX || w.length >= PENDING_BYTES_MAX) this.settle();
+  }
+
+  /** Hashes what is pending. */
+  private settle(): void {
+    const count = this.last - this.settled;
+    if (count === 0) return;
+    const { scratch, digests } = this;
+    this.codec.hashChain(scratch.raw(), this.ends, count, this.current, digests);
+    for (let i = 0; i < count; i++) this.remember(this.settled + 1 + i, i * HASH_BYTES);
+    this.settled = this.last;
+    if (scratch.length > SCRATCH_KEEP_BYTES) this.scratch = new ByteWriter(4096);
+    else scratch.reset();
+  }
+
+  private remember(index: number, from: number): void {
     if (index - this.floor >= this.size) this.floor = index - this.size + 1;
-    if ((index - this.floor) * HASH_BYTES >= this.ring.length) this.grow();
+    if ((index - this.floor) * HASH_BYTES >= this.ring.length) this.grow(index);
     const at = this.offsetOf(index);
-    for (let i = 0; i < HASH_BYTES; i++) this.ring[at + i] = this.current[i]!;
+    for (let i = 0; i < HASH_BYTES; i++) this.ring[at + i] = this.digests[from + i]!;
   }
 
   /** Continues from a snapshot at `index`, whose digest is taken over. */
   restore(index: number, digest: Uint8Array): void {
     assert(digest.length === HASH_BYTES, 'a digest is 16 bytes');
     this.current.set(digest);
+    this.scratch.reset();
+    this.settled = index;
     this.last = index;
     this.floor = index;
     this.ring.set(digest, this.offsetOf(index));
@@ -106,10 +131,11 @@ export class ExecutionDigest {
     return (index * HASH_BYTES) % this.ring.length;
   }
 
-  private grow(): void {
+  /** Room for the D of `next` and of those from `floor` on. */
+  private grow(next: number): void {
     const old = this.ring;
     this.ring = new Uint8Array(Math.min(this.size * HASH_BYTES, old.length * 2));
-    for (let index = this.floor; index < this.last; index++) {
+    for (let index = this.floor; index < next; index++) {
       const at = (index * HASH_BYTES) % old.length;
       this.ring.set(old.subarray(at, at + HASH_BYTES), this.offsetOf(index));
     }

@@ -20,6 +20,18 @@ const CHECKED_FROM = OFFSET.payloadSize;
 export function portableCodec(backend: FrameCodecBackend, hash: HashInto): FrameCodec {
   const scratch = new Uint8Array(HASH_BYTES);
 
+  const link = new Uint8Array(2 * HASH_BYTES);
+
+  function hashChain(bytes: Uint8Array, ends: Uint32Array, count: number, chain: Uint8Array, out: Uint8Array): void {
+    for (let i = 0, at = 0; i < count; i++) {
+      link.set(chain);
+      hash(bytes, at, ends[i]!, link, HASH_BYTES);
+      hash(link, 0, link.length, chain, 0);
+      out.set(chain, i * HASH_BYTES);
+      at = ends[i]!;
+    }
+  }
+
   function seal(bytes: Uint8Array, start: number, end: number, chain: Uint8Array): number {
     assert(chain.length === HASH_BYTES, 'the chain hash has 16 bytes');
     let count = 0;
@@ -73,7 +85,7 @@ export function portableCodec(backend: FrameCodecBackend, hash: HashInto): Frame
     return { count, end: at, fault: null };
   }
 
-  return { backend, hash, crc32c, seal, verify };
+  return { backend, hash, crc32c, hashChain, seal, verify };
 }
 
 function isZero(bytes: Uint8Array, start: number, end: number): boolean {
