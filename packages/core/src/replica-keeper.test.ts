@@ -4,8 +4,9 @@ import { kv } from './apps/kv.ts';
 import { ReplicaBench } from './chaos/testing/replica-bench.ts';
 import { toHex } from './engine/hash.ts';
 import { snapshotPath } from './engine/snapshot-path.ts';
-import type { Event } from './kernel/types.ts';
-import type { ApplicationModule } from './kernel/types.ts';
+import type { ApplicationModule, Event } from './kernel/types.ts';
+import { SOUND } from './policy.ts';
+import { Prng } from './prng.ts';
 import type { Replica } from './replica.ts';
 
 const checkpointOf = (replica: Replica): number => replica.store.manifest.checkpoint.index;
@@ -246,6 +247,30 @@ test('a snapshot installed under newer acknowledged frames: they stay, and are n
   expect(bench.r(3).store.end).toBeGreaterThanOrEqual(end);
 });
 
+test('mutation snapshot-drops-newer-frames forgets what it acknowledged; production does not', () => {
+  const left = [false, true].map((snapshotDropsNewerFrames) => {
+    const app = (): ApplicationModule => kv as unknown as ApplicationModule;
+    const bench = new ReplicaBench(3, {}, app, { ...SOUND, snapshotDropsNewerFrames });
+    bench.put(125);
+    bench.until(() => [1, 2, 3].every((id) => checkpointOf(bench.r(id)) === 120));
+    bench.run(120);
+    bench.crash(3);
+    for (const name of filesOf(bench, 3)) bench.disk(3).flip(`snapshots/${name}`, 5000);
+    // No frame comes from the others: what is left after the install is what it kept itself.
+    bench.onWire = (_from, to, message) =>
+      to === 3 && (message.type === 'newState' || message.type === 'prepare') ? null : message;
+    bench.start(3);
+    const { end } = bench.r(3).store;
+    bench.until(() => bench.eventsOf(3, 'install').length === 1);
+    const { promised } = bench.r(3).node.state;
+    return [bench.r(3).store.end === end, promised >= end];
+  });
+  expect(left).toEqual([
+    [true, true],
+    [false, false],
+  ]);
+});
+
 /** kv that, on one replica and from one command on, does something else. */
 function diverging(odd: number, from: number): (replica: number) => ApplicationModule {
   return (replica) => {
@@ -286,6 +311,26 @@ test('a diverging backup is quarantined by the majority: no snapshots, no reads,
   expect(bench.primary!.node.state.id).not.toBe(odd);
   bench.put(5);
 });
+
+test('the diverging replica is found under losses and crashes, whatever the seed, and nobody else is accused', () => {
+  for (let seed = 1; seed <= 12; seed++) {
+    const prng = new Prng(seed);
+    const n = prng.pick([3, 5]);
+    const odd = prng.range(1, n);
+    const bench = new ReplicaBench(n, {}, diverging(odd, prng.range(5, 40)));
+    bench.onWire = (_from, _to, message) => (prng.chance(0.1) ? null : message);
+    bench.put(25);
+    const victim = prng.range(1, n);
+    bench.restart(victim);
+    bench.put(25);
+    bench.onWire = (_from, _to, message) => message;
+    bench.until(() => bench.r(odd).status().diverged !== null, 3000);
+    bench.put(5);
+    const accused = bench.events.flatMap(({ replica, event }) => (event.kind === 'quarantine' ? [replica] : []));
+    expect([seed, ...new Set(accused)]).toEqual([seed, odd]);
+    expect(bench.halts).toEqual([]);
+  }
+}, 60_000);
 
 test('a diverging primary steps down at once, and another serves', () => {
   const probe = new ReplicaBench(3);

@@ -25,6 +25,7 @@ import { firstBoot } from './boot.ts';
 import { isProblem, takeDirectory } from './directory.ts';
 import type { Ground, Outlets, RunOptions } from './ground.ts';
 import { Leases } from './leases.ts';
+import { writeQuarantineReport } from './quarantine-report.ts';
 import { announce, serve } from './servers.ts';
 import { Ticker } from './ticker.ts';
 
@@ -124,6 +125,13 @@ function openedReplica(ground: Ground, outlets: Outlets): Replica {
   const { file, log, halt, disk, codec, app, events } = ground;
   const ledger = withFailpoint(new LedgerSink(new FileLedger(file.ledger)), file.failpoints.killAfterEffects);
   let replica: Replica | null = null;
+  const report = (odd: Replica, index: number, why: string): void => {
+    try {
+      log.error({ path: writeQuarantineReport(file.dataDir, odd, index, why) }, 'what reproduces the divergence');
+    } catch (error) {
+      log.error({ error }, 'the quarantine report could not be written');
+    }
+  };
   const ports: ReplicaPorts = {
     disk,
     codec,
@@ -138,6 +146,7 @@ function openedReplica(ground: Ground, outlets: Outlets): Replica {
     halt,
     onEvent: (event) => {
       onEvent(event, log, events);
+      if (event.kind === 'quarantine' && replica !== null) report(replica, event.index, event.why);
       if (event.kind === 'view' || event.kind === 'status') announce(outlets.gateway, replica);
     },
   };

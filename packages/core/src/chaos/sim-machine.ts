@@ -379,6 +379,7 @@ export class SimMachine implements Observed {
         break;
       case 'install':
         statistics.snapshotTransfers++;
+        world.sometimes.reached('snapshot-installed');
         break;
       case 'compact':
         statistics.compactions++;

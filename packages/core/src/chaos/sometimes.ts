@@ -66,6 +66,7 @@ export const REQUIRED_STATISTICS: readonly Statistic[] = [
   'partitions',
   'truncations',
   'snapshotRestarts',
+  'compactions',
 ];
 
 /** No seed passes with fewer acknowledged commands. */
@@ -87,6 +88,7 @@ export const SOMETIMES = [
   'effect-run-twice',
   'commit-without-own-disk',
   'duplicate-in-the-log',
+  'snapshot-installed',
   'call-cancelled',
   'outcome-lost-with-its-session',
   'resumed-by-another-process',

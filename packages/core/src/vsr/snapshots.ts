@@ -227,15 +227,16 @@ function beginBehind(
   bytes.set(frameHeader);
   bytes.set(hash, FRAME_HEADER_BYTES);
   const record = new HeaderSuffix(index, bytes);
-  if (n.end > index) {
-    // Mutation snapshot-drops-newer-frames.
+  // Mutation snapshot-drops-newer-frames: the log above the snapshot is cut, and forgotten.
+  const cut = n.end > index;
+  if (cut) {
     n.promised = index;
     n.head = index;
     n.durable = min(n.durable, index);
   }
   n.ring.load(record);
   n.cache.clear();
-  n.first = index + 1;
+  if (!cut) n.first = index + 1;
   n.end = index;
   n.endHash = hash;
   n.faulty = [];
@@ -251,7 +252,9 @@ function beginBehind(
   n.stored = false;
   n.manifest = { ...n.manifest, checkpoint, headers: n.canonical };
   const { manifest, promised } = n;
-  n.out.push({ type: 'installSnapshot', manifest, promised, token: ++n.saveToken });
+  const token = ++n.saveToken;
+  if (cut) n.out.push({ type: 'install', manifest, keepThrough: index, promised, token });
+  else n.out.push({ type: 'installSnapshot', manifest, promised, token });
 }
 
 /** The manifest (and whatever was installed with it) is durable. */

@@ -17,6 +17,8 @@ export const REQUIRED_MUTATIONS = [
   'commit-zero-heartbeat',
   'no-prepare-retransmit',
   'restart-as-primary',
+  'session-not-in-snapshot',
+  'drop-outbox-on-restore',
 ] as const;
 
 function kebabCase(name: string): string {
