@@ -253,7 +253,7 @@ function beginBehind(
   n.manifest = { ...n.manifest, checkpoint, headers: n.canonical };
   const { manifest, promised } = n;
   const token = ++n.saveToken;
-  if (cut) n.out.push({ type: 'install', manifest, keepThrough: index, promised, token });
+  if (cut) n.out.push({ type: 'install', manifest, keepThrough: index, keepHash: hash, promised, token });
   else n.out.push({ type: 'installSnapshot', manifest, promised, token });
 }
 
