@@ -11,7 +11,7 @@ import { duration, minutes, replicaArgument, wholeNumber } from './parse.ts';
 import { askable, liveTarget, withTarget, type TargetFlags } from './target.ts';
 import { type WorkloadName, WORKLOADS } from './workload-apps.ts';
 import { showWorkload } from './workload.ts';
-import type { WorkloadSettings } from './workload-run.ts';
+import { workloadOf, type WorkloadSettings } from './workload-run.ts';
 
 interface CutFlags extends TargetFlags {
   readonly ttl: number;
@@ -89,7 +89,7 @@ const listCommand = withTarget(new Command('list'))
 
 interface RunFlags extends TargetFlags, WorkloadSettings {
   readonly minutes: number;
-  readonly workload: WorkloadName;
+  readonly workload?: WorkloadName;
   readonly seed: number;
   readonly fault: number;
   readonly rest: number;
@@ -98,7 +98,7 @@ interface RunFlags extends TargetFlags, WorkloadSettings {
 const runCommand = withTarget(new Command('run'))
   .description('load the cluster while replicas are killed, stopped and cut off in turn, then judge everything')
   .option('--minutes <m>', 'how long', minutes, 10)
-  .addOption(new Option('--workload <name>', 'which load').choices([...WORKLOADS]).default('kv'))
+  .addOption(new Option('--workload <name>', 'which load (default: that of the application)').choices([...WORKLOADS]))
   .option('--clients <n>', 'sessions', wholeNumber, 4)
   .option('--depth <n>', 'calls in flight a session', wholeNumber, 4)
   .option('--accounts <n>', 'keys, or accounts', wholeNumber, 64)
@@ -114,8 +114,10 @@ const runCommand = withTarget(new Command('run'))
   )
   .action(async (flags: RunFlags) => {
     const { runChaos } = await import('./chaos-run.ts');
-    const report = await runChaos(liveTarget(flags), {
+    const target = liveTarget(flags);
+    const report = await runChaos(target, {
       ...flags,
+      workload: flags.workload ?? (await workloadOf(target)),
       seconds: flags.minutes * 60,
       faultMs: flags.fault,
       restMs: flags.rest,

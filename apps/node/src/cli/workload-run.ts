@@ -3,13 +3,20 @@ import { randomBytes } from 'node:crypto';
 import { createWasmCodec } from '@chronon/core/engine/codec/wasm';
 import type { FrameCodec } from '@chronon/core/engine/frame-codec';
 import type { ClusterStatus } from '../api/schema.ts';
-import { Failure } from '../supervisor/failure.ts';
+import { Failure, usage } from '../supervisor/failure.ts';
 import { EXIT } from './exit-codes.ts';
 import { HistoryRecorder } from './history-recorder.ts';
 import { readLog } from './log-source.ts';
 import { say } from './output.ts';
-import { gateways, replicasOf, statusOf, type Target } from './target.ts';
-import { accountName, OPENING_CENTS, workloadApp, type WorkloadApp, type WorkloadName } from './workload-apps.ts';
+import { applicationOf, gateways, replicasOf, statusOf, type Target } from './target.ts';
+import {
+  accountName,
+  OPENING_CENTS,
+  workloadApp,
+  type WorkloadApp,
+  type WorkloadName,
+  WORKLOADS,
+} from './workload-apps.ts';
 import { Workload, type WorkloadResult } from './workload-drive.ts';
 import { Replay, type Operation } from './workload-replay.ts';
 
@@ -35,6 +42,17 @@ export interface WorkloadSettings {
   readonly history?: string;
 }
 
+/** The workload for the application that the cluster runs. */
+export async function workloadOf(target: Target): Promise<WorkloadName> {
+  const name = (await applicationOf(target))?.name;
+  const found = WORKLOADS.find((workload) => workload === name);
+  if (found === undefined)
+    throw usage(
+      `this cluster runs ${name ?? 'an application of its own'}; there are workloads for ${WORKLOADS.join(' and ')}`,
+    );
+  return found;
+}
+
 /** Drives the cluster, with `beside` going on at the same time, and checks everything. */
 export async function runWorkload(
   name: WorkloadName,
@@ -42,6 +60,8 @@ export async function runWorkload(
   settings: WorkloadSettings,
   beside: () => Promise<void> = async () => {},
 ) {
+  const running = await workloadOf(target);
+  if (running !== name) throw usage(`this cluster runs ${running}, not ${name}`);
   const runName = `w${randomBytes(5).toString('hex')}`;
   const app = workloadApp(name, runName, settings.accounts, (settings.reads ?? READS_DEFAULT[name]) / 100);
   const recorder = settings.history === undefined ? null : new HistoryRecorder(settings.history);
