@@ -148,8 +148,7 @@ export class KvState implements Transactional {
 }
 
 function encodeRow(w: ByteWriter, key: string, value: Uint8Array): void {
-  w.varint(key.length);
-  for (let i = 0; i < key.length; i++) w.u8(key.charCodeAt(i));
+  w.latin1(key);
   w.blob(value);
 }
 

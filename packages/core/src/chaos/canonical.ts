@@ -160,7 +160,11 @@ export class CanonicalLog {
     if (key === null) return null;
     const { keyRetentionMs, keysMax } = this.limits;
     const timeMs = blockTimeMs(bytes, 0);
-    for (const [old, kept] of this.keys) if (kept.timeMs + keyRetentionMs <= timeMs) this.keys.delete(old);
+    for (const [old, { timeMs: keptMs }] of this.keys) {
+      // The oldest stand first.
+      if (keptMs + keyRetentionMs > timeMs) break;
+      this.keys.delete(old);
+    }
     const kept = this.keys.get(toHex(key));
     if (kept === undefined) {
       const full = { index, status: REPLY.rejected, body: encodeValue({ code: IDEMPOTENCY_FULL }) };

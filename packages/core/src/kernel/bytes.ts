@@ -127,6 +127,13 @@ export class ByteWriter {
     return true;
   }
 
+  /** varint length ++ the code units of a string of bytes (0..255). */
+  latin1(value: string): void {
+    this.varint(value.length);
+    let at = this.room(value.length);
+    for (let i = 0; i < value.length; i++) this.buffer[at++] = value.charCodeAt(i);
+  }
+
   view(): Uint8Array {
     return this.buffer.subarray(0, this.size);
   }

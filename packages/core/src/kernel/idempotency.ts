@@ -143,7 +143,7 @@ export class KeyTable {
 }
 
 function encodeKept(w: ByteWriter, key: string, kept: KeyedOutcome): void {
-  w.blob(bytesOf(key));
+  w.latin1(key);
   w.varint(kept.timeMs);
   w.bytes(kept.command);
   w.u8(kept.status);
@@ -162,10 +162,6 @@ function sizeOf(name: string, outcome: KeyedOutcome): number {
 
 function nameOf(key: Uint8Array): string {
   return latin1Decode(key, 0, key.length);
-}
-
-function bytesOf(name: string): Uint8Array {
-  return Uint8Array.from(name, (letter) => letter.charCodeAt(0));
 }
 
 assert(ENVELOPE_BYTES + 1 + IDEMPOTENCY_KEY_BYTES_MAX < 256, 'the length of a key is one byte');

@@ -10,23 +10,25 @@ import type { IndexRange } from '../engine/log-contract.ts';
 
 export class QuorumTracker {
   private readonly quorum: number;
-  /** Disjoint ascending ranges above the commit, by replica id. */
-  private readonly ranges: Map<number, IndexRange[]>;
+  private readonly members: readonly number[];
+  /** Disjoint ascending ranges above the commit, in the order of the members. */
+  private readonly lists: IndexRange[][];
   private committed: CommitIndex;
   /** Scratch of `advance`. */
-  private readonly covers = new Map<number, number>();
+  private readonly covers: number[] = [];
 
   constructor(members: readonly number[], quorum: number, commit: CommitIndex) {
     this.quorum = quorum;
     this.committed = commit;
-    this.ranges = new Map(members.map((id) => [id, []]));
+    this.members = members;
+    this.lists = members.map(() => []);
   }
 
   /** Notes that `replica` holds first..last durably. */
   ack(replica: number, first: number, last: number): void {
     assert(first <= last, 'an acknowledged range is not empty');
-    const list = this.ranges.get(replica);
-    assert(list !== undefined, `replica ${replica} is a member`);
+    const slot = this.slotOf(replica);
+    const list = this.lists[slot]!;
     let from = Math.max(first, next(this.committed));
     let to = last;
     if (from > to) return;
@@ -46,14 +48,20 @@ export class QuorumTracker {
     }
     kept.push({ from, to });
     kept.sort((a, b) => a.from - b.from);
-    this.ranges.set(replica, kept);
+    this.lists[slot] = kept;
   }
 
   /** True when `replica` acknowledged every index of first..last that is above the commit. */
   has(replica: number, first: number, last: number): boolean {
     const from = Math.max(first, next(this.committed));
     if (from > last) return true;
-    return this.ranges.get(replica)!.some((range) => range.from <= from && range.to >= last);
+    return this.lists[this.slotOf(replica)]!.some((range) => range.from <= from && range.to >= last);
+  }
+
+  private slotOf(replica: number): number {
+    const slot = this.members.indexOf(replica);
+    if (slot < 0) assert(false, `replica ${replica} is a member`);
+    return slot;
   }
 
   /** Moves the commit as far as the acknowledgements allow; returns it. */
@@ -61,7 +69,7 @@ export class QuorumTracker {
     for (;;) {
       const start = next(this.committed);
       const { covers } = this;
-      for (const [id, list] of this.ranges) covers.set(id, coverOf(list, start));
+      for (let i = 0; i < this.lists.length; i++) covers[i] = coverOf(this.lists[i]!, start);
       const through = nthLargest(this.quorum, covers, -1);
       if (through < start) return this.committed;
       this.committed = at(through);
@@ -76,12 +84,13 @@ function coverOf(list: readonly IndexRange[], start: number): number {
 }
 
 /** The `n`-th largest (from 1) of the values, none of which is below `lowest`; `lowest` when there are fewer. Allocates nothing: asked after every message. */
-export function nthLargest<T extends number>(n: number, values: { values(): Iterable<T> }, lowest: T): T {
+export function nthLargest<T extends number>(n: number, values: readonly T[], lowest: T): T {
   let best = lowest;
-  for (const value of values.values()) {
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]!;
     if (value <= best) continue;
     let count = 0;
-    for (const other of values.values()) if (other >= value) count++;
+    for (let j = 0; j < values.length; j++) if (values[j]! >= value) count++;
     if (count >= n) best = value;
   }
   return best;

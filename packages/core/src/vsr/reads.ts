@@ -94,10 +94,23 @@ export function commitOk(n: NodeState, m: Commit): CommitOk {
   };
 }
 
+const scratch: number[] = [];
+
+/** What a quorum, this replica included, has reached at least; `lowest` stands for those that said nothing. */
+function nthOfOthers<T extends number>(n: NodeState, values: ReadonlyMap<number, T>, lowest: T): T {
+  const others = scratch as T[];
+  others.length = 0;
+  for (let i = 0; i < n.members.length; i++) {
+    const id = n.members[i]!;
+    if (id !== n.id) others.push(values.get(id) ?? lowest);
+  }
+  return nthLargest(n.quorum - 1, others, lowest);
+}
+
 /** Highest round that a quorum (this primary included) has answered. */
 export function confirmedRound(n: NodeState, primary: PrimaryState): number {
   if (n.quorum === 1) return n.round;
-  return nthLargest(n.quorum - 1, primary.rounds, 0);
+  return nthOfOthers(n, primary.rounds, 0);
 }
 
 /** How much the applied state may lack, in ms; Infinity when that is not known. */
@@ -159,5 +172,5 @@ export function confirmedDigest(n: NodeState): CommitIndex {
   const primary = n.primary;
   if (primary === null) return NONE;
   if (n.quorum === 1) return n.applied;
-  return nthLargest(n.quorum - 1, n.digests.agreed, NONE);
+  return nthOfOthers(n, n.digests.agreed, NONE);
 }
