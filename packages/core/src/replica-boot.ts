@@ -89,7 +89,13 @@ function readBootFile(disk: VirtualDisk): BootFile | null {
   const bytes = new Uint8Array(RECORD_BYTES);
   const got = file.readSync(0, bytes);
   file.close();
-  if (got < RECORD_BYTES || readU32(bytes, AT.magic) !== MAGIC || readU32(bytes, AT.version) !== VERSION) return null;
+  return decodeBootFile(bytes.subarray(0, got));
+}
+
+/** Null for bytes that are no whole boot file. */
+export function decodeBootFile(bytes: Uint8Array): BootFile | null {
+  if (bytes.length < RECORD_BYTES || readU32(bytes, AT.magic) !== MAGIC || readU32(bytes, AT.version) !== VERSION)
+    return null;
   if (readU32(bytes, AT.checksum) !== crc32c(bytes, 0, AT.checksum)) return null;
   return { bootId: bytes.slice(AT.bootId, AT.bootId + HASH_BYTES), join: readU32(bytes, AT.join) === 1 };
 }

@@ -1,7 +1,7 @@
 /**
  * DurableManifest: what the two manifest copies on one machine were made to say, read from outside (injected damage apart).
  *
- * Invariants (checked here): of the newest readable copy neither view nor log view nor checkpoint ever goes back.
+ * Invariants (checked here): of the newest readable copy neither view nor log view nor checkpoint ever goes back, but on a new disk.
  */
 import type { FrameCodec } from '../engine/frame-codec.ts';
 import { decodeManifest, MANIFEST_PATHS } from '../engine/manifest.ts';
@@ -23,6 +23,7 @@ export class DurableManifest {
   private readonly codec: FrameCodec;
   private namesVersion = -1;
   private changed = true;
+  private wipes = 0;
   private lowest: StoredViews = NOTHING;
   private newest: StoredViews = NOTHING;
 
@@ -43,6 +44,8 @@ export class DurableManifest {
 
   private read(): void {
     this.changed = false;
+    if (this.wipes !== this.storage.wipes) this.newest = NOTHING;
+    this.wipes = this.storage.wipes;
     this.namesVersion = this.storage.namesVersion;
     let newest: { readonly sequence: number; readonly views: StoredViews } | null = null;
     const copies = MANIFEST_PATHS.map((path) => {

@@ -175,6 +175,8 @@ export class Nemesis {
         return world.queue.after(event.durationUs, () => target.clock.thaw());
       case 'clock-strobe':
         return this.strobe(target, world.queue.now + event.durationUs, prng);
+      case 'wipe':
+        return this.wipe(target, event.durationUs);
       case 'clients-cut-off':
         for (const client of world.clients.clients) {
           if (prng.chance(0.5)) this.clientCutUntilUs.set(client.id, world.queue.now + event.durationUs);
@@ -238,6 +240,21 @@ export class Nemesis {
       if (state?.isPrimary === true && (best === null || state.view > best.replica!.node.state.view)) best = machine;
     }
     return best ?? drawn;
+  }
+
+  /** A disk is lost, and `chronon recover` is run: only while every other member votes, which is all that replication promises. */
+  private wipe(machine: SimMachine, downUs: number): void {
+    const { world } = this;
+    if (world.profile.core.includes(machine.id)) return;
+    const others = world.machines.filter((other) => other !== machine);
+    const votes = (other: SimMachine): boolean => other.replica !== null && !other.replica.node.state.standby;
+    if (others.length === 0 || !others.every(votes) || machine.replica === null || machine.replica.node.state.standby)
+      return;
+    machine.kill();
+    machine.wipe();
+    world.checks.view.wiped(machine.id);
+    world.clients.processDied(machine, false);
+    this.restart(machine, downUs);
   }
 
   /** `survival` null: a process crash; else a power cut. */

@@ -47,6 +47,7 @@ export const FAULT_KINDS = [
   'crash-at-manifest',
   'crash-at-snapshot',
   'crash-after-promise',
+  'wipe',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -197,6 +198,7 @@ function drawFaults(prng: Prng): FaultRates {
       'crash-at-manifest': weight(0.5, 1),
       'crash-at-snapshot': weight(0.3, 0.7),
       'crash-after-promise': weight(0.5, 1),
+      wipe: weight(0.5, 0.7),
     },
     aimAtPrimary: prng.pick([0.2, 0.5, 0.8]),
     crashInOpen: sometimes(prng, 0.5, 0.3),

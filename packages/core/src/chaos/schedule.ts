@@ -61,6 +61,7 @@ function drawDuration(prng: Prng, kind: FaultKind): number {
   switch (kind) {
     case 'pause':
     case 'clients-cut-off':
+    case 'wipe':
       return prng.range(50, 3000) * MS;
     case 'partition':
     case 'flapping-partition':

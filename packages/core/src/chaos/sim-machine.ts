@@ -5,7 +5,7 @@
  * process that died; what reaches a paused one waits.
  */
 import type { Prng } from '../prng.ts';
-import { openBoot, type ReplicaBoot } from '../replica-boot.ts';
+import { openBoot, type ReplicaBoot, writeBootFile } from '../replica-boot.ts';
 import { DEFAULT_CONFIG, type ReplicaEvent, type ReplicaPorts, type ReplicaStatusName } from '../replica-contract.ts';
 import { openReplica, type Replica } from '../replica.ts';
 import type { Message } from '../vsr/messages.ts';
@@ -114,6 +114,15 @@ export class SimMachine implements Observed {
     this.tickLater(run);
     if (this.replica !== null) world.checks.step(this);
     return true;
+  }
+
+  /** The disk is lost; the next start joins in its place (chronon recover). */
+  wipe(): void {
+    this.storage.wipe();
+    const disk = this.newDisk(0);
+    writeBootFile(disk, { bootId: this.prng.bytes(16), join: true });
+    disk.close();
+    this.world.trace.event('wiped', { replica: this.id });
   }
 
   private openReplica(run: number): void {

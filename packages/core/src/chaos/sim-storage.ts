@@ -159,8 +159,12 @@ export class SimStorage {
     return false;
   }
 
+  /** How often everything was lost. */
+  wipes = 0;
+
   /** Everything is lost: a wiped disk. */
   wipe(): void {
+    this.wipes++;
     this.directories = new Directories();
     this.names = new Map();
     this.durableNames = new Map();

@@ -3,6 +3,7 @@
  * or wait for more votes; and the core alone would not have to wait. The durable image of each machine is recovered by the real engine (on a copy), the
  * choice is made here, by the rule of docs/protocol.md: highest log view, then greatest head; an index goes only when n - quorum + 1 nack it.
  */
+import { BOOT_PATH, decodeBootFile as readBoot } from '../../replica-boot.ts';
 import type { FrameCodec } from '../../engine/frame-codec.ts';
 import { sameHash, toHex } from '../../engine/hash.ts';
 import type { RecoveredLog } from '../../engine/log-contract.ts';
@@ -30,10 +31,13 @@ export function checkSurvival(
   if (canonical.last < 0) return;
   // A directory that is not formatted yet has promised nothing, and votes as an empty log once it is.
   const found = storages.map((storage) => recoverWorst(storage, !core.has(storage.id), settings));
-  const logs = found.filter((log) => log !== 'blank' && log !== 'refused');
+  // One that replaces a wiped one does not vote yet.
+  const logs = found.filter(
+    (log) => log !== 'blank' && log !== 'refused' && log.manifest.standbyThrough < 0,
+  ) as RecoveredLog[];
   const quorum = Math.floor(storages.length / 2) + 1;
   const { index, hash } = canonical.entries.at(-1)!;
-  const blank = found.filter((log) => log === 'blank').length;
+  const blank = found.filter((log, i) => log === 'blank' && !joins(storages[i]!)).length;
   for (const members of subsets(logs.length, quorum - blank)) {
     const all = members.map((i) => logs[i]!);
     const voters = all.filter((log) => !log.recoveringHead);
@@ -160,4 +164,10 @@ function subsets(n: number, quorum: number): number[][] {
     if (members.length >= quorum) all.push(members);
   }
   return all;
+}
+
+/** A blank directory that `chronon recover` has prepared. */
+function joins(storage: SimStorage): boolean {
+  const file = storage.durableFile(BOOT_PATH);
+  return file !== undefined && readBoot(file.medium)?.join === true;
 }

@@ -54,6 +54,12 @@ export class ViewInvariants {
     return this.highest;
   }
 
+  /** Its disk is lost: what comes back is another incarnation, bound by nothing that the old one said. */
+  wiped(id: number): void {
+    this.promised[id - 1] = { view: 0, logView: 0, run: 0 };
+    for (const key of this.votes.keys()) if (key.startsWith(`${id}/`)) this.votes.delete(key);
+  }
+
   /** A replica sends a message. */
   sends(replica: Observed, message: Message): void {
     this.checkStored(replica, message);
