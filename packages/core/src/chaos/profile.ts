@@ -107,7 +107,7 @@ const SECOND = 1_000_000;
 export function drawProfile(prng: Prng, replicas: number | null): Profile {
   const drawn = prng.pick([3, 3, 3, 3, 3, 3, 3, 5, 5, 1]);
   const size = replicas ?? drawn;
-  return {
+  const profile: Profile = {
     replicas: size,
     clients: prng.range(2, 5),
     inFlightMax: prng.pick([1, 2, 4, 8]),
@@ -148,6 +148,13 @@ export function drawProfile(prng: Prng, replicas: number | null): Profile {
     core: drawCore(prng, size),
     heals: prng.chance(0.4) ? 'all' : 'core',
   };
+  // Drawn last: the seeds without it stay what they were.
+  return prng.chance(0.15) ? withWipes(profile) : profile;
+}
+
+function withWipes(profile: Profile): Profile {
+  const { faults } = profile;
+  return { ...profile, faults: { ...faults, weights: { ...faults.weights, wipe: 0.7 } } };
 }
 
 function drawNetwork(prng: Prng): NetworkRates {
@@ -198,7 +205,7 @@ function drawFaults(prng: Prng): FaultRates {
       'crash-at-manifest': weight(0.5, 1),
       'crash-at-snapshot': weight(0.3, 0.7),
       'crash-after-promise': weight(0.5, 1),
-      wipe: weight(0.5, 0.7),
+      wipe: 0,
     },
     aimAtPrimary: prng.pick([0.2, 0.5, 0.8]),
     crashInOpen: sometimes(prng, 0.5, 0.3),
