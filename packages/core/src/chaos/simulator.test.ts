@@ -44,7 +44,7 @@ test('every mutation that must be caught today has its seeds', () => {
 });
 
 test('a failing seed is shrunk to fewer faults that break the same invariant', () => {
-  const options = { seed: 1, replicas: null, codec, policy: MUTATIONS.get('no-log-view')!, forgiveHalts: true };
+  const options = { seed: 4, replicas: null, codec, policy: MUTATIONS.get('no-log-view')!, forgiveHalts: true };
   const failed = simulate(options);
   expect(failed.violation).not.toBeNull();
   const shrunk = shrink(options, failed, 12);
