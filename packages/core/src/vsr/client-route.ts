@@ -59,6 +59,8 @@ export class ClientRoute {
   private probeSentMs = 0;
   private backoffMs: number;
   private hops = 0;
+  /** Place of the replica that was tried last without anybody naming it. */
+  private turn: number;
   private doubts = 0;
   private readonly suspectUntilMs = new Map<number, number>();
   /** Where each replica was met, and who was met there: addresses may have been given in any order. */
@@ -72,7 +74,8 @@ export class ClientRoute {
     this.prng = prng;
     this.times = times;
     this.backoffMs = times.backoffMinMs;
-    this.target = prng.pick(replicas);
+    this.turn = prng.below(replicas.length);
+    this.target = replicas[this.turn]!;
   }
 
   /** Everything may be sent. */
@@ -226,8 +229,11 @@ export class ClientRoute {
     // Two that point at each other are left in turn; only then redirects are followed again (simulator, half-connected).
     this.hops = 0;
     this.doubts = 0;
-    const at = this.replicas.indexOf(this.target);
-    this.target = this.replicas[(at + 1) % this.replicas.length]!;
+    // All take their turn, whoever was talked to last: a replica that is cut off may go on naming a dead primary.
+    const left = this.target;
+    do this.turn = (this.turn + 1) % this.replicas.length;
+    while (this.replicas[this.turn] === left && this.replicas.length > 1);
+    this.target = this.replicas[this.turn]!;
     this.phase = 'pause';
     this.untilMs = this.nowMs + this.nextBackoffMs();
   }

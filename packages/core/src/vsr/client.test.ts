@@ -264,6 +264,38 @@ describe('failover', () => {
     expect(told).toBe(32);
   });
 
+  it.each([
+    ['a dead primary', (cut: number) => (cut === 3 ? 2 : 3)],
+    ['itself', (cut: number) => cut],
+  ])(
+    'a replica that is cut off and names %s does not keep the client from the others (simulator seed 110000)',
+    (_, named) => {
+      const bench = new Bench();
+      bench.submit('a', 60_000);
+      bench.client.tick(bench.now);
+      const cut = bench.dialled!;
+      const met = new Set<number>();
+      for (let i = 0; i < 400; i++) {
+        const { dialled } = bench;
+        if (dialled !== null && bench.up === null) {
+          met.add(dialled);
+          if (dialled === named(cut) && dialled !== cut) bench.lose();
+          else {
+            bench.accept();
+            if (dialled === cut) bench.hello(1, named(cut));
+          }
+        }
+        bench.advance(20);
+        for (const sent of bench.take()) {
+          if (bench.up !== cut) continue;
+          const where = encodeRedirect(1, named(cut));
+          bench.say(refusal(TO_CLIENT.refusal, REFUSAL.notPrimary, 0, sent.request, where));
+        }
+      }
+      expect(met.size).toBe(3);
+    },
+  );
+
   it('leaves a replica that does not answer the probe, though the probing call timed out meanwhile', () => {
     const bench = new Bench();
     bench.submit('a', 600);

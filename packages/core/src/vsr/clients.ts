@@ -95,10 +95,10 @@ function redirect(n: NodeState): Uint8Array {
 /** A linearizable read. */
 export function onQuery(n: NodeState, read: Read): void {
   const primary = n.primary;
-  if (n.diverged !== null) {
-    refuseRead(n, read, REFUSAL.unavailable, EMPTY_BODY);
-  } else if (primary === null || !n.isPrimary) {
+  if (primary === null || !n.isPrimary) {
     refuseRead(n, read, REFUSAL.notPrimary, redirect(n));
+  } else if (n.diverged !== null) {
+    refuseRead(n, read, REFUSAL.unavailable, EMPTY_BODY);
   } else if (!hasRoomForRead(n, primary, read)) {
     refuseRead(n, read, REFUSAL.busy, encodeRetryAfter(HELD_RETRY_MS));
   } else {
