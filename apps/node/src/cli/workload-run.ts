@@ -1,12 +1,10 @@
 /** One run of a workload: the load, then the judgement: the sum of the bank, the log of each replica, each reply against a naive model. */
 import { randomBytes } from 'node:crypto';
 import { createWasmCodec } from '@chronon/core/engine/codec/wasm';
-import type { FrameCodec } from '@chronon/core/engine/frame-codec';
 import type { ClusterStatus } from '../api/schema.ts';
 import { Failure, usage } from '../supervisor/failure.ts';
 import { EXIT } from './exit-codes.ts';
 import { HistoryRecorder } from './history-recorder.ts';
-import { readLog } from './log-source.ts';
 import { say } from './output.ts';
 import { applicationOf, gateways, replicasOf, statusOf, type Target } from './target.ts';
 import {
@@ -18,6 +16,7 @@ import {
   WORKLOADS,
 } from './workload-apps.ts';
 import { Workload, type WorkloadResult } from './workload-drive.ts';
+import { LogFollower } from './workload-follow.ts';
 import { Replay, type Operation } from './workload-replay.ts';
 
 const CATCH_UP_MS = 60_000;
@@ -78,13 +77,15 @@ export async function runWorkload(
       if (process.stderr.isTTY) say(line);
     },
   });
+  const follower = new LogFollower(target, await createWasmCodec(), await nextIndex(target));
   try {
-    const from = await nextIndex(target);
     await workload.open();
+    follower.start();
     const [result] = await Promise.all([workload.drive(), beside()]);
+    await follower.stop();
     await recorder?.close();
     const sums = name === 'bank' ? await sumsOf(workload, runName, settings.accounts) : null;
-    const checked = await checkLogs(target, app, from, result.operations);
+    const checked = await checkLogs(target, app, follower, result.operations);
     const problems = [...result.problems, ...checked.flatMap((one) => one.problems)];
     if (sums !== null && sums.sum !== sums.expectedSum)
       problems.push(`the sum is ${sums.sum} cents, ${sums.expectedSum} were deposited`);
@@ -103,6 +104,7 @@ export async function runWorkload(
     throw error instanceof Failure ? error : new Failure('E_WORKLOAD', (error as Error).message, EXIT.failed);
   } finally {
     workload.close();
+    follower.close();
   }
 }
 
@@ -143,11 +145,15 @@ async function nextIndex(target: Target): Promise<number> {
 }
 
 /** Reads the committed log of every reachable replica through the newest acknowledged index, and replays each against the model. */
-async function checkLogs(target: Target, app: WorkloadApp, from: number, operations: ReadonlyMap<string, Operation>) {
+async function checkLogs(
+  target: Target,
+  app: WorkloadApp,
+  follower: LogFollower,
+  operations: ReadonlyMap<string, Operation>,
+) {
   let through = 0;
   for (const { index } of operations.values()) through = Math.max(through, index);
   const { replicas } = await caughtUp(target, through);
-  const codec = await createWasmCodec();
   const reachable = replicas.filter((replica) => replica.status !== 'unreachable');
   const checked = [];
   for (const { id, url, commit } of reachable) {
@@ -160,33 +166,31 @@ async function checkLogs(target: Target, app: WorkloadApp, from: number, operati
         head: '',
         problems: [`r${id} has committed ${commit ?? 'nothing'} only, ${through} was acknowledged`],
       });
-    } else checked.push(await checkLog(id, { url, token: target.token }, codec, from, through, app, operations));
+    } else checked.push(await checkLog({ id, url }, follower, through, app, operations));
   }
   return checked;
 }
 
 async function checkLog(
-  id: number,
-  api: { url: string; token: string },
-  codec: FrameCodec,
-  from: number,
+  replica: { readonly id: number; readonly url: string },
+  follower: LogFollower,
   through: number,
   app: WorkloadApp,
   operations: ReadonlyMap<string, Operation>,
 ) {
   const replay = new Replay(app.module, app.model(), operations);
-  const read = await readLog(api, codec, from, through, (bytes, at, index) => {
+  const { source, problem } = await follower.read(replica, through, (bytes, at, index) => {
     replay.take(bytes, at, index);
   });
-  if (read.problem === null) replay.finish();
-  else replay.problems.push(read.problem);
+  if (problem === null) replay.finish();
+  else replay.problems.push(problem);
   return {
-    id,
-    first: read.first,
-    frames: read.count,
+    id: replica.id,
+    first: source.first,
+    frames: source.count,
     found: replay.found,
-    head: read.head,
-    problems: replay.problems.map((text) => `r${id}: ${text}`),
+    head: source.head,
+    problems: replay.problems.map((text) => `r${replica.id}: ${text}`),
   };
 }
 
