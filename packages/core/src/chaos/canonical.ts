@@ -147,7 +147,11 @@ export class CanonicalLog {
           kind === KIND.command ? this.known(bytes, index) : { index, status: REPLY.cancelled, body: NOTHING };
         executed = known === null;
         this.settled.set(`${session}/${request}`, known ?? this.command(bytes, index, hash));
-      } else if (next !== undefined && request < next) {
+      } else if (next !== undefined && request > next) {
+        mustHold(false, 'client', 'requests-of-a-session-commit-in-order', () => {
+          return `number ${request} of session ${session} committed at ${index} before number ${next}`;
+        });
+      } else if (next !== undefined) {
         this.duplicates++;
       }
     }

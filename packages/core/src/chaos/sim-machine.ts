@@ -327,7 +327,11 @@ export class SimMachine implements Observed {
     const inRun = (task: () => void): void => {
       if (this.run === run) this.enter(task);
     };
-    const sink = world.sink.for(inRun, (effect) => world.checks.startsEffect(this, effect));
+    const sink = world.sink.for(
+      inRun,
+      (effect) => world.checks.startsEffect(this, effect),
+      (effect) => world.checks.effect.ran(this, effect),
+    );
     return {
       disk: this.disk!,
       codec: world.codec,

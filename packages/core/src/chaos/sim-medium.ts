@@ -58,6 +58,8 @@ export class SimMedium {
   /** Null while nothing is damaged: then it is the same as `extent`. */
   private ideal: Extent | null = null;
   private readonly damaged = new Set<number>();
+  /** Damaged sectors that a misdirected write should have reached. */
+  private readonly missed = new Set<number>();
   private readonly changed: (firstChanged: number) => void;
 
   /** `changed` hears the first intended byte that differs, after each change. */
@@ -86,11 +88,7 @@ export class SimMedium {
 
   /** No damaged sector touches [from, to). */
   isIntact(from: number, to: number): boolean {
-    if (this.damaged.size === 0) return true;
-    const last = Math.floor((to - 1) / SECTOR_BYTES);
-    for (let sector = Math.floor(from / SECTOR_BYTES); sector <= last; sector++)
-      if (this.damaged.has(sector)) return false;
-    return true;
+    return !touches(this.damaged, from, to);
   }
 
   /**
@@ -101,7 +99,8 @@ export class SimMedium {
     const { ideal } = this;
     if (ideal === null) return this.write(this.extent, offset, bytes);
     const end = offset + bytes.length;
-    if (this.isIntact(offset, end)) {
+    // A place that a misdirected write has missed holds older frames, and the same ones may well be written there again.
+    if (this.isIntact(offset, end) || touches(this.missed, offset, end)) {
       this.write(ideal, offset, bytes);
     } else {
       const real = this.extent.content.subarray(offset, end);
@@ -139,6 +138,8 @@ export class SimMedium {
     if (this.extent.size < ideal.size) this.extent.write(ideal.size - 1, new Uint8Array(1));
     this.note(victim, victim + room);
     this.note(offset, offset + bytes.length);
+    for (let at = offset; at < offset + bytes.length; at += SECTOR_BYTES)
+      this.missed.add(Math.floor(at / SECTOR_BYTES));
     this.changed(first);
   }
 
@@ -168,8 +169,12 @@ export class SimMedium {
     if (to <= from || ideal === null) return;
     const last = Math.floor((to - 1) / SECTOR_BYTES);
     for (let sector = Math.floor(from / SECTOR_BYTES); sector <= last; sector++) {
-      if (this.sectorDiffers(sector, ideal)) this.damaged.add(sector);
-      else this.damaged.delete(sector);
+      if (this.sectorDiffers(sector, ideal)) {
+        this.damaged.add(sector);
+      } else {
+        this.damaged.delete(sector);
+        this.missed.delete(sector);
+      }
     }
   }
 
@@ -212,4 +217,12 @@ function commonEnd(a: Uint8Array, b: Uint8Array): number {
   let i = 0;
   while (i < b.length && a[a.length - 1 - i] === b[b.length - 1 - i]) i++;
   return i - (i % GRAIN);
+}
+
+/** True when one of the sectors of [from, to) is in the set. */
+function touches(sectors: ReadonlySet<number>, from: number, to: number): boolean {
+  if (sectors.size === 0) return false;
+  const last = Math.floor((to - 1) / SECTOR_BYTES);
+  for (let sector = Math.floor(from / SECTOR_BYTES); sector <= last; sector++) if (sectors.has(sector)) return true;
+  return false;
 }

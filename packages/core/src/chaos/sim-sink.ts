@@ -38,7 +38,11 @@ export class SimSink {
   }
 
   /** The sink as one process run sees it; `enter` delivers answers to that run, if it still lives. */
-  for(enter: (task: () => void) => void, onStart: (effect: EffectCall) => void): EffectSink {
+  for(
+    enter: (task: () => void) => void,
+    onStart: (effect: EffectCall) => void,
+    onRan: (effect: EffectCall) => void,
+  ): EffectSink {
     return {
       name: 'sim-ledger',
       run: (effect, done) => {
@@ -46,7 +50,12 @@ export class SimSink {
         const half = (): number => this.prng.range(DELAY_LOW_US, DELAY_HIGH_US);
         this.queue.after(half(), () => {
           const answer = this.arrive(effect);
-          this.queue.after(half(), () => enter(() => done(answer)));
+          this.queue.after(half(), () =>
+            enter(() => {
+              if (answer === null) onRan(effect);
+              done(answer);
+            }),
+          );
         });
       },
     };

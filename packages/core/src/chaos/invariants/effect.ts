@@ -1,5 +1,6 @@
 /**
- * Effect invariants: an effect starts only after its entry is committed, only on a replica that is the acting primary of the view it shows as fence; a
+ * Effect invariants: an effect starts only after its entry is committed, only on a replica that is the acting primary of the view it shows as fence, never
+ * under an older view than another one did, and not again where it is known to have run; a
  * fencing sink never accepts an older token; each key is applied once; at rest every committed transfer has its receipt and nothing else has one.
  */
 import type { EffectCall } from '../../replica-contract.ts';
@@ -13,6 +14,9 @@ export class EffectInvariants {
   /** Keys the sink has applied, with the times. */
   private readonly applied = new Map<string, number>();
   private newestFence = -1;
+  private newestStarted = -1;
+  /** Which process run was told, in which view, that the effect of a key has run. */
+  private readonly told = new Map<string, string>();
   /** Keys that a replica gave up on. */
   private readonly dead = new Set<string>();
 
@@ -23,6 +27,11 @@ export class EffectInvariants {
   /** A replica hands an effect to the sink. */
   starts(replica: Observed, effect: EffectCall): void {
     this.pending.push({ replica, effect });
+  }
+
+  /** A replica hears that an effect has run: what is left is to commit the acknowledgement. */
+  ran(replica: Observed, effect: EffectCall): void {
+    this.told.set(effect.key, runOf(replica, effect));
   }
 
   /** Something was handed over that `step` has not looked at. */
@@ -39,6 +48,14 @@ export class EffectInvariants {
       mustHold(index === effect.index, 'effect', 'effects-start-only-after-commit', () => {
         return `r${replica.id} starts effect ${effect.key} of index ${effect.index}, committed is ${this.canonical.last} and no committed transfer emitted it`;
       });
+      const fence = fenceOf(effect);
+      mustHold(fence >= this.newestStarted, 'effect', 'no-effect-starts-under-an-older-view', () => {
+        return `r${replica.id} starts effect ${effect.key} with fence ${fence} after one was started with ${this.newestStarted}`;
+      });
+      this.newestStarted = fence;
+      mustHold(this.told.get(effect.key) !== runOf(replica, effect), 'effect', 'what-has-run-is-not-run-again', () => {
+        return `r${replica.id} starts effect ${effect.key} again in view ${effect.fence.view}, where it was told that it has run`;
+      });
       mustHold(seen.acting && seen.view === effect.fence.view, 'effect', 'effects-start-only-under-authority', () => {
         return `r${replica.id} starts effect ${effect.key} with fence ${effect.fence.view} while it is ${seen.status} in view ${seen.view}`;
       });
@@ -47,7 +64,7 @@ export class EffectInvariants {
 
   /** The sink takes (or, by its fence, refuses) an effect. Returns whether it may be applied: false for a repeated key. */
   accepts(effect: EffectCall): boolean {
-    const fence = effect.fence.generation * 2 ** 32 + effect.fence.view;
+    const fence = fenceOf(effect);
     mustHold(fence >= this.newestFence, 'effect', 'an-older-fence-is-refused', () => {
       return `the sink accepted fence ${fence} after ${this.newestFence}`;
     });
@@ -77,4 +94,13 @@ export class EffectInvariants {
       );
     }
   }
+}
+
+function fenceOf(effect: EffectCall): number {
+  return effect.fence.generation * 2 ** 32 + effect.fence.view;
+}
+
+/** The process run that an effect is started by, in the view it is started in. */
+function runOf(replica: Observed, effect: EffectCall): string {
+  return `${replica.id}/${replica.run}/${effect.fence.view}`;
 }

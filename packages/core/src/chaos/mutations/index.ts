@@ -12,13 +12,27 @@ export const MUTATIONS: ReadonlyMap<string, Policy> = new Map(
 /** Those that must be caught within 200 seeds today; the others join with the parts of the system that they break. */
 export const REQUIRED_MUTATIONS = [
   'ack-before-barrier',
+  'ignore-short-write',
+  'vote-twice-after-restart',
   'no-log-view',
-  'no-session-dedupe',
+  'install-shorter-log',
   'commit-zero-heartbeat',
   'no-prepare-retransmit',
-  'restart-as-primary',
+  'no-view-change-timer',
+  'no-session-dedupe',
   'session-not-in-snapshot',
+  'retry-fsync',
+  'no-directory-fsync',
+  'block-time-backwards',
+  'skip-fence',
+  'clear-in-flight-on-submit',
   'drop-outbox-on-restore',
+  'reorder-batch',
+  'unknown-reported-as-failure',
+  'restart-as-primary',
+  'promise-before-tail-record',
+  'skip-barrier-at-open',
+  'single-manifest-copy',
 ] as const;
 
 function kebabCase(name: string): string {
