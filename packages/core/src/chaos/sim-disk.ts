@@ -86,6 +86,9 @@ interface Call {
   readonly exposed: () => boolean;
 }
 
+/** How often a stalled call looks whether the stall is over, microseconds. */
+const STALL_LOOK_US = 50_000;
+
 const ALWAYS = (): boolean => true;
 
 export class SimDisk implements VirtualDisk {
@@ -275,7 +278,9 @@ export class SimDisk implements VirtualDisk {
     const { queue, device, prng } = options;
     if (this.dead) return;
     if (queue.now < device.stallUntilUs) {
-      queue.at(device.stallUntilUs + this.delayUs(), () => this.complete(call, callback, whole));
+      // Looked at again meanwhile: a stall may be healed before its time.
+      const untilUs = Math.min(device.stallUntilUs, queue.now + STALL_LOOK_US);
+      queue.at(untilUs + this.delayUs(), () => this.complete(call, callback, whole));
       return;
     }
     if (whole && device.shortWrites > 0 && prng.chance(device.shortWrites)) {

@@ -45,6 +45,11 @@ export class SimInode {
     return this.mediumBytes.intended;
   }
 
+  /** Injected damage has struck it once, mended since or not. */
+  get everDamaged(): boolean {
+    return this.mediumBytes.everDamaged;
+  }
+
   /** Sectors that hold something else than was written. */
   get damagedSectors(): number {
     return this.mediumBytes.damagedSectors;

@@ -81,6 +81,9 @@ export class SimMedium {
     return this.ideal === null ? this.extent.content : this.ideal.content;
   }
 
+  /** Damage has struck once. */
+  everDamaged = false;
+
   /** Sectors whose content is not what was written. */
   get damagedSectors(): number {
     return this.damaged.size;
@@ -156,6 +159,7 @@ export class SimMedium {
   }
 
   private damage(): Extent {
+    this.everDamaged = true;
     if (this.ideal === null) {
       this.ideal = new Extent();
       this.ideal.share(this.extent);
