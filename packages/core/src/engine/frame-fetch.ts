@@ -66,10 +66,11 @@ export class FrameFetch {
   }
 
   /**
-   * Verified frames from `from` on, at least one, about `maxBytes`, none above `last`: where a write is in flight, or was cut off, the medium may hold
-   * older frames that chain just as well.
+   * Verified frames from `from` on, at least one, about `maxBytes`, none above `written` or the segment's last: where a write is in flight, or was cut off, the
+   * medium may hold older frames that chain just as well.
    */
-  read(segment: Segment, from: number, last: number, maxBytes: number, callback: (fetched: Fetched) => void): void {
+  read(segment: Segment, from: number, written: number, maxBytes: number, callback: (fetched: Fetched) => void): void {
+    const last = Math.min(written, segment.last);
     this.locate(segment, from, maxBytes, (located) => {
       if (located.kind === 'damaged') {
         callback(located);

@@ -50,6 +50,8 @@ export interface IndexRange {
 export interface FaultySlots extends IndexRange {
   /** Chain hash of the entry `to`, by the tail record, the next entry or the manifest; null when nothing states it any more. */
   readonly hash: Uint8Array | null;
+  /** Chain hash of the entry before `from`; null when nothing states it. */
+  readonly before: Uint8Array | null;
 }
 
 /** The log of record, as recovery found it. */

@@ -275,3 +275,25 @@ test('a read never returns what an install cut off, even while it is being overw
   disk.complete(disk.pending - 1);
   expect(last).toBe(2);
 });
+
+test('a read stops at the end of a segment whose cut frames are still behind it (simulator seed 110022)', () => {
+  const disk = formatted(new MemoryDisk());
+  const bench = new Bench(disk).settle();
+  const chain = new Chain();
+  for (let i = 0; i < 6; i++) bench.append(chain.next([300]));
+  bench.settle();
+  // Damage below the cut hides where frame 3 stands: what follows goes into another segment, and 3 to 5 stay where they are.
+  disk.flip('log/00000000000000000000.seg', 64 + 416 + 20);
+  const kept = suffix(...chain.batches.slice(0, 3));
+  bench.store.install(manifest({ view: 2, logView: 2, headers: kept }), at(2), at(2), () => {});
+  bench.settle();
+  const fresh = new Chain();
+  fresh.first = 3;
+  fresh.hash = chain.hashOf(2);
+  bench.append(fresh.next([300, 300, 300], 2, 1), 2);
+  bench.store.repair(chain.batches[1]!, () => {});
+  bench.settle();
+  const hashes = [0, 1, 2].map((index) => chain.hashOf(index)).concat([3, 4, 5].map((index) => fresh.hashOf(index)));
+  expect(bench.readAll().map((entry) => entry.hash)).toEqual(hashes);
+  expect(new Bench(disk.restart()).readAll().map((entry) => entry.hash)).toEqual(hashes);
+});

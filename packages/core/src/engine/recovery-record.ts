@@ -178,13 +178,15 @@ function hashOf(
 function faultyThrough(log: PhysicalLog, end: CommitIndex, endHash: Uint8Array): FaultySlots[] {
   const faulty: FaultySlots[] = [];
   for (const segment of log.segments) {
+    let before = segment.prevHash;
     for (const piece of segment.pieces) {
+      if (piece.kind === 'run') before = piece.lastHash;
       if (piece.kind !== 'gap' || piece.from > end) continue;
       const last = faulty[faulty.length - 1];
       const to = Math.min(piece.to, end);
       const hash = to === end ? endHash : piece.hash;
-      if (last !== undefined && last.to === piece.from - 1) faulty[faulty.length - 1] = { from: last.from, to, hash };
-      else faulty.push({ from: piece.from, to, hash });
+      if (last !== undefined && last.to === piece.from - 1) faulty[faulty.length - 1] = { ...last, to, hash };
+      else faulty.push({ from: piece.from, to, hash, before });
     }
   }
   return faulty;

@@ -96,7 +96,7 @@ export function installSuffix(
     committed <= head && !differs(n, committed, headers),
     `installing view ${view} would cut committed index ${n.commit} to ${found}`,
   );
-  const keep = found === null ? certain : max(found, committed);
+  const keep = found === null ? lastKnown(n, certain, committed) : max(found, committed);
   const twice = twoFrames(n, min(n.end, head), keep, headers);
   if (twice !== null) {
     n.halt('E_PROTOCOL', `index ${twice} exists with two different frames of one view`);
@@ -110,6 +110,7 @@ export function installSuffix(
   n.logView = view;
   n.endHash = isNone(keep) ? ZERO_HASH : keep === n.end ? n.endHash : hashAt(n, keep);
   n.ring.truncate(keep);
+  for (const index of n.joints.keys()) if (index > keep) n.joints.delete(index);
   n.cache.truncate(keep);
   n.end = keep;
   n.durable = min(n.durable, keep);
@@ -156,10 +157,21 @@ function certainlyCommitted(n: NodeState): CommitIndex {
   return min(n.end, floor > n.commitHeard ? at(floor) : n.commitHeard);
 }
 
-/** Chain hash of an index of the own log that must be known. */
-export function hashAt(n: NodeState, index: number): Uint8Array {
+/** Greatest index through `certain`, at or above `committed`, whose chain hash is known: damage may have taken that of `certain` itself. */
+function lastKnown(n: NodeState, certain: CommitIndex, committed: CommitIndex): CommitIndex {
+  for (let index: number = certain; index > committed; index--) if (knownHash(n, index) !== null) return at(index);
+  return committed;
+}
+
+/** Chain hash of an index of the own log by whatever states it, or null. */
+function knownHash(n: NodeState, index: number): Uint8Array | null {
   const { checkpoint } = n.manifest;
-  const hash = n.ring.hash(index) ?? (index === checkpoint.index ? checkpoint.hash : null);
+  return n.ring.hash(index) ?? n.joints.get(index) ?? (index === checkpoint.index ? checkpoint.hash : null);
+}
+
+/** Chain hash of an index of the own log that must be known. */
+function hashAt(n: NodeState, index: number): Uint8Array {
+  const hash = knownHash(n, index);
   assert(hash !== null, `the chain hash of ${index} is known`);
   return hash.slice();
 }

@@ -145,6 +145,7 @@ export class VsrNode {
       options.log,
       options.applied,
     );
+    if (options.applied !== NONE) this.state.joints.set(options.applied, options.appliedHash.slice());
     this.payloadMax = options.payloadMax;
     this.appliedHash = options.appliedHash;
   }

@@ -286,4 +286,32 @@ describe('requests of a primary', () => {
     expect(abandoned).toEqual([10]);
     for (let i = 0; i < 7; i++) expect(requests.accept(1, command(20 + i, 2), 1, false, false)).toBe('taken');
   });
+
+  it('an install from far behind keeps what is known where damage took the hash of what is certain (simulator seed 110022)', () => {
+    const lab = elected(3);
+    const primary = primaryId(lab);
+    const [r, z] = lab.replicas.filter((replica) => replica.id !== primary).map((replica) => replica.id);
+    const write = (count: number): void => {
+      for (let i = 0; i < count; i++) {
+        lab.submit(primary, `${i}`);
+        lab.run(4);
+      }
+    };
+    write(24);
+    const { end } = lab.r(r!).node.state;
+    lab.crash(r!);
+    write(LAB_CONFIG.pipelineMax * 2);
+    const certain = end - LAB_CONFIG.pipelineMax;
+    lab.restart(r!, { faulty: { from: certain - 1, to: certain + 1 } });
+    lab.drop = (_from, to, m) => to === r && m.type !== 'startView';
+    lab.crash(primary);
+    lab.restart(primary);
+    lab.run(10);
+    lab.drop = () => false;
+    lab.run(400);
+    for (const replica of lab.replicas) expect(replica.halts).toEqual([]);
+    expect(lab.r(r!).node.state.view).toBe(lab.r(z!).node.state.view);
+    expect(lab.r(r!).bodies).toEqual(lab.r(z!).bodies);
+    expect(lab.r(r!).bodies.length).toBe(24 + LAB_CONFIG.pipelineMax * 2);
+  });
 });

@@ -135,6 +135,7 @@ function repair(n: NodeState, m: NewState, whole: FrameBatch): boolean {
   if (last < whole.first) return false;
   const batch = whole.slice(whole.first, last);
   n.ring.fill(batch);
+  noteJoint(n, batch.last, batch.lastHash);
   n.transferTick = n.tickCount;
   n.out.push({ type: 'repair', batch, epoch: n.epoch });
   return true;
@@ -153,6 +154,12 @@ function provedThrough(n: NodeState, m: NewState, batch: FrameBatch): number {
     if (m.canonical || index <= m.commit) return index;
   }
   return batch.first - 1;
+}
+
+/** Remembers a chain hash of the own log; what lies below the commit is never asked for. */
+function noteJoint(n: NodeState, index: number, hash: Uint8Array): void {
+  for (const known of n.joints.keys()) if (known < n.commit) n.joints.delete(known);
+  n.joints.set(index, hash.slice());
 }
 
 /** A repair is durable: only now are the slots intact. False when an install came between: they are asked for again. */

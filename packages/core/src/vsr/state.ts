@@ -229,6 +229,8 @@ export class NodeState {
   canonical: HeaderSuffix;
   promised: CommitIndex;
   faulty: IndexRange[];
+  /** Chain hashes of the own log around damaged slots, by index: the ring may have lost them, or not reach so far. */
+  readonly joints = new Map<number, Uint8Array>();
   commit: CommitIndex;
   commitHeard: CommitIndex;
   applied: CommitIndex;
@@ -312,6 +314,10 @@ export class NodeState {
     this.canonical = log.headers;
     this.promised = log.promised;
     this.faulty = [...log.faulty];
+    for (const { from, to, hash, before } of log.faulty) {
+      if (before !== null && from > 0) this.joints.set(from - 1, before.slice());
+      if (hash !== null) this.joints.set(to, hash.slice());
+    }
     this.applied = applied;
     this.commit = applied;
     // A snapshot was taken there: committed for certain, even when its file is damaged and an older one was restored.

@@ -345,7 +345,7 @@ function recovered(replica: LabReplica): RecoveredLog {
     first: 0,
     end,
     endHash: last?.lastHash ?? ZERO_HASH,
-    faulty: replica.faulty.map((range) => ({ ...range, hash: null })),
+    faulty: replica.faulty.map((range) => ({ ...range, hash: null, before: hashBefore(replica, range.from) })),
     head: above ? at(stored.last) : end,
     headHash: above ? stored.hash(stored.last)! : (last?.lastHash ?? ZERO_HASH),
     promised: end,
@@ -357,6 +357,10 @@ function recovered(replica: LabReplica): RecoveredLog {
     timeHigh: 0,
     notes: [],
   };
+}
+
+function hashBefore(replica: LabReplica, index: number): Uint8Array | null {
+  return replica.frames.find((batch) => batch.contains(index - 1))?.hashOf(index - 1) ?? null;
 }
 
 /** Of a damaged slot only the hash of the last one of its range is known: the frame above, or the tail record, states it. */
