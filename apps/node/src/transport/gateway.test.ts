@@ -172,6 +172,17 @@ describe('Gateway', () => {
     await until(() => two.got.length === 1);
   });
 
+  it('nothing of a connection counts any more once it is being closed', async () => {
+    const { gateway, url, calls } = await start();
+    const one = client(url);
+    await until(() => one.got.length === 1);
+    one.socket.send(new Uint8Array([9, 0, 0, 0, 1]));
+    for (let i = 0; i < 50; i++) one.socket.send(requestRecord());
+    await until(() => one.closed !== null);
+    expect(gateway.counters.malformed).toBe(1);
+    expect(calls).toEqual([['disconnect', 1]]);
+  });
+
   it('closes on an oversized message', async () => {
     const { url } = await start();
     const one = client(url);

@@ -216,6 +216,8 @@ export class Gateway {
     this.counters.accepted++;
     const mayRequest = hasRole(principal, 'operator');
     const onRecord = (record: ClientRecord): void => {
+      // It is being closed (maybe by the record before this one): its requests would be kept for nobody.
+      if (!this.connections.has(connection.origin)) return;
       if (record.type === 'query') {
         this.counters.queries++;
         const { nonce, query, body, consistency, maxLagMs } = record;
@@ -226,6 +228,7 @@ export class Gateway {
       } else this.drop(connection, CLOSE.forbidden, 'E_ROLE: requests need role operator');
     };
     socket.on('message', (data: Buffer, isBinary: boolean) => {
+      if (!this.connections.has(connection.origin)) return;
       connection.alive = true;
       const problem = isBinary ? decodeClientRecords(plain(data), onRecord) : 'text where binary records belong';
       if (problem === null) return;

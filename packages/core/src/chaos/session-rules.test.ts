@@ -252,6 +252,27 @@ describe('Clients and sessions', () => {
     scene.expectExecuted(1);
   });
 
+  it('held requests of a connection that is gone are not parked for ever once the primary serves', () => {
+    const scene = new Scene();
+    const old = scene.primary;
+    scene.lab.crash(old);
+    scene.lab.drop = (_from, _to, m) => m.type === 'prepareOk';
+    for (let i = 0; i < 300 && !scene.lab.replicas.some((r) => r.up && r.node.state.isPrimary); i++) scene.lab.run(1);
+    scene.primary = scene.lab.replicas.find((r) => r.up && r.node.state.isPrimary)!.id;
+    scene.ask(1, request('command', scene.session, 2));
+    scene.ask(2, request('command', scene.session, 3));
+    scene.node.disconnect(1);
+    scene.lab.drop = () => false;
+    scene.lab.run(20);
+    scene.ask(2, request('command', scene.session, 1));
+    scene.lab.run(5);
+    scene.expectExecuted(1);
+    scene.ask(2, request('command', scene.session, 2));
+    scene.lab.run(5);
+    scene.expectExecuted(1, 2, 3);
+    expect(scene.node.state.primary!.heldBytes).toBe(0);
+  });
+
   it('a number >= acknowledged-below + W is refused, also at apply', () => {
     const scene = new Scene();
     const far = request('command', scene.session, 1 + SESSION_WINDOW);

@@ -3,7 +3,8 @@
  * cancel returns the stored reply, else the number is void for ever; either way the outcome is settled (docs/protocol.md, "Clients and sessions").
  *
  * Invariants: only numbers from the token's `from` up to its own are cancelled, in order (one behind a gap would be parked); each callback is called
- * exactly once; nothing is sent to a cluster that the token is not of.
+ * exactly once; nothing is sent to a cluster that the token is not of, nor to one that has not named itself; a cancel states what the token knows to be
+ * settled (`from`), for the session's own acknowledgement may lag a whole window behind.
  */
 import { type CallToken, type Outcome, type OutcomeCallback, outcomeOf } from './client-call.ts';
 import type { ClientMessage } from './client-protocol.ts';
@@ -30,18 +31,19 @@ export class ClientResumes {
     this.resumes.push({ token, deadlineMs, callback, epoch: 0, sentMs: 0 });
   }
 
-  /** Sends what is not under way. `cluster`: the one talked to. */
+  /** Sends what is not under way. `cluster`: the one talked to; null before it said so. */
   send(sender: ClientSender, epoch: number, nowMs: number, cluster: string | null): void {
     for (const resume of this.resumes) {
       if (resume.epoch === epoch) continue;
       const { token } = resume;
-      if (token.cluster !== undefined && cluster !== null && token.cluster !== cluster) {
+      if (token.cluster !== undefined && cluster === null) continue;
+      if (token.cluster !== undefined && token.cluster !== cluster) {
         this.end(resume, lost(token, 'the token is of another cluster'));
         continue;
       }
       for (let number = token.from ?? token.request; number <= token.request; number++) {
         if (!sender.room) return;
-        sender.cancel(token.session, number);
+        sender.cancel(token.session, number, token.from ?? 0);
       }
       resume.epoch = epoch;
       resume.sentMs = nowMs;
@@ -55,12 +57,13 @@ export class ClientResumes {
     return asked.length > 0;
   }
 
-  /** A transmission was refused: it is sent again once the client may send. */
-  onRefusal(message: ClientMessage): void {
-    for (const resume of this.resumes) {
-      const { session, request } = resume.token;
-      if (session === message.session && message.request <= request) resume.epoch = 0;
-    }
+  /** A transmission was refused: it is sent again once the client may send. True when it was one of these. */
+  onRefusal(message: ClientMessage): boolean {
+    const about = this.resumes.filter(
+      ({ token }) => token.session === message.session && message.request <= token.request,
+    );
+    for (const resume of about) resume.epoch = 0;
+    return about.length > 0;
   }
 
   /** Ends what is due; returns the next deadline. */

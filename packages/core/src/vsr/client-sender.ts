@@ -68,10 +68,10 @@ export class ClientSender {
     this.sendNow(out);
   }
 
-  /** Cancels a number of whichever session. */
-  cancel(session: number, request: number): void {
+  /** Cancels a number of whichever session, everything below `ackBelow` being settled. */
+  cancel(session: number, request: number, ackBelow: number): void {
     const out = new Uint8Array(requestRecordBytes(ENVELOPE_BYTES));
-    writeEnvelope(out, writeRequestHead(out, 0, ENVELOPE_BYTES), KIND.cancel, 0, session, request, 0);
+    writeEnvelope(out, writeRequestHead(out, 0, ENVELOPE_BYTES), KIND.cancel, 0, session, request, ackBelow);
     this.sendNow(out);
   }
 

@@ -9,6 +9,7 @@ import {
   clientMessageBytes,
   decodeClientRecords,
   encodeRedirect,
+  encodeRetryAfter,
   refusal,
   REFUSAL,
   TO_CLIENT,
@@ -335,6 +336,21 @@ describe('failover', () => {
     expect(bench.take()).toMatchObject([{ request: 1 }, { request: 2 }]);
   });
 
+  it('a burst of busy refusals is one: the primary that is overloaded is not left', () => {
+    const bench = new Bench();
+    bench.submit('first');
+    bench.open();
+    bench.take();
+    for (let i = 0; i < 60; i++) bench.submit(`${i}`, 5000);
+    bench.client.flush();
+    const refused = bench.take().map(({ request }) => refuse(REFUSAL.busy, request, encodeRetryAfter(100)));
+    expect(refused.length).toBe(60);
+    bench.say(...refused);
+    expect(bench.dialled).toBe(1);
+    bench.advance(200);
+    expect(bench.take().map(({ replica }) => replica)).toEqual(Array.from({ length: 60 }, () => 1));
+  });
+
   it('closes a connection that talks nonsense', () => {
     const bench = new Bench();
     bench.submit('a');
@@ -455,6 +471,47 @@ describe('three outcomes', () => {
     expect(register).toMatchObject([{ kind: KIND.register }]);
     bench.say(reply(REPLY.ok, 200, register[0]!.request, 50));
     expect(bench.take()).toMatchObject([{ kind: KIND.command, session: 200, request: 1, body: 'n255' }]);
+  });
+
+  it('a token of another cluster is never answered with a call of this session that has the same numbers', () => {
+    const bench = new Bench();
+    const own = bench.submit('a', 100);
+    bench.open();
+    bench.client.flush();
+    bench.advance(150);
+    expect(own.outcome).toMatchObject({ kind: 'unknown' });
+    bench.say(reply(REPLY.ok, 100, 1, 9));
+    let resumed: Outcome | null = null;
+    bench.client.resume({ session: 100, request: 1, from: 1, cluster: 'ffffffff' }, 500, (o) => (resumed = o));
+    bench.client.flush();
+    expect(resumed).toMatchObject({ kind: 'unknown', lost: true });
+  });
+
+  it('a resume sends nothing before the cluster it talks to has named itself', () => {
+    const bench = new Bench();
+    let resumed: Outcome | null = null;
+    bench.client.resume({ session: 7, request: 1, from: 1, cluster: 'ffffffff' }, 2000, (o) => (resumed = o));
+    bench.client.flush();
+    bench.accept();
+    bench.advance(300);
+    expect(bench.take()).toEqual([]);
+    bench.hello(1, bench.up);
+    bench.client.flush();
+    expect(bench.take()).toEqual([]);
+    expect(resumed).toMatchObject({ kind: 'unknown', lost: true });
+  });
+
+  it('a resume says what its token knows to be settled, so that the number is inside the window of the session', () => {
+    const bench = new Bench();
+    bench.client.resume({ session: 7, request: 258, from: 257 }, 500, () => undefined);
+    bench.client.flush();
+    const primary = bench.accept();
+    bench.hello(1, primary);
+    bench.client.flush();
+    expect(bench.take()).toMatchObject([
+      { kind: KIND.cancel, session: 7, request: 257, ackBelow: 257 },
+      { kind: KIND.cancel, session: 7, request: 258, ackBelow: 257 },
+    ]);
   });
 
   it('close tells every caller', () => {

@@ -155,7 +155,8 @@ export class SessionClient {
    * number is then cancelled: its outcome, or `cancelled` for ever.
    */
   resume(token: CallToken, timeoutMs: number, callback: OutcomeCallback): void {
-    const own = token.session === this.session && token.request < this.window.next;
+    const here = token.cluster === undefined || token.cluster === this.cluster;
+    const own = here && token.session === this.session && token.request < this.window.next;
     const settled = own ? this.late.get(token.request) : undefined;
     if (settled !== undefined) return callback(settled);
     const call = own ? this.window.get(token.request) : null;
@@ -303,9 +304,10 @@ export class SessionClient {
   private onRefusal(message: ClientMessage): void {
     if (this.session === null && message.request === this.sender.nonce) {
       this.sender.registerEpoch = 0;
-      return this.direct(message);
+      return message.status === REFUSAL.invalid ? this.pause() : this.direct(message);
     }
-    if (this.resumes.size > 0) this.resumes.onRefusal(message);
+    const resumed = this.resumes.size > 0 && this.resumes.onRefusal(message);
+    if (resumed && message.status === REFUSAL.invalid) this.pause();
     const call = message.session === this.session ? this.window.get(message.request) : null;
     if (call !== null) {
       if (message.status !== REFUSAL.deposed) call.refused++;
@@ -347,10 +349,10 @@ export class SessionClient {
   /** Sends nothing for a jittered while: at least about `retryAfterMs`. */
   private pause(retryAfterMs = 0): void {
     this.awaitingMs = null;
-    if (this.nowMs >= this.pausedUntilMs) {
-      const advisedMs = retryAfterMs * (0.75 + this.prng.float() / 2);
-      this.pausedUntilMs = this.nowMs + Math.max(this.route.nextBackoffMs(), advisedMs);
-    }
+    // All that a burst of requests is told is one refusal: nothing was sent since the first of them.
+    if (this.nowMs < this.pausedUntilMs) return;
+    const advisedMs = retryAfterMs * (0.75 + this.prng.float() / 2);
+    this.pausedUntilMs = this.nowMs + Math.max(this.route.nextBackoffMs(), advisedMs);
     if (this.route.open) this.route.onRefused();
     else this.route.doubt();
   }

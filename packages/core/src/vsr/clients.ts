@@ -52,6 +52,15 @@ function hold(n: NodeState, primary: PrimaryState, origin: number, payload: Uint
   primary.heldBytes += payload.length;
 }
 
+/** The client connection is gone: what is kept for it and not queued yet is forgotten; its client sends everything unanswered again. */
+export function onDisconnect(n: NodeState, origin: number): void {
+  n.requests.disconnect(origin);
+  const { primary } = n;
+  if (primary === null || primary.heldRequests.length === 0) return;
+  primary.heldRequests = primary.heldRequests.filter((held) => held.origin !== origin);
+  primary.heldBytes = primary.heldRequests.reduce((sum, { payload }) => sum + payload.length, 0);
+}
+
 function admit(n: NodeState, origin: number, payload: Uint8Array, full: boolean): void {
   if (envelope.kind(payload, 0) === KIND.register) {
     refuseUnless(n, origin, payload, n.requests.register(origin, payload, full));

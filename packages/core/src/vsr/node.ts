@@ -12,7 +12,7 @@ import type { EntryKind } from '../engine/frame.ts';
 import type { RecoveredLog } from '../engine/log-contract.ts';
 import type { Policy } from '../policy.ts';
 import type { Reply } from '../reply.ts';
-import { onQuery, onReply, onRequest, releaseHeld, sweepParked } from './clients.ts';
+import { onDisconnect, onQuery, onReply, onRequest, releaseHeld, sweepParked } from './clients.ts';
 import { moveCommit } from './log.ts';
 import type { Message } from './messages.ts';
 import {
@@ -283,7 +283,7 @@ export class VsrNode {
 
   /** The client connection is gone. */
   disconnect(origin: number): void {
-    this.state.requests.disconnect(origin);
+    onDisconnect(this.state, origin);
   }
 
   /** A client's entry was applied: called by the host for each, between 'applied' inputs. */

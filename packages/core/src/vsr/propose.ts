@@ -5,6 +5,7 @@
  * Invariants: no index above commit + P; a frame keeps the view, time and hash of its first proposal for ever; block time strictly grows.
  */
 import { assert } from '../assert.ts';
+import { NONE } from '../engine/commit-index.ts';
 import { HASH_BYTES } from '../engine/constants.ts';
 import { FrameBatch } from '../engine/frame-batch.ts';
 import { envelope, frame, frameBytes, KIND, writeHeader } from '../engine/frame.ts';
@@ -63,6 +64,7 @@ function seal(n: NodeState, primary: PrimaryState, payloads: readonly Uint8Array
   for (const payload of payloads) total += frameBytes(payload.length);
   const bytes = new Uint8Array(total);
   const previous = n.ring.header(n.end);
+  assert(previous !== null || n.end === NONE, 'block time grows from that of the entry before');
   let low = previous === null ? 0 : frame.timeLow(previous, 0);
   let high = previous === null ? 0 : frame.timeHigh(previous, 0);
   const wallHigh = Math.floor(wallNs / TWO_32);
