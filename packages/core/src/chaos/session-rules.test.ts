@@ -10,6 +10,7 @@ import { SessionTable } from '../kernel/sessions.ts';
 import { type Policy, SOUND } from '../policy.ts';
 import { EMPTY_BODY, REPLY, type Reply, SESSION_WINDOW } from '../reply.ts';
 import { type ClientMessage, decodeRetryAfter, REFUSAL, TO_CLIENT } from '../vsr/client-protocol.ts';
+import type { Message } from '../vsr/messages.ts';
 import { lagMs, staleRefusal } from '../vsr/reads.ts';
 import { Requests } from '../vsr/requests.ts';
 import { Lab, LAB_CONFIG, type LabSessions } from '../vsr/testing/lab.ts';
@@ -415,6 +416,7 @@ describe('Reads', () => {
         from: backup!.id,
         message: {
           type: 'commitOk',
+          run: 1,
           view: scene.node.state.view,
           round: of,
           durable: backup!.durable,
@@ -454,6 +456,33 @@ describe('Reads', () => {
     scene.read(3);
     expect(summary(scene)).toEqual([[1, queryRefusal, REFUSAL.unavailable, 3]]);
     expect(staleRefusal(scene.node.state, 4, Number.POSITIVE_INFINITY)!.status).toBe(REFUSAL.unavailable);
+  });
+
+  it('an answer of the process before proves nothing to a restarted backup: a heartbeat delivered twice, the next ones late', () => {
+    const scene = new Scene();
+    const { lab, primary } = scene;
+    lab.run(20);
+    const backup = lab.replicas.find(({ id }) => id !== primary)!.id;
+    const heard: Message[] = [];
+    lab.drop = (_from, to, m) => {
+      if (to !== backup) return false;
+      if (m.type === 'commit') heard.push(m);
+      return heard.length > 1;
+    };
+    while (heard.length < 3) lab.run(1);
+    lab.crash(backup);
+    lab.drop = (from, to) => from === backup || to === backup;
+    scene.ask(1, request('command', scene.session, 1));
+    lab.run(50);
+    scene.expectExecuted(1);
+    lab.restart(backup);
+    for (const message of heard) {
+      lab.step(backup, { type: 'message', from: primary, message });
+      lab.settle();
+    }
+    const { state } = lab.r(backup).node;
+    expect(state.applied).toBeLessThan(lab.r(primary).node.state.applied);
+    expect(lagMs(state)).toBeGreaterThan(200);
   });
 
   it('maxLag bounds a stale read or fails: at a replica cut off, and at the backup of a deposed primary', () => {

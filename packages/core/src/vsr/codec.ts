@@ -74,6 +74,7 @@ export function encodeMessage(message: Message): Uint8Array[] {
       w.index(message.head);
       w.u64(message.round);
       w.numbers(message.answered);
+      w.numbers(message.runs);
       w.index(message.applied);
       w.bytes(message.digest);
       w.index(message.confirmed);
@@ -81,6 +82,7 @@ export function encodeMessage(message: Message): Uint8Array[] {
       return [w.done()];
     case 'commitOk':
       w.u64(message.round);
+      w.u64(message.run);
       w.index(message.durable);
       w.index(message.applied);
       w.index(message.digestIndex);
@@ -218,6 +220,7 @@ function decodeBody(type: number, view: number, r: Reader, codec: FrameCodec): M
         head: r.index(),
         round: r.u64(),
         answered: r.numbers(MEMBERS_MAX),
+        runs: r.numbers(MEMBERS_MAX),
         applied: r.index(),
         digest: r.hash(),
         confirmed: r.index(),
@@ -228,6 +231,7 @@ function decodeBody(type: number, view: number, r: Reader, codec: FrameCodec): M
         type: 'commitOk',
         view,
         round: r.u64(),
+        run: r.u64(),
         durable: r.index(),
         applied: r.index(),
         digestIndex: r.index(),

@@ -2,9 +2,10 @@
  * Freshness: since when the own applied state is known to be complete, so that a stale read can be bounded (docs/protocol.md, "Reads"). No clock of
  * another machine and no assumption about the network is used.
  *
- * The argument, at a backup. Commit(q) says which round each replica had answered when the primary sent it. If it names round r for this replica, it was
- * sent after CommitOk(r) left here, at local time t. Once a later Commit shows that a quorum answered q, the commit noted in q was complete when q was
- * sent (ReadIndex), so at t or later. A state that has applied that commit lacks nothing that was committed before t. A primary knows when it sent q.
+ * The argument, at a backup. Commit(q) says which round each replica had answered when the primary sent it, and which process run of it (the network may
+ * deliver Commit(r) to the next run as well). If it names round r for this replica and run, it was sent after CommitOk(r) left here, at local time t. Once a
+ * later Commit shows that a quorum answered q, the commit noted in q was complete when q was sent (ReadIndex), so at t or later. A state that has applied that
+ * commit lacks nothing that was committed before t. A primary knows when it sent q.
  *
  * Invariants: `asOfMs` never goes back; what it says stays true in later views; a repeated Commit proves nothing new.
  */
@@ -35,8 +36,8 @@ export class Freshness {
   private pending: Evidence[] = [];
   private asOfMs = NEVER;
 
-  /** A Commit of the view's primary, about to be answered at `nowMs`. `slot`: place of this replica among the members. */
-  heardFrom(m: Commit, slot: number, quorum: number, nowMs: number): void {
+  /** A Commit of the view's primary, about to be answered at `nowMs`. `slot`: place of this replica among the members; `run`: nonce of this process. */
+  heardFrom(m: Commit, slot: number, run: number, quorum: number, nowMs: number): void {
     if (m.view !== this.view) {
       this.view = m.view;
       this.answered.fill(0);
@@ -45,7 +46,7 @@ export class Freshness {
     const at = m.round % ROUND_RING;
     if (this.heard[at]! < m.round) {
       const own = m.answered[slot] ?? 0;
-      const known = own > 0 && this.answered[own % ROUND_RING] === own;
+      const known = own > 0 && m.runs[slot] === run && this.answered[own % ROUND_RING] === own;
       this.heard[at] = m.round;
       this.heardCommit[at] = m.commit;
       this.heardMs[at] = known ? this.answeredMs[own % ROUND_RING]! : NEVER;

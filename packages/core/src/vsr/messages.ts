@@ -27,8 +27,8 @@ export interface PrepareOk {
 }
 
 /**
- * Heartbeat of a normal primary. `round` numbers ReadIndex rounds; `answered`: the highest one that each member has answered, empty until the primary
- * serves; digest is D at `applied` (all zero when none).
+ * Heartbeat of a normal primary. `round` numbers ReadIndex rounds; `answered`: the highest one that each member has answered, and `runs`: which
+ * process run of it did (CommitOk); both empty until the primary serves; digest is D at `applied` (all zero when none).
  */
 export interface Commit {
   readonly type: 'commit';
@@ -37,6 +37,7 @@ export interface Commit {
   readonly head: CommitIndex;
   readonly round: number;
   readonly answered: readonly number[];
+  readonly runs: readonly number[];
   readonly applied: CommitIndex;
   readonly digest: Uint8Array;
   /** Highest index at which a quorum has the same execution digest, and that digest: who has another one there is the odd one. */
@@ -49,6 +50,8 @@ export interface CommitOk {
   readonly type: 'commitOk';
   readonly view: number;
   readonly round: number;
+  /** Nonce of the sender's process run: what the run before answered says nothing of this one (freshness.ts). */
+  readonly run: number;
   readonly durable: CommitIndex;
   readonly applied: CommitIndex;
   readonly digestIndex: CommitIndex;

@@ -124,7 +124,7 @@ export function onCommit(n: NodeState, from: number, m: Commit): void {
   n.dataLoss = null;
   n.attempts = 0;
   moveCommit(n, m.commit);
-  n.freshness.heardFrom(m, n.members.indexOf(n.id), n.quorum, n.monotonicMs);
+  n.freshness.heardFrom(m, n.members.indexOf(n.id), n.nonce, n.quorum, n.monotonicMs);
   heardConfirmed(n, m.confirmed, m.confirmedDigest);
   if (!n.standby) n.send(from, commitOk(n, m));
   repeatPromise(n, m.commit);

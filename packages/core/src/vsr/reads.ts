@@ -30,6 +30,7 @@ export function sendHeartbeat(n: NodeState, primary: PrimaryState): void {
     head: n.end,
     round: n.round,
     answered: n.serving ? answeredRounds(n, primary) : [],
+    runs: n.serving ? n.members.map((id) => (id === n.id ? n.nonce : (primary.runs.get(id) ?? 0))) : [],
     applied: n.applied,
     digest: n.sessions.digestAt(n.applied) ?? ZERO_HASH,
     confirmed: confirmedHash === null ? NONE : confirmed,
@@ -69,7 +70,10 @@ export function addRead(n: NodeState, primary: PrimaryState, read: Read): void {
 export function onCommitOk(n: NodeState, from: number, m: CommitOk): void {
   const primary = n.primary;
   if (primary === null || !n.isPrimary || m.view !== n.view || m.round > n.round) return;
-  primary.rounds.set(from, Math.max(primary.rounds.get(from) ?? 0, m.round));
+  if (m.round > (primary.rounds.get(from) ?? 0)) {
+    primary.rounds.set(from, m.round);
+    primary.runs.set(from, m.run);
+  }
   compareDigest(n, from, m.digestIndex, m.digest);
   if (n.round - m.round < ROUND_RING)
     n.clock.sample(from, m.wallUs / 1000, primary.sentMs[m.round % ROUND_RING]!, n.monotonicMs);
@@ -86,6 +90,7 @@ export function commitOk(n: NodeState, m: Commit): CommitOk {
     type: 'commitOk',
     view: n.view,
     round: m.round,
+    run: n.nonce,
     durable: n.durable,
     applied: n.applied,
     digestIndex: digest === null ? NONE : shared,

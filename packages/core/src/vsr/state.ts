@@ -153,6 +153,8 @@ export interface PrimaryState {
   readonly noopIndex: number;
   /** Highest round each backup answered in this view. */
   readonly rounds: Map<number, number>;
+  /** The process run of the backup that did. */
+  readonly runs: Map<number, number>;
   readonly startedTick: number;
   /** Monotonic ms at which the own no-op was applied; null before. */
   servingSinceMs: number | null;

@@ -218,6 +218,7 @@ export function settle(n: NodeState): void {
     inFlight: [],
     noopIndex: n.end + 1,
     rounds: new Map(),
+    runs: new Map(),
     startedTick: n.tickCount,
     servingSinceMs: null,
     sentMs: new Float64Array(ROUND_RING),

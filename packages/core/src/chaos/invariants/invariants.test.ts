@@ -141,6 +141,7 @@ test('a promise without a durable frame, a second vote that differs, and a secon
     head: NONE,
     round: 1,
     answered: [],
+    runs: [],
     applied: NONE,
     digest: hash,
     confirmed: NONE,

@@ -62,6 +62,8 @@ export class LabReplica {
   faulty: IndexRange[] = [];
   lostTail = false;
   up = true;
+  /** Process runs so far: each has its own seed. */
+  runs = 0;
   sessions: LabSessions | null = null;
   /** Reads that were confirmed, by nonce. */
   readonly answers: number[] = [];
@@ -115,7 +117,7 @@ export class Lab {
     replica.sessions = this.newSessions?.(replica.id) ?? null;
     const log = recovered(replica);
     replica.node = new VsrNode({
-      config: { ...LAB_CONFIG, seed: replica.id },
+      config: { ...LAB_CONFIG, seed: replica.id + 1000 * replica.runs++ },
       codec: nobleCodec,
       sessions: {
         lookup: (session, request, payload) => replica.sessions?.lookup(session, request, payload) ?? { kind: 'next' },
