@@ -203,6 +203,22 @@ export function decodeMessage(bytes: Uint8Array, codec: FrameCodec): Decoded {
   return { code: 'E_MESSAGE', error: `message of type ${type} is cut off or out of range` };
 }
 
+function decodeCommit(view: number, r: Reader): Message | string {
+  return r.end({
+    type: 'commit',
+    view,
+    commit: r.index(),
+    head: r.index(),
+    round: r.u64(),
+    answered: r.numbers(MEMBERS_MAX),
+    runs: r.numbers(MEMBERS_MAX),
+    applied: r.index(),
+    digest: r.hash(),
+    confirmed: r.index(),
+    confirmedDigest: r.hash(),
+  });
+}
+
 function decodeBody(type: number, view: number, r: Reader, codec: FrameCodec): Message | string {
   switch (type) {
     case TYPE.prepare: {
@@ -213,19 +229,7 @@ function decodeBody(type: number, view: number, r: Reader, codec: FrameCodec): M
     case TYPE.prepareOk:
       return r.end({ type: 'prepareOk', view, first: r.u64(), last: r.u64(), hash: r.hash() });
     case TYPE.commit:
-      return r.end({
-        type: 'commit',
-        view,
-        commit: r.index(),
-        head: r.index(),
-        round: r.u64(),
-        answered: r.numbers(MEMBERS_MAX),
-        runs: r.numbers(MEMBERS_MAX),
-        applied: r.index(),
-        digest: r.hash(),
-        confirmed: r.index(),
-        confirmedDigest: r.hash(),
-      });
+      return decodeCommit(view, r);
     case TYPE.commitOk:
       return r.end({
         type: 'commitOk',
