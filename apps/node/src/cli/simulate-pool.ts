@@ -5,6 +5,7 @@ import type { FrameCodec } from '@chronon/core/engine/frame-codec';
 import { chooseCodec } from '../replica/choose-codec.ts';
 
 export interface TimedReport {
+  readonly request: SeedRequest;
   readonly report: SeedReport;
   /** How long the seed kept its thread busy. */
   readonly realMs: number;
@@ -13,7 +14,7 @@ export interface TimedReport {
 export async function timedSeed(request: SeedRequest, codec: FrameCodec): Promise<TimedReport> {
   const startedMs = performance.now();
   const report = await runSeed(request, codec);
-  return { report, realMs: performance.now() - startedMs };
+  return { request, report, realMs: performance.now() - startedMs };
 }
 
 /** Runs what `next` gives until it gives null. A single thread, or a run from source, is this one. */

@@ -23,6 +23,7 @@ import { usage } from '../supervisor/failure.ts';
 import { EXIT } from './exit-codes.ts';
 import { printJson, printLine } from './output.ts';
 import { clusterSize, minutes, wholeNumber } from './parse.ts';
+import { ALL_MUTATIONS, simulateMutations } from './simulate-mutations.ts';
 import { runSeeds } from './simulate-pool.ts';
 
 interface SimulateFlags {
@@ -69,7 +70,10 @@ export const simulateCommand = new Command('simulate')
   )
   .addOption(new Option('--first-seed <n>', 'first of the seeds (default 1)').argParser(wholeNumber).conflicts('seed'))
   .addOption(new Option('--replicas <n>', 'instead of what the seed draws; 3,5,7: in turn').argParser(clusterSizes))
-  .option('--mutation <name>', 'break the replica on purpose; the run must fail')
+  .option(
+    '--mutation <name>',
+    'break the replica on purpose; the run must fail. all: each of them, until a seed catches it',
+  )
   .option('--without <ids>', 'fault events to leave out, by id (a shrunk schedule)', idList)
   .addOption(
     new Option('--schedule <file>', 'replay a schedule that --save wrote').conflicts([
@@ -89,9 +93,20 @@ export const simulateCommand = new Command('simulate')
   .option('--no-shrink', 'do not look for a smaller schedule that fails as well')
   .option('--shrink-seconds <s>', 'patience of the shrinking', wholeNumber, 60)
   .option('--json', 'print one JSON object')
-  .addHelpText('after', '\nExit codes: 0 every seed passed, 1 a violation (or too little was proved), 2 usage.')
+  .addHelpText(
+    'after',
+    '\nExit codes: 0 every seed passed, 1 a violation (or too little was proved), 2 usage. With --mutation all: 0 every mutation was caught, 1 one was not.',
+  )
   .action(async (flags: SimulateFlags, command: Command) => {
     const plan = planOf(flags);
+    if (plan.mutation === ALL_MUTATIONS) {
+      const other =
+        ['minutes', 'without', 'save', 'trace'].find((flag) => flag in flags) ??
+        (plan.twice ? 'check-determinism' : null);
+      if (other !== null) command.error(`error: --mutation all takes no --${other}`, { exitCode: 2 });
+      process.exitCode = await everyMutation(plan, flags);
+      return;
+    }
     const names = plan.mutation === null ? [] : await mutationNames();
     if (plan.mutation !== null && !names.includes(plan.mutation))
       command.error(`error: no mutation is named ${plan.mutation}; there are: ${names.join(', ')}`, { exitCode: 2 });
@@ -166,6 +181,16 @@ async function simulateSeeds(plan: Plan, flags: SimulateFlags): Promise<number> 
     json['shrunk'] = await shrunkOf(requestOf(plan, failed.seed), failed, flags);
   if (flags.json === true) printJson(json);
   return totals.passed(plan.mutation !== null) ? EXIT.ok : EXIT.failed;
+}
+
+async function everyMutation({ first, count, sizes }: Plan, flags: SimulateFlags): Promise<number> {
+  const threads = flags.threads ?? availableParallelism();
+  const run = { first, count, replicas: sizes?.[0] ?? null, threads, json: flags.json === true };
+  let code: number = EXIT.failed;
+  await untilInterrupted(async (stopped) => {
+    code = await simulateMutations(run, stopped);
+  });
+  return code;
 }
 
 function requestOf(plan: Plan, seed: number): SeedRequest {
