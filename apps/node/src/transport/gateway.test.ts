@@ -230,6 +230,26 @@ describe('Gateway', () => {
     expect(gateway.counters.malformed).toBe(1);
   });
 
+  it.each([
+    ['a refused upgrade', 'connection: Upgrade\r\nupgrade: websocket\r\nhost: localhost\r\n'],
+    ['headers that are too long', `host: localhost\r\nx: ${'y'.repeat(40_000)}\r\n`],
+  ])('Half-open client: after %s nothing is held for one that does not hang up', async (_what, headers) => {
+    const { gateway } = await start();
+    const socket = connect({ port: gateway.port, host: '127.0.0.1', allowHalfOpen: true });
+    let closed = false;
+    let answer = '';
+    toClose.push({ close: () => socket.destroy() });
+    socket.on('error', () => (closed = true));
+    socket.on('data', (data) => (answer += data.toString()));
+    socket.write(`GET / HTTP/1.1\r\n${headers}\r\n`);
+    await until(() => answer.includes('HTTP/1.1 4'));
+    // Written into what is closed on the other side, bytes are answered by a reset.
+    await until(() => {
+      if (!closed) socket.write('x');
+      return closed;
+    });
+  });
+
   it('Slow-loris client: one address cannot take all the room, and gives back what it had', async () => {
     const { gateway, url } = await start({ connectionsPerAddressMax: 3 });
     const idle = Array.from({ length: 5 }, () => connect(gateway.port, '127.0.0.1'));

@@ -4,6 +4,9 @@ import type { Duplex } from 'node:stream';
 import { hasRole, tokenOf, type Authenticator, type Principal, type Role } from './auth.ts';
 import { guard, type GuardRules, type HttpRefusal } from './http-guard.ts';
 
+/** Time a refused peer has to read why, ms. */
+const HANG_UP_MS = 1000;
+
 /** Who upgrades, or why not. */
 export function admitUpgrade(
   request: IncomingMessage,
@@ -31,4 +34,6 @@ export function refuseUpgrade(socket: Duplex, refusal: HttpRefusal): void {
     `HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? ''}\r\nContent-Type: application/json\r\n` +
       `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   );
+  // Of an upgraded socket no timer of the server takes care: one that does not hang up would be held for ever.
+  setTimeout(() => socket.destroy(), HANG_UP_MS).unref();
 }
