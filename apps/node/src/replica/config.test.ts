@@ -32,9 +32,9 @@ describe('configuration', () => {
     ],
     ['a short secret', JSON.stringify({ ...good, peerSecret: 'short' }), 'peerSecret'],
     [
-      'a format without cluster id',
-      JSON.stringify({ ...good, clusterId: null, format: { environment: 'dev' } }),
-      'clusterId: formatting',
+      'a format for an unknown environment',
+      JSON.stringify({ ...good, format: { environment: 'staging' } }),
+      'format.environment',
     ],
     [
       'a token given twice',
@@ -47,6 +47,11 @@ describe('configuration', () => {
   ])('names the path of %s', (_, text, message) => {
     const parsed = parseConfig(text, 'FILE');
     expect('problem' in parsed && parsed.problem).toContain(message);
+  });
+
+  it('takes a first boot without a cluster id: the members make it together', () => {
+    const parsed = parseConfig(JSON.stringify({ ...good, clusterId: null, format: { environment: 'dev' } }), 'FILE');
+    expect(parsed).toMatchObject({ clusterId: null, format: { environment: 'dev' } });
   });
 
   it('says when there is none', () => {
