@@ -8,6 +8,7 @@ import type { ApplicationModule, Event } from './kernel/types.ts';
 import { SOUND } from './policy.ts';
 import { Prng } from './prng.ts';
 import type { Replica } from './replica.ts';
+import { TO_CLIENT } from './vsr/client-protocol.ts';
 
 const checkpointOf = (replica: Replica): number => replica.store.manifest.checkpoint.index;
 const filesOf = (bench: ReplicaBench, id: number): string[] =>
@@ -356,4 +357,112 @@ test('without a majority the replica that sees it stops', () => {
   bench.run(200);
   // r2 and r3 flip the same bit at different indexes: three different states.
   expect(bench.halts.some(({ code }) => code === 'E_DIVERGED')).toBe(true);
+});
+
+test('a start with another application is refused, and the snapshots stay', () => {
+  let module = kv as unknown as ApplicationModule;
+  const bench = new ReplicaBench(1, {}, () => module);
+  bench.put(60);
+  bench.until(() => bench.r(1).store.first > 20);
+  bench.crash(1);
+  const before = filesOf(bench, 1);
+  expect(before.length).toBeGreaterThan(0);
+  module = { ...module, name: 'another' };
+  expect(() => bench.start(1)).toThrow(/E_SNAPSHOT: .*of kv 1, not of another 1/);
+  expect(filesOf(bench, 1)).toEqual(before);
+  module = kv as unknown as ApplicationModule;
+  bench.restart(1);
+  bench.put(1);
+  expect(bench.r(1).status().applied).toBeGreaterThan(60);
+});
+
+test('alone, with no snapshot that can be read and the log behind it gone: refused, and every file stays', () => {
+  const bench = new ReplicaBench(1);
+  bench.put(60);
+  bench.until(() => bench.r(1).store.first > 20);
+  bench.crash(1);
+  const files = filesOf(bench, 1);
+  for (const name of files) bench.disk(1).flip(`snapshots/${name}`, 5000);
+  expect(() => bench.start(1)).toThrow(/E_SNAPSHOT: /);
+  expect(filesOf(bench, 1)).toEqual(files);
+  bench.disk(1).flip(`snapshots/${files.at(-1)!}`, 5000);
+  bench.restart(1);
+  bench.put(1);
+});
+
+test('a primary that learns in one message that it diverged and that its round is confirmed answers no read', () => {
+  const bench = new ReplicaBench(3);
+  bench.put(5);
+  const primary = bench.primary!;
+  const { id } = primary.node.state;
+  const [first] = primary.node.state.others();
+  let asked = false;
+  bench.onWire = (from, to, message) => {
+    if (message.type !== 'commitOk' || to !== id) return message;
+    if (asked && from === first) return null;
+    // Before the read one of the others, with it the other one states a digest that is not this primary's.
+    return asked || from === first ? { ...message, digest: new Uint8Array(16).fill(1) } : null;
+  };
+  bench.run(10);
+  asked = true;
+  const replies = bench.query(primary);
+  bench.run(10);
+  expect(primary.status().diverged).not.toBeNull();
+  expect(replies()).toEqual([TO_CLIENT.queryRefusal]);
+});
+
+test('the confirmed snapshot is offered, however many newer ones wait to be confirmed', () => {
+  const bench = farBehind();
+  const [primary, other] = bench.primary === bench.r(1) ? [1, 2] : [2, 1];
+  const confirmed = checkpointOf(bench.r(primary));
+  // The other one cannot write snapshots any more: nothing newer is confirmed.
+  bench.onWire = (from, _to, message) => (message.type === 'snapshotReport' && from === other ? null : message);
+  bench.put(70);
+  expect(checkpointOf(bench.r(primary))).toBeLessThanOrEqual(confirmed + 10);
+  expect(
+    bench
+      .r(primary)
+      .snapshots.list()
+      .filter((snapshot) => !snapshot.confirmed).length,
+  ).toBeGreaterThan(4);
+  bench.put(70);
+  bench.run(120);
+  const unconfirmed = bench
+    .r(primary)
+    .snapshots.list()
+    .filter((snapshot) => !snapshot.confirmed);
+  expect([unconfirmed.length, filesOf(bench, primary).length]).toEqual([7, 9]);
+  bench.crash(other);
+  bench.start(3);
+  bench.until(() => bench.r(3).status().applied === bench.r(primary).status().applied, 3000);
+  bench.put(1);
+});
+
+test('a transfer that outlasts several snapshot points is not begun anew', () => {
+  const bench = farBehind();
+  const asked = new Set<number>();
+  let parts = 0;
+  let slow = false;
+  bench.onWire = (_from, to, message) => {
+    if (message.type === 'getSnapshot') asked.add(message.index);
+    if (message.type === 'snapshotPart' && ++parts === 3) slow = true;
+    // While it is slow nothing newer is confirmed either.
+    return slow && (message.type === 'snapshotPart' || (message.type === 'snapshotReport' && to !== 3))
+      ? null
+      : message;
+  };
+  bench.start(3);
+  bench.until(() => slow);
+  bench.put(55);
+  bench.run(60);
+  for (const id of [1, 2])
+    expect(
+      bench
+        .r(id)
+        .snapshots.list()
+        .filter(({ confirmed }) => !confirmed).length,
+    ).toBeGreaterThanOrEqual(4);
+  slow = false;
+  bench.until(() => bench.eventsOf(3, 'install').length > 0);
+  expect(asked.size).toBe(1);
 });

@@ -2,8 +2,8 @@
  * SnapshotKeeper: everything a replica does about snapshots: takes them (replica-snapshots.ts), reports them to the protocol, gives and fetches them
  * (replica-transfer.ts), keeps two confirmed ones, and frees the log behind the older.
  *
- * Invariants: nothing goes away before the manifest states a checkpoint that makes it superfluous; a snapshot being sent, and the log behind it, stay; a quarantined
- * replica keeps everything.
+ * Invariants: nothing goes away before the manifest states a checkpoint that makes it superfluous, but of snapshots that nobody confirms only the newest
+ * stay; a snapshot being sent, and the log behind it, stay; a quarantined replica keeps everything.
  */
 import { at } from './engine/commit-index.ts';
 import type { FrameBatch } from './engine/frame-batch.ts';
@@ -16,7 +16,7 @@ import type { Replica } from './replica.ts';
 import type { SnapshotInfo, SnapshotPort } from './replica-contract.ts';
 import { SnapshotTaker } from './replica-snapshots.ts';
 import { SnapshotTransfer } from './replica-transfer.ts';
-import type { HeldSnapshot } from './vsr/snapshots.ts';
+import { type HeldSnapshot, unconfirmedSurplus } from './vsr/snapshots.ts';
 
 /** How often it is looked whether something may go that was pinned, in ticks. */
 const RETAIN_TICKS = 100;
@@ -136,10 +136,12 @@ export class SnapshotKeeper implements SnapshotPort {
     const { store, node } = this.replica;
     const n = node.state;
     const newest = store.manifest.checkpoint.index;
-    if (n.diverged !== null || newest < 0) return;
+    if (n.diverged !== null) return;
+    const surplus = unconfirmedSurplus(n);
     const older = n.snapshots.held.findLast((held) => held.index < newest)?.index ?? null;
     const { pinned } = this.transfer;
-    const keep = (index: number): boolean => index >= newest || index === older || pinned.includes(index);
+    const keep = (index: number): boolean =>
+      pinned.includes(index) || (index < newest ? index === older : !surplus.includes(index));
     this.files.retain(keep);
     const { first } = n;
     if (older !== null) {

@@ -7,7 +7,7 @@
  */
 import { FRAME_HEADER_BYTES } from './engine/constants.ts';
 import type { FrameBatch } from './engine/frame-batch.ts';
-import type { RecoveredLog } from './engine/log-contract.ts';
+import type { RecoveredLog, Refusal } from './engine/log-contract.ts';
 import type { SnapshotStore } from './engine/snapshot-file.ts';
 import type { SnapshotMeta } from './engine/snapshot-format.ts';
 import type { SnapshotWriter } from './engine/snapshot-writer.ts';
@@ -21,28 +21,35 @@ import type { HeldSnapshot } from './vsr/snapshots.ts';
 const STRIDE_MAX = 1024;
 
 /**
- * Restores the newest intact snapshot that the log of record reaches; the rest is replayed from the log. One that cannot be read or restored is removed: it is taken
- * anew when the replay comes by, or fetched.
+ * Restores the newest intact snapshot that the log of record reaches; the rest is replayed from the log. One that cannot be read is removed: it is taken anew when
+ * the replay comes by, or fetched. Refused, and every confirmed snapshot left where it is: an intact one that is not of this application (the wrong program was
+ * started), and a state that no other replica can give back.
  */
-export function restoreNewest(files: SnapshotStore, executor: Executor, log: RecoveredLog, notes: string[]): void {
+export function restoreNewest(
+  files: SnapshotStore,
+  executor: Executor,
+  log: RecoveredLog,
+  notes: string[],
+): Refusal | null {
   files.sweep(log.manifest.checkpoint.index);
-  let limit: number = Math.min(log.manifest.checkpoint.index, log.end);
-  for (;;) {
-    const snapshot = files.newest(limit, (text, index) => {
-      notes.push(text);
-      files.remove(index);
-    });
-    if (snapshot === null) return;
-    try {
-      executor.restore(snapshot, snapshot.sections);
-      return;
-    } catch (error) {
-      if (!(error instanceof Halt)) throw error;
-      notes.push(`snapshot ${snapshot.index}: ${error.message}`);
-      files.remove(snapshot.index);
-      limit = snapshot.index - 1;
-    }
+  const limit = Math.min(log.manifest.checkpoint.index, log.end);
+  const damaged: number[] = [];
+  const snapshot = files.newest(limit, (text, index) => {
+    notes.push(text);
+    damaged.push(index);
+  });
+  try {
+    if (snapshot !== null) executor.restore(snapshot, snapshot.sections);
+  } catch (error) {
+    if (!(error instanceof Halt)) throw error;
+    return { code: 'E_SNAPSHOT', message: `${error.message}; start the program that this directory belongs to` };
   }
+  if (executor.applied + 1 < log.first && log.manifest.members.length === 1) {
+    const why = `the log begins at index ${log.first}, no snapshot below it can be read, and there is no other replica to fetch one from`;
+    return { code: 'E_SNAPSHOT', message: `${why} (${notes.join('; ')}): restore the directory from a backup` };
+  }
+  for (const index of damaged) files.remove(index);
+  return null;
 }
 
 export interface SnapshotTakerOptions {

@@ -57,6 +57,10 @@ export function openReplica(
   if ('refusal' in opened) return opened;
   const { store, recovered } = opened;
   replica = new Replica(config, ports, store, recovered);
+  if (replica.refusal !== null) {
+    replica.close();
+    return { refusal: replica.refusal };
+  }
   replica.start();
   return { replica };
 }
@@ -70,6 +74,8 @@ export class Replica implements ReplicaHandle {
   readonly effects: ReplicaEffects;
   readonly scrubber: Scrubber;
   readonly notes: string[];
+  /** Why it must not start, found while its state was restored. */
+  readonly refusal: Refusal | null;
   private readonly recovered: RecoveredLog;
   readonly snapshots: SnapshotKeeper;
   private readonly clientOrigins = new Set<number>();
@@ -107,7 +113,7 @@ export class Replica implements ReplicaHandle {
       clusterId: recovered.manifest.clusterId,
       chunkBytes: config.snapshotChunkBytes,
     });
-    restoreNewest(files, this.executor, recovered, this.notes);
+    this.refusal = restoreNewest(files, this.executor, recovered, this.notes);
     this.node = new VsrNode({
       config,
       codec: ports.codec,

@@ -190,7 +190,7 @@ export class SimMachine implements Observed {
   /** The faults of this process run account for a refusal to open. */
   private explains(code: string, run: number): boolean {
     if (code === 'E_IO_READ') return this.struck === run;
-    if (code === 'E_LOG_CORRUPT') return this.refuses();
+    if (code === 'E_LOG_CORRUPT' || code === 'E_SNAPSHOT') return this.refuses();
     if (code !== 'E_IO_WRITE' && code !== 'E_NO_SPACE') return false;
     return this.struck === run || this.storage.capacityBytes !== Number.POSITIVE_INFINITY;
   }

@@ -5,6 +5,8 @@
 import { expect, test, vi } from 'vitest';
 import { createWasmCodec } from './codec/wasm.ts';
 import { at, type CommitIndex, NONE } from './commit-index.ts';
+import { MANIFEST_PATHS } from './manifest.ts';
+import { Scrubber } from './scrubber.ts';
 import { RECYCLED_PATH } from './spare-segment.ts';
 import { boundOf, CRASH_STATES, crashChoices } from './testing/crash-choices.ts';
 import { Explorer } from './testing/crash-explorer.ts';
@@ -235,6 +237,23 @@ test('snapshot: after any crash the newest durable one is whole, and a newer one
     }
   }
   expect(durable).toEqual([10, 20, 30, 40]);
+});
+
+test('scrubbing a damaged copy of the manifest: a power cut leaves a whole one', () => {
+  for (const path of MANIFEST_PATHS) {
+    const explorer = new Explorer(codec);
+    for (let i = 0; i < 12; i++) explorer.append(explorer.chain, [10]);
+    // So many headers that a copy is several sectors: half of one is none.
+    explorer.bench.store.saveManifest(manifest({ headers: suffix(...explorer.chain.batches) }), () => {});
+    explorer.disk.pump();
+    explorer.disk.flip(path, 40);
+    const scrubber = new Scrubber({ store: explorer.bench.store, bytesPerTick: 1 << 20, restTicks: 1, onDamage() {} });
+    for (let tick = 0; scrubber.report().passes === 0; tick++) {
+      scrubber.tick(tick);
+      explorer.explore();
+    }
+    expect([scrubber.report().repaired, explorer.violations]).toEqual([1, []]);
+  }
 });
 
 test('a cluster of one starts after any power cut', () => {

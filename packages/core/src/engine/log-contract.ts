@@ -95,6 +95,7 @@ export type RefusalCode =
   | 'E_REPLICA_ID'
   | 'E_VERSION'
   | 'E_LOG_CORRUPT'
+  | 'E_SNAPSHOT'
   | 'E_IO_READ'
   | 'E_IO_WRITE';
 

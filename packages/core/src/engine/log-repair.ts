@@ -2,7 +2,7 @@
  * Repairing damaged slots in place, with the same frames by hash.
  *
  * Invariants: a range is repaired from its first slot up, because only the offset of that one is known; a frame is written only where the chain says it
- * belongs; repairs run alone, so no append is in flight to the same block.
+ * belongs; repairs run alone, so no append is in flight to the same block; a block that is shared with other frames is written only if the device gives it.
  */
 import { assert } from '../assert.ts';
 import type { CommitIndex } from './commit-index.ts';
@@ -12,9 +12,8 @@ import { sameHash } from './hash.ts';
 import type { IndexRange } from './log-contract.ts';
 import type { LogSegments } from './log-segments.ts';
 import type { FaultyRange } from './recovery-open.ts';
-import { readSalvaging } from './salvage.ts';
 import type { Segment } from './segment.ts';
-import type { DiskError } from './virtual-disk.ts';
+import type { DiskError, DiskFile, DiskReadCallback } from './virtual-disk.ts';
 
 /** What a repair needs of the store. */
 export interface RepairPort {
@@ -104,10 +103,15 @@ export class LogRepair {
       release();
       return;
     }
-    this.repair(batch, () => {
+    this.repairAll(batch, done, release);
+  }
+
+  private repairAll(batch: FrameBatch, done: () => void, release: () => void): void {
+    const then = (): void => {
       done();
       this.resume(release);
-    });
+    };
+    this.repair(batch, then, () => this.resume(release));
   }
 
   /** The frame below, as it was read here, is not the one that the repaired frame continues: it is an older one, and the place of this slot is wrong. */
@@ -137,17 +141,15 @@ export class LogRepair {
       return;
     }
     const [{ batch, done }] = this.waiting.splice(ready, 1) as [Waiting];
-    this.repair(batch, () => {
-      done();
-      this.resume(release);
-    });
+    this.repairAll(batch, done, release);
   }
 
   private rangeOf(batch: FrameBatch): FaultyRange | null {
     return this.ranges.find((range) => batch.first <= range.to && batch.last >= range.from) ?? null;
   }
 
-  private repair(batch: FrameBatch, then: () => void): void {
+  /** `undone`: not now; the slots stay damaged, and are asked for again. */
+  private repair(batch: FrameBatch, then: () => void, undone: () => void): void {
     const range = this.rangeOf(batch);
     if (range === null) {
       then();
@@ -156,17 +158,17 @@ export class LogRepair {
     const part = batch.slice(range.from, Math.min(batch.last, range.to));
     const chains = range.prevHash === null || sameHash(part.prevHash, range.prevHash);
     assert(chains, `frame ${part.first} chains to the repaired log`);
-    this.write(range, part, () => this.repair(batch, then));
+    this.write(range, part, () => this.repair(batch, then, undone), undone);
   }
 
-  private write(range: FaultyRange, whole: FrameBatch, then: () => void): void {
+  private write(range: FaultyRange, whole: FrameBatch, then: () => void, undone: () => void): void {
     const { segment } = range;
     const fits = segment === null ? 0 : fittingFrames(whole, segment.bytes - range.offset);
     if (segment === null || fits === 0) {
       this.store.segments.rotate(whole.first, whole.prevHash, (made) => {
         range.segment = made;
         range.offset = made.end;
-        this.write(range, whole, then);
+        this.write(range, whole, then, undone);
       });
       return;
     }
@@ -176,8 +178,13 @@ export class LogRepair {
     const { file } = segment;
     const blockStart = range.offset - (range.offset % BLOCK_BYTES);
     const length = Math.ceil(end / BLOCK_BYTES) * BLOCK_BYTES - blockStart;
-    readSalvaging(file, blockStart, length, (readError, bytes) => {
-      if (readError !== null || bytes === null || bytes.length !== length) {
+    readAround(file, blockStart, range.offset, end, length, (readError, bytes) => {
+      if (readError !== null && readError.code === 'EIO') {
+        this.busy = null;
+        undone();
+        return;
+      }
+      if (readError !== null || bytes === null) {
         this.store.poison(readError ?? { code: 'EIO', message: `${file.path} cannot be read at ${blockStart}` });
         return;
       }
@@ -209,4 +216,38 @@ function fittingFrames(batch: FrameBatch, room: number): number {
   let count = 0;
   while (count < batch.count && batch.offsets[count + 1]! <= room) count++;
   return count;
+}
+
+/**
+ * `length` bytes from `start` on, of which only the blocks are read that hold something outside of from..to: what stands there must stay, and what lies within is
+ * written anew.
+ */
+function readAround(
+  file: DiskFile,
+  start: number,
+  from: number,
+  to: number,
+  length: number,
+  callback: DiskReadCallback,
+): void {
+  const bytes = new Uint8Array(length);
+  const last = start + length - BLOCK_BYTES;
+  const edges = new Set<number>();
+  if (from > start) edges.add(start);
+  if (to < start + length) edges.add(last);
+  const read = ([at, ...rest]: number[]): void => {
+    if (at === undefined) {
+      callback(null, bytes);
+      return;
+    }
+    file.read(at, BLOCK_BYTES, (error, block) => {
+      if (error !== null || block === null || block.length !== BLOCK_BYTES) {
+        callback(error, null);
+        return;
+      }
+      bytes.set(block, at - start);
+      read(rest);
+    });
+  };
+  read([...edges]);
 }

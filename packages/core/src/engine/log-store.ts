@@ -327,18 +327,19 @@ export class LogStore implements LogPort {
     this.segments.close();
   }
 
-  /** For the parts of the store: stores the manifest in both copies. */
-  storeManifest(manifest: ManifestState, then: () => void): void {
+  /** For the parts of the store: stores the manifest in both copies, `first` before the other. */
+  storeManifest(manifest: ManifestState, then: () => void, first = 0): void {
     assert(manifest.view >= this.manifest.view && manifest.logView >= this.manifest.logView, 'views never go back');
     const copies = this.policy.singleManifestCopy ? 1 : 2;
-    this.manifestFile.save(manifest, copies, (error) => {
+    const stored = (error: DiskError | null): void => {
       if (error !== null) {
         this.poison(error);
         return;
       }
       this.manifest = manifest;
       then();
-    });
+    };
+    this.manifestFile.save(manifest, copies, stored, first);
   }
 
   /** For the parts of the store: the first disk error stops everything. */

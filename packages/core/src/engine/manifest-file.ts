@@ -1,7 +1,7 @@
 /**
  * ManifestFile: stores the manifest while the log runs: copy a, barrier, copy b, barrier (docs/log-format.md, "Manifest").
  *
- * Invariants: one update at a time; `done` only after the second barrier; the sequence grows by one an update.
+ * Invariants: one update at a time; a copy known to be damaged is written before the other; `done` only after the second barrier; the sequence grows by one an update.
  */
 import { assert } from '../assert.ts';
 import type { FrameCodec } from './frame-codec.ts';
@@ -24,15 +24,15 @@ export class ManifestFile {
     this.sequence = sequence;
   }
 
-  /** Stores `state` in the first `copies` copies. */
-  save(state: ManifestState, copies: number, done: DiskCallback): void {
+  /** Stores `state` in `copies` copies, `first` before the other: a power cut may leave half of what is being written. */
+  save(state: ManifestState, copies: number, done: DiskCallback, first = 0): void {
     assert(!this.busy, 'one manifest update at a time');
     this.busy = true;
     this.sequence++;
     const bytes = encodeManifest(state, this.sequence, this.codec);
-    const store = (which: number): void => {
-      const file = this.files[which];
-      if (file === undefined || which === copies) {
+    const store = (written: number): void => {
+      const file = this.files[(first + written) % this.files.length];
+      if (file === undefined || written === copies) {
         this.busy = false;
         this.writes++;
         done(null);
@@ -40,7 +40,7 @@ export class ManifestFile {
       }
       file.write(0, bytes, false, (error) => {
         if (error !== null) this.fail(error, done);
-        else file.barrier((failure) => (failure !== null ? this.fail(failure, done) : store(which + 1)));
+        else file.barrier((failure) => (failure !== null ? this.fail(failure, done) : store(written + 1)));
       });
     };
     store(0);

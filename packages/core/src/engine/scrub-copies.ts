@@ -17,7 +17,7 @@ export function scrubManifest(store: LogStore, report: Report, done: Done): void
   store.alone((release) => {
     const { files, sequence } = store.manifestFile;
     let total = 0;
-    let damaged = 0;
+    let damaged: number | null = null;
     const check = (which: number): void => {
       const file = files[which];
       if (file === undefined) {
@@ -25,8 +25,8 @@ export function scrubManifest(store: LogStore, report: Report, done: Done): void
           release();
           done(total);
         };
-        if (damaged === 0) end();
-        else store.storeManifest(store.manifest, end);
+        if (damaged === null) end();
+        else store.storeManifest(store.manifest, end, damaged);
         return;
       }
       file.read(0, file.size(), (error, bytes) => {
@@ -35,7 +35,7 @@ export function scrubManifest(store: LogStore, report: Report, done: Done): void
         total += bytes?.length ?? 0;
         const stale = decoded?.kind === 'ok' && decoded.sequence !== sequence;
         if (decoded?.kind !== 'ok' || stale) {
-          damaged++;
+          damaged ??= which;
           const reason =
             decoded?.kind === 'damaged' ? decoded.reason : (error?.message ?? 'it is not the one written last');
           report({ file: file.path, index: null, fault: reason, remedy: 'rewritten' });

@@ -105,7 +105,8 @@ export class LogScrub {
           sameHash(header.clusterId, store.manifest.clusterId) &&
           sameHash(header.prevHash, segment.prevHash);
         const gone = store.segments.holding(segment.base) !== segment;
-        if (right || gone || error?.code === 'ECLOSED') {
+        // A block that the device does not give is not overwritten unseen: its frames are reported, and a later pass looks at the header again.
+        if (right || gone || error?.code === 'ECLOSED' || error?.code === 'EIO') {
           release();
           done(SEGMENT_HEADER_BYTES, false);
           return;

@@ -287,3 +287,48 @@ test('a rotten byte anywhere in a snapshot is found, and that the next snapshot 
   running.pass();
   expect(running.damage.length).toBe(found);
 });
+
+test('a block that the device does not give now: what shares it is left alone, and is repaired when it can be read', () => {
+  const disk = formatted(new MemoryDisk());
+  const chain = new Chain();
+  const wide = { ...over, segmentBytes: 64 * 1024 };
+  const writer = new Bench(disk, wide);
+  for (const size of [1000, 5000, 9000, 100, 100, 100]) writer.append(chain.next([size]));
+  writer.settle().store.close();
+  const bench = new Bench(disk, wide).settle();
+  const path = disk.paths().find((name) => name.endsWith('.seg'))!;
+  const intact = disk.content(path).slice();
+  const repair = (index: number): boolean => {
+    let repaired = false;
+    bench.store.read(index, 1, () => {});
+    bench.settle();
+    bench.store.repair(chain.batches[index]!, () => (repaired = true));
+    bench.settle();
+    return repaired;
+  };
+  // The third frame covers a block wholly; the second one shares both of its blocks, the first one its own.
+  disk.unreadable.add(`${path}:2`);
+  expect(repair(2)).toBe(true);
+  disk.unreadable.add(`${path}:1`);
+  expect(repair(1)).toBe(false);
+  disk.unreadable.add(`${path}:0`);
+  expect(repair(0)).toBe(false);
+  expect([bench.fatal, disk.content(path)]).toEqual([[], intact]);
+  disk.unreadable.clear();
+  expect([repair(0), repair(1)]).toEqual([true, true]);
+  expect([bench.store.faulty, disk.content(path)]).toEqual([[], intact]);
+});
+
+test('a segment header in a block that the device does not give: the replica goes on', () => {
+  const { disk, chain } = filled();
+  const running = new ScrubBench(disk, chain);
+  const path = disk.paths().find((name) => name.endsWith('.seg'))!;
+  const intact = disk.content(path).slice();
+  disk.unreadable.add(`${path}:0`);
+  running.pass();
+  expect(running.bench.fatal).toEqual([]);
+  disk.unreadable.clear();
+  running.repair().pass();
+  expect(running.bench.readAll().length).toBe(chain.first);
+  expect(disk.content(path).subarray(64)).toEqual(intact.subarray(64));
+});

@@ -9,7 +9,6 @@ import { crc32c } from './codec/crc32c.ts';
 import { BLOCK_BYTES, HASH_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { FrameBatch } from './frame-batch.ts';
 import { readU32, readU64, writeU32, writeU64 } from './frame.ts';
-import { readSalvaging } from './salvage.ts';
 import type { DiskCallback, DiskFile } from './virtual-disk.ts';
 
 export const LOG_DIRECTORY = 'log';
@@ -202,7 +201,7 @@ export interface Segment {
 /** Writes the header of a segment again, from what is known of it (recycled or not: it claims nothing about what stands behind); nothing else may be written to its first block meanwhile. */
 export function rewriteSegmentHeader(segment: Segment, clusterId: Uint8Array, view: number, done: DiskCallback): void {
   const { file } = segment;
-  readSalvaging(file, 0, BLOCK_BYTES, (error, bytes) => {
+  file.read(0, BLOCK_BYTES, (error, bytes) => {
     if (error !== null || bytes === null) {
       done(error);
       return;

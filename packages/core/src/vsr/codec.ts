@@ -20,6 +20,7 @@ import {
   type GetSnapshot,
   type Message,
   type MessageType,
+  SNAPSHOTS_REPORTED_MAX,
   type SnapshotPart,
   type SnapshotRef,
   type SnapshotReport,
@@ -30,8 +31,6 @@ export const MESSAGE_VERSION = 1;
 /** Most damaged ranges a DoViewChange lists; a replica with more states them as one. */
 export const FAULTY_RANGES_MAX = 64;
 const MEMBERS_MAX = 16;
-/** Snapshots that one report lists. */
-export const SNAPSHOTS_REPORTED_MAX = 8;
 const HEAD_BYTES = 8;
 
 const TYPE: Record<MessageType, number> = {

@@ -163,6 +163,9 @@ export interface SnapshotRef {
   readonly file: Uint8Array;
 }
 
+/** Snapshots that one report lists at most. */
+export const SNAPSHOTS_REPORTED_MAX = 16;
+
 /** The snapshots that a replica holds, newest last. `confirmed`: through which index a quorum has reported the same, as the sender's manifest says. */
 export interface SnapshotReport {
   readonly type: 'snapshotReport';

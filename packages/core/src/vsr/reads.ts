@@ -75,6 +75,8 @@ export function onCommitOk(n: NodeState, from: number, m: CommitOk): void {
     primary.runs.set(from, m.run);
   }
   compareDigest(n, from, m.digestIndex, m.digest);
+  // It steps down in this step: what it has applied is not what the log says.
+  if (n.diverged !== null) return;
   if (n.round - m.round < ROUND_RING)
     n.clock.sample(from, m.wallUs / 1000, primary.sentMs[m.round % ROUND_RING]!, n.monotonicMs);
   answerReads(n, primary);

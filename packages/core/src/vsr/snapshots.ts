@@ -12,7 +12,7 @@ import { HEADER_RECORD_BYTES, HeaderSuffix } from '../engine/header-suffix.ts';
 import type { ManifestState } from '../engine/log-contract.ts';
 import { quarantine } from './divergence.ts';
 import { moveCommit } from './log.ts';
-import type { SnapshotRef, SnapshotReport } from './messages.ts';
+import { SNAPSHOTS_REPORTED_MAX, type SnapshotRef, type SnapshotReport } from './messages.ts';
 import type { NodeState } from './state.ts';
 
 /** How often a replica repeats what it holds, in heartbeats. */
@@ -92,18 +92,22 @@ function reportSnapshots(n: NodeState): void {
   const { snapshots } = n;
   snapshots.reportTick = n.tickCount;
   if (n.members.length === 1 || n.diverged !== null || (snapshots.held.length === 0 && n.first === 0)) return;
-  const held = snapshots.held.map(({ index, state, file }) => ({ index, state, file }));
-  n.broadcast({
-    type: 'snapshotReport',
-    view: n.view,
-    first: n.first,
-    confirmed: n.manifest.checkpoint.index,
-    held: held.slice(-SNAPSHOTS_REPORTED),
-  });
+  const refs = snapshots.held.map(({ index, state, file }) => ({ index, state, file }));
+  const confirmed = n.manifest.checkpoint.index;
+  // Every confirmed one, also those that are kept only because somebody is fetching them, however many newer ones wait to be confirmed.
+  const held = refs.filter(({ index }) => index <= confirmed).slice(UNCONFIRMED_MAX - SNAPSHOTS_REPORTED_MAX);
+  held.push(...refs.filter(({ index }) => index > confirmed).slice(-UNCONFIRMED_MAX));
+  n.broadcast({ type: 'snapshotReport', view: n.view, first: n.first, confirmed, held });
 }
 
-/** Snapshots in one report: the two that are kept, and newer ones that are not confirmed yet. */
-const SNAPSHOTS_REPORTED = 4;
+/** Snapshots kept, and reported, that are not confirmed yet; older ones go when nobody confirms them. */
+const UNCONFIRMED_MAX = 7;
+
+/** Snapshots that have waited in vain to be confirmed. */
+export function unconfirmedSurplus(n: NodeState): number[] {
+  const waiting = n.snapshots.held.filter(({ index }) => index > n.manifest.checkpoint.index);
+  return waiting.slice(0, -UNCONFIRMED_MAX).map(({ index }) => index);
+}
 
 function sameSnapshot(a: SnapshotRef, b: SnapshotRef): boolean {
   return a.index === b.index && sameHash(a.state, b.state) && sameHash(a.file, b.file);

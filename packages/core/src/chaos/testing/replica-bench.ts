@@ -2,7 +2,7 @@
  * ReplicaBench: a cluster of real Replicas on memory disks, for scripted tests: messages wait until the script lets time pass, and are dropped, changed or counted as
  * it says; a replica crashes at any step of its disk.
  */
-import { kv } from '../../apps/kv.ts';
+import { kv, KV_QUERY } from '../../apps/kv.ts';
 import { encodePut } from '../../apps/kv-calls.ts';
 import { nobleCodec } from '../../engine/codec/noble.ts';
 import { ENVELOPE_BYTES } from '../../engine/constants.ts';
@@ -12,7 +12,7 @@ import type { ApplicationModule } from '../../kernel/types.ts';
 import { type Policy, SOUND } from '../../policy.ts';
 import { DEFAULT_CONFIG, type ReplicaConfig, type ReplicaEvent } from '../../replica-contract.ts';
 import { openReplica, type Replica } from '../../replica.ts';
-import { type ClientMessage, TO_CLIENT } from '../../vsr/client-protocol.ts';
+import { type ClientMessage, CONSISTENCY, TO_CLIENT } from '../../vsr/client-protocol.ts';
 import type { Message } from '../../vsr/messages.ts';
 import { formatMachine } from '../format.ts';
 
@@ -177,6 +177,14 @@ export class ReplicaBench {
       const body = encodePut({ key, value: new Uint8Array(VALUE_BYTES).fill(number % 251) });
       this.call(KIND.command, number, body);
     }
+  }
+
+  /** Asks a replica for something, linearizably; the result says by which types of messages it was answered so far. */
+  query(replica: Replica): () => number[] {
+    this.answers = [];
+    const nonce = ++this.nonce;
+    replica.query(1, nonce, KV_QUERY.size, new Uint8Array(0), CONSISTENCY.linearizable, 0);
+    return () => this.answers.filter((answer) => answer.request === nonce).map(({ type }) => type);
   }
 
   private call(kind: 1 | 2, request: number, body: Uint8Array): ClientMessage {

@@ -79,7 +79,7 @@ export class MemoryDisk implements VirtualDisk {
   readonly failures: (DiskErrorCode | null)[] = [];
   /** The same for the next blocking reads. */
   readonly readFailures: (DiskErrorCode | null)[] = [];
-  /** Blocks that asynchronous reads do not get (EIO): `path:number of the block`. */
+  /** Blocks that asynchronous reads do not get (EIO) until they are written anew: `path:number of the block`. */
   readonly unreadable = new Set<string>();
   /** Hears of every blocking or asynchronous change before it is made (crash-state enumeration). */
   onStep: (() => void) | null = null;
@@ -360,6 +360,8 @@ class MemoryFile implements DiskFile {
     const write = this.issue(offset, bytes);
     const effect = (): void => {
       assert(same(write.bytes, bytes), 'bytes in flight do not change');
+      for (let at = offset; at < offset + bytes.length; at += BLOCK_BYTES)
+        this.disk.unreadable.delete(`${this.path}:${at / BLOCK_BYTES}`);
       this.settle(write, durable);
     };
     this.disk.submit(callback, true, effect);
