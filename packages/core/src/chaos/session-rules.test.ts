@@ -184,6 +184,29 @@ describe('Clients and sessions', () => {
     scene.expectExecuted(1);
   });
 
+  it('another command under a number in the pipeline, the queue or parked is not answered with the reply of the first', () => {
+    const scene = new Scene();
+    const { mismatch, ok } = REPLY;
+    scene.ask(1, request('command', scene.session, 1, 'first'));
+    scene.ask(2, request('command', scene.session, 1, 'other'));
+    scene.ask(3, request('command', scene.session, 1, 'first', 0));
+    scene.ask(1, request('command', scene.session, 3, 'third'));
+    scene.ask(2, request('command', scene.session, 3, 'fourth'));
+    expect(summary(scene)).toEqual([
+      [2, reply, mismatch, 1],
+      [2, reply, mismatch, 3],
+    ]);
+    scene.lab.run(5);
+    expect(summary(scene)).toEqual([[3, reply, ok, 1]]);
+    scene.ask(1, request('command', scene.session, 2, 'second'));
+    scene.lab.run(5);
+    expect(summary(scene)).toEqual([
+      [1, reply, ok, 2],
+      [1, reply, ok, 3],
+    ]);
+    scene.expectExecuted(1, 2, 3);
+  });
+
   it('cancel before apply: the number is void for ever, every later copy answers cancelled', () => {
     const scene = new Scene();
     scene.ask(1, request('cancel', scene.session, 1));

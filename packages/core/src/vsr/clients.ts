@@ -78,7 +78,11 @@ function admit(n: NodeState, origin: number, payload: Uint8Array, full: boolean)
 }
 
 function refuseUnless(n: NodeState, origin: number, payload: Uint8Array, verdict: Verdict): void {
-  if (verdict === 'full') refuse(n, origin, payload, REFUSAL.noSpace, EMPTY_BODY);
+  if (verdict === 'mismatch') {
+    const [session, request] = [envelope.client(payload, 0), envelope.request(payload, 0)];
+    const message = replyMessage({ status: REPLY.mismatch, session, request, index: NONE, body: EMPTY_BODY });
+    n.out.push({ type: 'reply', origin, message });
+  } else if (verdict === 'full') refuse(n, origin, payload, REFUSAL.noSpace, EMPTY_BODY);
   else if (verdict === 'busy') refuse(n, origin, payload, REFUSAL.busy, encodeRetryAfter(n.requests.retryAfterMs));
 }
 

@@ -6,7 +6,7 @@
  * turns (round robin), so that a full window of one never delays another by more than one request; queue and parked copies are bounded in number and
  * bytes, and no session takes more than what is still free, so that there is always room for a newcomer.
  */
-import { envelope, KIND } from '../engine/frame.ts';
+import { ENVELOPE, envelope, KIND } from '../engine/frame.ts';
 import { SESSION_WINDOW } from '../reply.ts';
 
 /** What waits of one session (or of all registers, or of the replica itself), first in, first out. */
@@ -54,6 +54,8 @@ interface Tracked {
   next: number;
   underWay: number;
   readonly origins: number[];
+  /** What was queued for each number under way, by number modulo the window: a copy must be the same. */
+  readonly payloads: (Uint8Array | undefined)[];
   readonly parked: Map<number, Uint8Array>;
   parkedBytes: number;
   /** Numbers with a cancel queued behind their command. */
@@ -61,8 +63,8 @@ interface Tracked {
   readonly lane: Lane;
 }
 
-/** How an offered request fared. `taken`: it is under way or parked, if it was not before. */
-export type Verdict = 'taken' | 'busy' | 'full';
+/** How an offered request fared. `taken`: it is under way or parked, if it was not before. `mismatch`: its number is under way with another command. */
+export type Verdict = 'taken' | 'busy' | 'full' | 'mismatch';
 
 /**
  * Called for each request that will get no answer from this primary. `proposed`: it may stand in the log; otherwise it certainly does not.
@@ -186,7 +188,7 @@ export class Requests {
     let tracked = this.sessions.get(session);
     if (tracked === undefined) {
       const fresh = { next: tableNext, underWay: 0, parkedBytes: 0, lane: new Lane() };
-      tracked = { ...fresh, origins: [], parked: new Map(), cancels: new Set() };
+      tracked = { ...fresh, origins: [], payloads: [], parked: new Map(), cancels: new Set() };
       this.sessions.set(session, tracked);
     } else if (isIdle(tracked)) {
       tracked.next = tableNext;
@@ -200,7 +202,10 @@ export class Requests {
   private take(tracked: Tracked, number: number, payload: Uint8Array, full: boolean, again: boolean): Verdict {
     const cancel = envelope.kind(payload, 0) === KIND.cancel;
     if (number > tracked.next) return this.park(tracked, number, payload, cancel, full);
-    if (number < tracked.next && !again && (!cancel || tracked.cancels.has(number))) return 'taken';
+    if (number < tracked.next && !again) {
+      if (!cancel) return copyOf(tracked.payloads[number % SESSION_WINDOW], payload);
+      if (tracked.cancels.has(number)) return 'taken';
+    }
     if (full) return 'full';
     if (!this.hasRoom(tracked.lane, payload)) return 'busy';
     if (number === tracked.next) {
@@ -218,7 +223,7 @@ export class Requests {
   private park(tracked: Tracked, number: number, payload: Uint8Array, cancel: boolean, full: boolean): Verdict {
     const { parked } = tracked;
     const old = parked.get(number);
-    if (old !== undefined && !cancel) return 'taken';
+    if (old !== undefined && !cancel) return copyOf(old, payload);
     if (full) return 'full';
     if (number >= tracked.next + SESSION_WINDOW) return 'busy';
     if (old === undefined) {
@@ -247,6 +252,7 @@ export class Requests {
 
   private push(tracked: Tracked, payload: Uint8Array): void {
     this.enqueue(tracked.lane, payload);
+    tracked.payloads[tracked.next % SESSION_WINDOW] = payload;
     tracked.next++;
     tracked.underWay++;
   }
@@ -271,7 +277,9 @@ export class Requests {
     }
     const tracked = this.sessions.get(session);
     if (tracked === undefined) return null;
-    const origin = tracked.origins[request % SESSION_WINDOW];
+    const slot = request % SESSION_WINDOW;
+    const origin = tracked.origins[slot];
+    tracked.payloads[slot] = undefined;
     if (tracked.underWay > 0) tracked.underWay--;
     if (tracked.cancels.size > 0) tracked.cancels.delete(request);
     return origin ?? null;
@@ -329,6 +337,17 @@ export class Requests {
 /** Nothing of the session is under way: the table alone knows its next number. */
 function isIdle(tracked: Tracked): boolean {
   return tracked.underWay === 0 && tracked.parked.size === 0;
+}
+
+/** A later copy of a command: the same but for what it acknowledges. What was cancelled meanwhile is answered so. */
+function copyOf(held: Uint8Array | undefined, copy: Uint8Array): Verdict {
+  if (held === undefined || envelope.kind(held, 0) === KIND.cancel) return 'taken';
+  if (held.length !== copy.length) return 'mismatch';
+  for (let i = 0; i < held.length; i++) {
+    const acknowledges = i >= ENVELOPE.ackBelow && i < ENVELOPE.ackBelow + 8;
+    if (held[i] !== copy[i] && !acknowledges) return 'mismatch';
+  }
+  return 'taken';
 }
 
 const NOTHING = new Uint8Array(0);
