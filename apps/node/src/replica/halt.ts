@@ -20,6 +20,7 @@ const REMEDIES: Partial<Record<ExitName, string>> = {
   E_REPLICA_ID: 'this directory belongs to another replica: check --data and the id',
   E_VERSION: 'use a Chronon of that version or later',
   E_LOG_CORRUPT: 'look at it with `chronon log verify`; the files are untouched',
+  E_SNAPSHOT: 'start the application that this directory belongs to; the files are untouched',
   E_IO_READ: 'check the disk and its permissions',
   E_APP: 'mend the application file',
   E_CHAOS_PRODUCTION: 'start it without --enable-chaos: chaos is for directories formatted dev',
