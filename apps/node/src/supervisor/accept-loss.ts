@@ -14,6 +14,7 @@ import type { ManifestState, RecoveredLog } from '@chronon/core/engine/log-contr
 import { LogStore } from '@chronon/core/engine/log-store';
 import { decodeManifest, encodeManifest, MANIFEST_PATHS } from '@chronon/core/engine/manifest';
 import { recover } from '@chronon/core/engine/recovery';
+import { SOUND } from '@chronon/core/policy';
 import { DEFAULT_CONFIG } from '@chronon/core/replica-contract';
 import { SyncDisk } from '@chronon/native/sync-disk';
 import { syncDirectory } from './atomic-file.ts';
@@ -51,7 +52,7 @@ export function inspect(dataDir: string, cluster: ClusterFile): Inspection {
     try {
       const expect = { clusterId: new Uint8Array(Buffer.from(cluster.clusterId, 'hex')), replicaId: id };
       const options = { disk, codec: nobleCodec, expect, pipelineMax: DEFAULT_CONFIG.pipelineMax };
-      const found = recover({ ...options, unconnectedFramesCount: false });
+      const found = recover({ ...options, policy: SOUND });
       if ('refusal' in found) lost.push({ id, why: `${found.refusal.code}: ${found.refusal.message}` });
       else if (!found.recovered.connected)
         lost.push({ id, why: 'its frames do not connect to what it had stored of the log' });

@@ -8,7 +8,8 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { readU16, readU32, readU64, writeU16, writeU32, writeU64 } from '@chronon/core/engine/frame';
 import { toHex } from '@chronon/core/engine/hash';
-import type { Identity } from '@chronon/core/vsr/identity';
+import { SOUND } from '@chronon/core/policy';
+import { type Identity, isOfCluster } from '@chronon/core/vsr/identity';
 
 /** Versions of the peer protocol this build speaks. */
 export const PROTOCOL_VERSION = { min: 1, max: 1 } as const;
@@ -139,7 +140,7 @@ export function isReject(value: Hello | Reject): value is Reject {
 /** Why a well-formed hello must be refused, or null. */
 export function checkHello(hello: Hello, expected: HelloExpectation): Reject | null {
   const blank = isBlank(hello.clusterId) || isBlank(expected.clusterId);
-  if (!blank && Buffer.compare(hello.clusterId, expected.clusterId) !== 0) {
+  if (!blank && !isOfCluster(hello.clusterId, expected.clusterId, SOUND)) {
     return reject(
       'E_CLUSTER_ID',
       `peer is of cluster ${toHex(hello.clusterId)}, this replica of ${toHex(expected.clusterId)}`,

@@ -68,6 +68,12 @@ export class StorageNemesis {
     this.world.statistics.tailsLost++;
   }
 
+  /** A sector of one frame goes bad. */
+  rotIndex(machine: SimMachine, index: number, prng: Prng): void {
+    const place = this.logs[machine.id - 1]!.placeOf(index);
+    if (place !== null) this.rotSector(machine, place.path, place.to - 1, prng);
+  }
+
   private rotFrame(machine: SimMachine, prng: Prng): void {
     const log = this.logs[machine.id - 1]!;
     const { last } = this.world.checks.canonical;

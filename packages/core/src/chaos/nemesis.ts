@@ -7,8 +7,10 @@
 import { Prng } from '../prng.ts';
 import { TAIL_PATH } from '../engine/tail-record.ts';
 import type { FaultAtlas } from './fault-atlas.ts';
+import { AimedNemesis } from './nemesis-aimed.ts';
 import type { StorageNemesis } from './nemesis-storage.ts';
 import { PARTITIONS, partitionLinks, type DirectedLink } from './partitions.ts';
+import { isAimed } from './profile.ts';
 import type { FaultEvent } from './schedule.ts';
 import type { SimMachine } from './sim-machine.ts';
 import type { DeviceFault } from './sim-disk.ts';
@@ -42,6 +44,9 @@ export class Nemesis {
   private readonly clientCutUntilUs = new Map<number, number>();
   private readonly atlas: FaultAtlas;
   private readonly storage: StorageNemesis;
+  private readonly aimed: AimedNemesis;
+  /** The only replica that a client reaches until a virtual time, by client id. */
+  private readonly confined = new Map<number, { readonly replica: number; readonly untilUs: number }>();
   private stopped = false;
 
   constructor(
@@ -54,6 +59,11 @@ export class Nemesis {
     this.atlas = atlas;
     this.storage = storage;
     this.restart = restart;
+    this.aimed = new AimedNemesis(world, storage, world.checks.logs, {
+      stopped: () => this.stopped,
+      kill: (machine, downUs, rate) => this.kill(machine, downUs, rate),
+      confine: (client, replica, untilUs) => this.confined.set(client, { replica, untilUs }),
+    });
   }
 
   plan(events: readonly FaultEvent[]): void {
@@ -64,7 +74,9 @@ export class Nemesis {
     }
   }
 
-  clientCut(client: number): boolean {
+  clientCut(client: number, replica: number): boolean {
+    const confined = this.confined.get(client);
+    if (confined !== undefined && confined.replica !== replica && this.world.queue.now < confined.untilUs) return true;
     return this.world.queue.now < (this.clientCutUntilUs.get(client) ?? 0);
   }
 
@@ -73,6 +85,7 @@ export class Nemesis {
     const { world } = this;
     this.stopped = true;
     this.clientCutUntilUs.clear();
+    this.confined.clear();
     world.network.healAll();
     world.sink.failureRate = 0;
     for (const machine of world.machines) {
@@ -142,6 +155,7 @@ export class Nemesis {
       replica: target.id,
       durationMs: event.durationUs / 1000,
     });
+    if (isAimed(event.kind)) return this.aimed.strike(event.kind, event, prng);
     switch (event.kind) {
       case 'crash':
         return this.kill(target, event.durationUs, null);

@@ -48,8 +48,23 @@ export const FAULT_KINDS = [
   'crash-at-snapshot',
   'crash-after-promise',
   'wipe',
+  'damaged-holder',
+  'deposed-reader',
+  'foreign-cluster',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
+
+/** Kinds that are scripts (nemesis-aimed.ts): of a seed that knows one it is drawn beside the others. */
+export const AIMED_KINDS = [
+  'damaged-holder',
+  'deposed-reader',
+  'foreign-cluster',
+] as const satisfies readonly FaultKind[];
+export type AimedKind = (typeof AIMED_KINDS)[number];
+
+export function isAimed(kind: FaultKind): kind is AimedKind {
+  return (AIMED_KINDS as readonly FaultKind[]).includes(kind);
+}
 
 export interface Profile {
   readonly replicas: number;
@@ -99,6 +114,8 @@ export interface Profile {
   readonly core: readonly number[];
   /** Whom the liveness phase heals; with `core` all others stay broken for ever. */
   readonly heals: 'all' | 'core';
+  /** The script that strikes now and then; null: none. */
+  readonly aimed: AimedKind | null;
 }
 
 const MS = 1000;
@@ -147,9 +164,13 @@ export function drawProfile(prng: Prng, replicas: number | null): Profile {
     },
     core: drawCore(prng, size),
     heals: prng.chance(0.4) ? 'all' : 'core',
+    aimed: null,
   };
-  // Drawn last: the seeds without it stay what they were.
-  return prng.chance(0.15) ? withWipes(profile) : profile;
+  // Drawn last: the seeds without them stay what they were.
+  const wiped = prng.chance(0.15) ? withWipes(profile) : profile;
+  return prng.chance(0.4)
+    ? { ...wiped, aimed: prng.pick(['damaged-holder', 'deposed-reader', null, null, 'foreign-cluster'] as const) }
+    : wiped;
 }
 
 function withWipes(profile: Profile): Profile {
@@ -206,6 +227,9 @@ function drawFaults(prng: Prng): FaultRates {
       'crash-at-snapshot': weight(0.3, 0.7),
       'crash-after-promise': weight(0.5, 1),
       wipe: 0,
+      'damaged-holder': 0,
+      'deposed-reader': 0,
+      'foreign-cluster': 0,
     },
     aimAtPrimary: prng.pick([0.2, 0.5, 0.8]),
     crashInOpen: sometimes(prng, 0.5, 0.3),

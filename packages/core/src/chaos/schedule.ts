@@ -19,6 +19,8 @@ export interface FaultEvent {
 }
 
 const MS = 1000;
+/** How often a script strikes in a run. */
+const AIMED_STRIKES = 6;
 
 export function drawSchedule(prng: Prng, profile: Profile): FaultEvent[] {
   const { weights, meanGapUs, aimAtPrimary } = profile.faults;
@@ -45,7 +47,20 @@ export function drawSchedule(prng: Prng, profile: Profile): FaultEvent[] {
     const atUs = profile.safetyUs - Math.floor(durationUs * prng.float());
     events.push({ id: events.length, atUs, kind: 'blink', atPrimary: true, durationUs, seed: prng.u32() });
   }
-  return events;
+  return [...events, ...drawAimed(prng, profile, events.length)];
+}
+
+/** The strikes of the script that the seed knows. */
+function drawAimed(prng: Prng, { aimed, safetyUs }: Profile, firstId: number): FaultEvent[] {
+  if (aimed === null) return [];
+  return Array.from({ length: AIMED_STRIKES }, (_, i) => ({
+    id: firstId + i,
+    atUs: Math.floor(((i + prng.float()) * safetyUs) / AIMED_STRIKES),
+    kind: aimed,
+    atPrimary: true,
+    durationUs: prng.range(500, 2000) * MS,
+    seed: prng.u32(),
+  }));
 }
 
 function drawKind(prng: Prng, weights: Readonly<Record<FaultKind, number>>, total: number): FaultKind {

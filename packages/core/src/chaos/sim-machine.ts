@@ -8,6 +8,7 @@ import type { Prng } from '../prng.ts';
 import { openBoot, type ReplicaBoot, writeBootFile } from '../replica-boot.ts';
 import { DEFAULT_CONFIG, type ReplicaEvent, type ReplicaPorts, type ReplicaStatusName } from '../replica-contract.ts';
 import { openReplica, type Replica } from '../replica.ts';
+import { isOfCluster } from '../vsr/identity.ts';
 import type { Message } from '../vsr/messages.ts';
 import { max } from '../engine/commit-index.ts';
 import { DiskFailure } from '../engine/virtual-disk.ts';
@@ -282,8 +283,9 @@ export class SimMachine implements Observed {
     return seen;
   }
 
-  /** A message from another replica. */
-  receive(from: number, parcel: Parcel): void {
+  /** A message from another replica; `clusterId`: what its handshake said. */
+  receive(from: number, parcel: Parcel, clusterId = this.world.clusterId): void {
+    if (!isOfCluster(clusterId, this.world.clusterId, this.world.policy)) return;
     this.enter(() => {
       const opened = openParcel(parcel, this.world.codec);
       if ('error' in opened)
@@ -361,9 +363,8 @@ export class SimMachine implements Observed {
     world.checks.sends(this, message);
     if (message.type === 'prepareOk' || message.type === 'doViewChange') this.onPromise?.();
     const machine = world.machine(to);
-    world.network.send(this.id, to, parcelOf(message, ++this.sent % ENCODE_EVERY === 0), (parcel) =>
-      machine.receive(this.id, parcel),
-    );
+    const parcel = parcelOf(message, ++this.sent % ENCODE_EVERY === 0);
+    world.network.send(this.id, to, parcel, (arrived) => machine.receive(this.id, arrived));
   }
 
   private onEvent(event: ReplicaEvent): void {

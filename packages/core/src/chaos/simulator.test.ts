@@ -3,6 +3,7 @@ import { createWasmCodec } from '../engine/codec/wasm.ts';
 import { MUTATIONS, REQUIRED_MUTATIONS } from './mutations/index.ts';
 import { CAUGHT_BY } from './testing/mutation-seeds.ts';
 import { REGRESSION_SEEDS } from './testing/regression-seeds.ts';
+import type { Profile } from './profile.ts';
 import { shrink } from './shrink.ts';
 import { simulate } from './simulator.ts';
 import { COMMANDS_ACKNOWLEDGED_MIN } from './sometimes.ts';
@@ -19,7 +20,9 @@ test.each(SEEDS)('seed %i breaks no invariant', (seed) => {
 });
 
 test.each(REGRESSION_SEEDS)('seed $seed stays mended: $what', ({ seed, replicas }) => {
-  expect(simulate({ seed, replicas, codec }).violation).toBeNull();
+  // The world in which it failed: the scripts came later.
+  const adjust = (profile: Profile): Profile => ({ ...profile, aimed: null });
+  expect(simulate({ seed, replicas, codec, adjust }).violation).toBeNull();
 });
 
 test('a seed runs twice in the same way', () => {

@@ -155,8 +155,8 @@ export class Simulator implements World {
     return this.clientPrng.range(this.network.rates.delayLowUs, this.network.rates.delayHighUs);
   }
 
-  clientCut(client: number, _replica: number): boolean {
-    return this.nemesis.clientCut(client);
+  clientCut(client: number, replica: number): boolean {
+    return this.nemesis.clientCut(client, replica);
   }
 
   halted(machine: SimMachine, code: string, message: string): void {

@@ -7,6 +7,7 @@
  *  - a tail record of an older log view is no head, it only forbids nacking what is unreadable;
  *  - while view > log view nothing above the stored headers counts.
  */
+import type { Policy } from '../policy.ts';
 import { at, below, type CommitIndex, max, min, next, NONE } from './commit-index.ts';
 import { FRAME_HEADER_BYTES } from './constants.ts';
 import { frame } from './frame.ts';
@@ -35,11 +36,11 @@ export function logOfRecord(
   log: PhysicalLog,
   manifest: ManifestState,
   tail: TailState | null,
-  unconnectedFramesCount: boolean,
+  policy: Policy,
 ): LogOfRecord | Refusal {
   const refusal = contradiction(log, manifest, tail);
   if (refusal !== null) return refusal;
-  const record = recordOf(log, manifest, tail, unconnectedFramesCount);
+  const record = recordOf(log, manifest, tail, policy);
   const { index } = manifest.checkpoint;
   if ('code' in record) return record;
   const damagedThere = record.end === index && record.faulty.some((range) => range.to === index);
@@ -54,16 +55,18 @@ function recordOf(
   log: PhysicalLog,
   manifest: ManifestState,
   tail: TailState | null,
-  unconnectedFramesCount: boolean,
+  policy: Policy,
 ): LogOfRecord | Refusal {
   const { headers, logView } = manifest;
   if (tail === null) return recordWithoutTail(log, manifest);
-  if (tail.logView === logView) return recordOfTail(log, manifest, tail);
+  if (tail.logView === logView)
+    return policy.truncateAckedTail ? recordCut(log, manifest, tail) : recordOfTail(log, manifest, tail);
 
   const promised = min(max(tail.index, tail.promised), headers.last);
   const agreed = headers.count === 0 ? below(log.start) : log.agreed;
   if (agreed === null) {
-    if (unconnectedFramesCount) return build(log, manifest, tail, min(tail.index, log.end), true, promised, 'at-end');
+    if (policy.unconnectedFramesCount)
+      return build(log, manifest, tail, min(tail.index, log.end), true, promised, 'at-end');
     const end = min(log.end, below(headers.first));
     return build(log, manifest, tail, end, false, promised, 'unchanged');
   }
@@ -121,6 +124,16 @@ function recordOfTail(log: PhysicalLog, manifest: ManifestState, tail: TailState
   if (log.agreed !== null && log.agreed > end) end = log.agreed;
   if (end === log.aboveFrom - 1 && manifest.view === manifest.logView) end = max(end, log.sameViewThrough);
   return build(log, manifest, tail, end, true, max(tail.index, tail.promised), 'at-end');
+}
+
+/** The truncate-acked-tail mutation: what is unreadable at the end is taken for a torn write, whatever the tail record says of it. */
+function recordCut(log: PhysicalLog, manifest: ManifestState, tail: TailState): LogOfRecord | Refusal {
+  let end = min(tail.index, log.end);
+  for (const { pieces } of log.segments) {
+    for (const piece of pieces)
+      if (piece.kind === 'gap' && piece.from <= end && piece.to >= end) end = below(piece.from);
+  }
+  return build(log, manifest, tail, end, true, end, 'at-end');
 }
 
 /** The tail record is lost: only the manifest's headers say what counts, and nothing says what was promised above them. */

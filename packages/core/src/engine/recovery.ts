@@ -4,6 +4,7 @@
  *
  * Invariants: every outcome is a value, never a throw; a refusal changes no file; views and votes are never made up (no manifest, no start).
  */
+import type { Policy } from '../policy.ts';
 import { isNone } from './commit-index.ts';
 import type { FrameCodec } from './frame-codec.ts';
 import { frame } from './frame.ts';
@@ -23,7 +24,7 @@ export interface RecoveryOptions {
   readonly codec: FrameCodec;
   readonly expect: { readonly clusterId: Uint8Array | null; readonly replicaId: number };
   readonly pipelineMax: number;
-  readonly unconnectedFramesCount: boolean;
+  readonly policy: Policy;
 }
 
 /** Everything that opening and the store need of what was found. */
@@ -63,7 +64,7 @@ function read(options: RecoveryOptions): Recovery | Refusal {
   const { disk, codec, pipelineMax } = options;
   const log = scanLog({ disk, codec, manifest, tail, pipelineMax });
   if ('code' in log) return log;
-  const record = logOfRecord(log, manifest, tail, options.unconnectedFramesCount);
+  const record = logOfRecord(log, manifest, tail, options.policy);
   if ('code' in record) return record;
   const recovered = describe(log, manifest, tail, record, pipelineMax, [...notes, ...log.notes]);
   const alone = aloneRefusal(recovered);

@@ -5,6 +5,8 @@
  * that frame, so every quorum of a later view holds somebody who discards what the old incarnation said.
  */
 import { assert } from '../assert.ts';
+import { sameHash } from '../engine/hash.ts';
+import type { Policy } from '../policy.ts';
 
 /** Generation, and the incarnation of each member by position. */
 export interface Identity {
@@ -27,4 +29,9 @@ export function mergeIdentity<T extends Identity>(a: T, b: Identity): T {
 /** True when what the member at `position` says as `said` counts no more by `table`. */
 export function isSuperseded(table: Identity, said: Identity, position: number): boolean {
   return said.generation < table.generation || said.incarnations[position]! < table.incarnations[position]!;
+}
+
+/** True when a peer that says it is of cluster `theirs` may talk to a replica of `own`. */
+export function isOfCluster(theirs: Uint8Array, own: Uint8Array, policy: Policy): boolean {
+  return policy.acceptWrongCluster || sameHash(theirs, own);
 }

@@ -8,6 +8,7 @@ import type { FrameCodec } from '../../engine/frame-codec.ts';
 import { sameHash, toHex } from '../../engine/hash.ts';
 import type { RecoveredLog } from '../../engine/log-contract.ts';
 import { recover } from '../../engine/recovery.ts';
+import { SOUND } from '../../policy.ts';
 import { Prng } from '../../prng.ts';
 import type { CanonicalLog } from '../canonical.ts';
 import { EventQueue } from '../event-queue.ts';
@@ -141,7 +142,7 @@ function recoverWorst(
     mayHarm: () => false,
   });
   const expect = { clusterId, replicaId: storage.id };
-  const recovery = recover({ disk, codec, expect, pipelineMax, unconnectedFramesCount: false });
+  const recovery = recover({ disk, codec, expect, pipelineMax, policy: SOUND });
   if ('refusal' in recovery) {
     const { code, message } = recovery.refusal;
     if (code === 'E_NOT_FORMATTED') return 'blank';

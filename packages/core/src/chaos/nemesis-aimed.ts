@@ -1,0 +1,211 @@
+/**
+ * AimedNemesis: faults that only matter together and at one moment: each is a script that watches the cluster and strikes when the moment has come.
+ * Every single step is a fault that the others know too (a cut, a crash, late messages, a rotten sector that the atlas allows); a script whose moment
+ * does not come gives up.
+ *
+ * Invariants: a script ends in bounded time and takes its cuts back; after the healing nothing of it strikes.
+ */
+import { NONE } from '../engine/commit-index.ts';
+import { ZERO_HASH } from '../engine/hash.ts';
+import type { Prng } from '../prng.ts';
+import type { Message } from '../vsr/messages.ts';
+import { confirmedRound } from '../vsr/reads.ts';
+import type { NodeState } from '../vsr/state.ts';
+import type { DurableLog } from './durable-log.ts';
+import type { StorageNemesis } from './nemesis-storage.ts';
+import type { AimedKind } from './profile.ts';
+import type { FaultEvent } from './schedule.ts';
+import type { SimMachine } from './sim-machine.ts';
+import type { World } from './world.ts';
+
+/** How often a script looks, microseconds. */
+const LOOK_US = 100;
+/** How long it waits for its moment, microseconds. */
+const PATIENCE_US = 600_000;
+/** A new view may take several attempts. */
+const VIEW_PATIENCE_US = 4_000_000;
+
+/** What a script may do beside looking; the nemesis does it. */
+export interface AimedPorts {
+  readonly stopped: () => boolean;
+  /** `survival` null: a process crash; else a power cut. */
+  readonly kill: (machine: SimMachine, downUs: number, survival: number | null) => void;
+  /** Lets a client reach one replica only. */
+  readonly confine: (client: number, replica: number, untilUs: number) => void;
+}
+
+/** The cuts of one script. */
+class Cuts {
+  private readonly world: World;
+  private held: (readonly [number, number])[] = [];
+
+  constructor(world: World) {
+    this.world = world;
+  }
+
+  one(from: SimMachine, to: SimMachine): void {
+    this.world.network.cut(from.id, to.id);
+    this.held.push([from.id, to.id]);
+  }
+
+  both(a: SimMachine, b: SimMachine): void {
+    this.one(a, b);
+    this.one(b, a);
+  }
+
+  isolate(machine: SimMachine): void {
+    for (const other of this.world.machines) if (other !== machine) this.both(machine, other);
+  }
+
+  heal(): void {
+    for (const [from, to] of this.held) this.world.network.heal(from, to);
+    this.held = [];
+  }
+}
+
+export class AimedNemesis {
+  private readonly world: World;
+  private readonly storage: StorageNemesis;
+  private readonly logs: readonly DurableLog[];
+  private readonly ports: AimedPorts;
+  private running = false;
+
+  constructor(world: World, storage: StorageNemesis, logs: readonly DurableLog[], ports: AimedPorts) {
+    this.world = world;
+    this.storage = storage;
+    this.logs = logs;
+    this.ports = ports;
+  }
+
+  strike(kind: AimedKind, event: FaultEvent, prng: Prng): void {
+    const { machines } = this.world;
+    const primary = machines.find((machine) => stateOf(machine)?.serving === true && !machine.paused);
+    if (primary === undefined || machines.length !== 3 || this.running) return;
+    const backups = machines.filter((machine) => machine !== primary);
+    if (backups.some((machine) => machine.paused || stateOf(machine)?.status !== 'normal')) return;
+    this.running = true;
+    this.world.queue.after(event.durationUs + 2 * VIEW_PATIENCE_US, () => {
+      this.running = false;
+    });
+    const [one, other] = prng.shuffle(backups) as [SimMachine, SimMachine];
+    switch (kind) {
+      case 'damaged-holder':
+        return this.damagedHolder(primary, one, other, event.durationUs, prng);
+      case 'deposed-reader':
+        return this.deposedReader(primary, event.durationUs, prng);
+      case 'foreign-cluster':
+        return this.foreignCluster(primary, one, prng);
+      default:
+    }
+  }
+
+  /** What two replicas have committed is damaged on the one, the other one goes down, and the third has never had it. */
+  private damagedHolder(primary: SimMachine, holder: SimMachine, other: SimMachine, downUs: number, prng: Prng): void {
+    const cuts = new Cuts(this.world);
+    cuts.isolate(other);
+    const from = commitOf(primary);
+    const ready = (): boolean => commitOf(primary) > from + 1 && durableOf(holder) > from + 1;
+    this.until(PATIENCE_US, ready, (came) => {
+      if (!came) return cuts.heal();
+      this.ports.kill(holder, prng.range(1, 5) * 1000, 1);
+      this.ports.kill(primary, downUs, 1);
+      const last = this.lastOf(holder, from);
+      if (!holder.alive && last !== null) this.storage.rotIndex(holder, last, prng);
+      cuts.heal();
+    });
+  }
+
+  /** A primary stops, or hears nothing, right after a heartbeat was confirmed; others serve a newer view; one client knows nobody but the old one. */
+  private deposedReader(primary: SimMachine, downUs: number, prng: Prng): void {
+    const { queue, clients } = this.world;
+    const cuts = new Cuts(this.world);
+    const { run } = primary;
+    const view = stateOf(primary)!.view;
+    const untilUs = queue.now + PATIENCE_US + VIEW_PATIENCE_US + downUs;
+    for (const client of clients.clients.slice(1)) this.ports.confine(client.id, primary.id, untilUs);
+    const confirmed = (): boolean => {
+      const n = stateOf(primary);
+      if (n === null || n.primary === null) return false;
+      return n.round > 0 && confirmedRound(n, n.primary) >= n.round;
+    };
+    this.until(PATIENCE_US, confirmed, (came) => {
+      if (!came || !primary.alive) return;
+      primary.pause();
+      cuts.isolate(primary);
+      const target = commitOf(primary) + 4;
+      const newer = (machine: SimMachine): boolean =>
+        (stateOf(machine)?.view ?? 0) > view && stateOf(machine)?.serving === true && commitOf(machine) >= target;
+      this.until(
+        VIEW_PATIENCE_US,
+        () => this.world.machines.some(newer),
+        () => {
+          queue.after(prng.range(50, 500) * 1000, () => {
+            if (this.ports.stopped()) return;
+            if (primary.run === run) primary.resume();
+            queue.after(prng.range(1, 200) * 1000, () => {
+              cuts.heal();
+              for (const client of clients.clients) this.ports.confine(client.id, primary.id, 0);
+            });
+          });
+        },
+      );
+    });
+  }
+
+  /** A replica of another cluster, whose configuration names this one's address, sends its heartbeat: there more is committed. */
+  private foreignCluster(primary: SimMachine, target: SimMachine, prng: Prng): void {
+    const foreign = prng.bytes(16);
+    const ahead = (): boolean => (stateOf(target)?.end ?? NONE) > commitOf(primary);
+    this.until(PATIENCE_US, ahead, () => {
+      const n = stateOf(target);
+      if (n === null) return;
+      const message: Message = {
+        type: 'commit',
+        view: n.view,
+        commit: n.end,
+        head: n.end,
+        round: n.round + 1,
+        answered: [],
+        runs: [],
+        applied: NONE,
+        digest: ZERO_HASH,
+        confirmed: NONE,
+        confirmedDigest: ZERO_HASH,
+      };
+      target.receive(n.primaryOf(n.view), { message, bytes: null }, foreign);
+    });
+  }
+
+  /** The last durable index of a replica above `above`, or null. */
+  private lastOf(machine: SimMachine, above: number): number | null {
+    const log = this.logs[machine.id - 1]!;
+    let last: number | null = null;
+    for (let index = above + 1; log.placeOf(index) !== null; index++) last = index;
+    return last;
+  }
+
+  /** Calls `then` once `ready`, or with false when patience ends; never after the healing. */
+  private until(patienceUs: number, ready: () => boolean, then: (came: boolean) => void): void {
+    const { queue } = this.world;
+    const endUs = queue.now + patienceUs;
+    const look = (): void => {
+      if (this.ports.stopped()) return;
+      const came = ready();
+      if (came || queue.now >= endUs) then(came);
+      else queue.after(LOOK_US, look);
+    };
+    look();
+  }
+}
+
+function stateOf(machine: SimMachine): NodeState | null {
+  return machine.replica?.node.state ?? null;
+}
+
+function commitOf(machine: SimMachine): number {
+  return stateOf(machine)?.commit ?? NONE;
+}
+
+function durableOf(machine: SimMachine): number {
+  return stateOf(machine)?.durable ?? NONE;
+}
