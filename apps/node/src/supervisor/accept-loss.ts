@@ -9,7 +9,7 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { nobleCodec } from '@chronon/core/engine/codec/noble';
-import type { CommitIndex } from '@chronon/core/engine/commit-index';
+import { type CommitIndex, NONE } from '@chronon/core/engine/commit-index';
 import type { ManifestState, RecoveredLog } from '@chronon/core/engine/log-contract';
 import { LogStore } from '@chronon/core/engine/log-store';
 import { decodeManifest, encodeManifest, MANIFEST_PATHS } from '@chronon/core/engine/manifest';
@@ -153,6 +153,8 @@ async function newGeneration(directory: string, kept: Survivor, view: number): P
         ...manifest,
         generation: manifest.generation + 1,
         incarnations: manifest.incarnations.map((value, i) => (manifest.members[i] === kept.id ? value : value + 1)),
+        // Nobody is left to wait for: what is kept is the log.
+        standbyThrough: NONE,
         view,
         logView: view,
         headers: recovered.ownHeaders.slice(0, kept.keep),

@@ -9,11 +9,11 @@ import { NONE, type CommitIndex } from '../engine/commit-index.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
 import { envelope, frame, KIND } from '../engine/frame.ts';
 import { sameHash } from '../engine/hash.ts';
-import { decodeReplacement, encodeReplacement } from '../engine/replace-entry.ts';
+import { decodeReplacement, encodeReplacement, type Replacement } from '../engine/replace-entry.ts';
 import { type Identity, isSuperseded, mergeIdentity } from './identity.ts';
 import { BOOT, type Boot } from './messages.ts';
 import { internalPayload } from './payload.ts';
-import type { NodeState } from './state.ts';
+import type { NodeState, PrimaryState } from './state.ts';
 
 /** Takes over what `said` knows more; false when the sender does not count, or this replica does not any more. */
 export function learnIdentity(n: NodeState, from: number, said: Identity): boolean {
@@ -54,20 +54,40 @@ export function noteReplacements(n: NodeState, batch: FrameBatch): boolean {
     const payload = frame.payload(batch.bytes, offset);
     if (envelope.kind(payload, 0) !== KIND.replaceReplica) continue;
     const entry = decodeReplacement(envelope.body(payload, 0, payload.length));
-    const position = entry === null ? -1 : n.members.indexOf(entry.replica);
-    if (entry === null || position < 0) continue;
-    const { generation } = n.manifest;
-    const incarnations = n.manifest.incarnations.map((value, i) =>
-      i === position ? Math.max(value, entry.incarnation) : value,
-    );
-    if (entry.replica === n.id && incarnations[position] !== n.manifest.incarnations[position]) {
-      const numbers = `incarnation ${n.manifest.incarnations[position]}, index ${index} replaces it by ${entry.incarnation}`;
-      n.halt('E_DUP_NODE', `this directory is r${n.id} of ${numbers}`);
-      return false;
-    }
-    raiseIdentity(n, { generation, incarnations });
+    if (entry !== null && !noteReplacement(n, entry, index)) return false;
   }
   return true;
+}
+
+/** As `noteReplacements`, of what the state knows: a snapshot brings replacements without their frames. */
+export function noteReplacedInState(n: NodeState): boolean {
+  return n.members.every((id) => {
+    const entry = n.sessions.replacement(id);
+    return entry === null || noteReplacement(n, entry, entry.index);
+  });
+}
+
+function noteReplacement(n: NodeState, { replica, incarnation }: Replacement, index: number): boolean {
+  const position = n.members.indexOf(replica);
+  const { generation, incarnations } = n.manifest;
+  if (position < 0 || incarnation <= incarnations[position]!) return true;
+  if (replica === n.id) {
+    const numbers = `incarnation ${incarnations[position]}, index ${index} replaces it by ${incarnation}`;
+    n.halt('E_DUP_NODE', `this directory is r${n.id} of ${numbers}`);
+    return false;
+  }
+  n.primary?.replacedAt.set(replica, index);
+  raiseIdentity(n, { generation, incarnations: incarnations.with(position, incarnation) });
+  return true;
+}
+
+/**
+ * True for what comes from the old incarnation of a replaced member: promises and answers to heartbeats carry no table, but the old one never has the entry that
+ * replaces it, and the new one says nothing before it has.
+ */
+export function isOfOldIncarnation(primary: PrimaryState, from: number, durable: number): boolean {
+  const replacedAt = primary.replacedAt.get(from);
+  return replacedAt !== undefined && durable < replacedAt;
 }
 
 /** A replica without a log asks who it is. */

@@ -26,7 +26,7 @@ import {
   tickPrimary,
 } from './normal.ts';
 import { compareAwaited } from './divergence.ts';
-import { onBoot, promoteStandby } from './members.ts';
+import { noteReplacedInState, onBoot, promoteStandby } from './members.ts';
 import { internalPayload } from './payload.ts';
 import { flush } from './propose.ts';
 import {
@@ -162,6 +162,7 @@ export class VsrNode {
   /** First step: takes up the role that the recovered state allows. */
   start(log: RecoveredLog): void {
     const n = this.state;
+    if (!noteReplacedInState(n)) return;
     if (!log.connected) this.discardUnconnected();
     if (log.recoveringHead) {
       n.setStatus('recovering-head');

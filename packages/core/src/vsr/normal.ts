@@ -11,6 +11,7 @@ import { sameHash } from '../engine/hash.ts';
 import { heardConfirmed } from './divergence.ts';
 import { appendBatch, backlogged, intactRanges, moveCommit } from './log.ts';
 import type { Commit, Prepare, PrepareOk } from './messages.ts';
+import { isOfOldIncarnation } from './members.ts';
 import { acknowledge, retransmit } from './propose.ts';
 import { commitOk, quorumContactTick, sendHeartbeat } from './reads.ts';
 import { catchUp, needsFrames } from './state-transfer.ts';
@@ -108,7 +109,7 @@ export function onPrepareOk(n: NodeState, from: number, m: PrepareOk): void {
   if (m.view !== n.view && !n.policy.ackWithoutView) return;
   if (m.first > m.last || m.last > n.end) return;
   const own = n.ring.hash(m.last);
-  if (own === null || !sameHash(own, m.hash)) return;
+  if (own === null || !sameHash(own, m.hash) || isOfOldIncarnation(primary, from, m.last)) return;
   primary.acked.set(from, max(primary.acked.get(from) ?? NONE, at(m.last)));
   acknowledge(n, primary, from, m.first, m.last);
 }

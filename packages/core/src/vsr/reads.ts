@@ -9,6 +9,7 @@ import { ZERO_HASH } from '../engine/hash.ts';
 import { type ClientMessage, REFUSAL, refusal, type RefusalStatus, TO_CLIENT } from './client-protocol.ts';
 import { compareDigest } from './divergence.ts';
 import { ROUND_RING } from './freshness.ts';
+import { isOfOldIncarnation } from './members.ts';
 import type { Commit, CommitOk } from './messages.ts';
 import { nthLargest } from './quorum-tracker.ts';
 import type { NodeState, PrimaryState, Read } from './state.ts';
@@ -70,6 +71,7 @@ export function addRead(n: NodeState, primary: PrimaryState, read: Read): void {
 export function onCommitOk(n: NodeState, from: number, m: CommitOk): void {
   const primary = n.primary;
   if (primary === null || !n.isPrimary || m.view !== n.view || m.round > n.round) return;
+  if (isOfOldIncarnation(primary, from, m.durable)) return;
   if (m.round > (primary.rounds.get(from) ?? 0)) {
     primary.rounds.set(from, m.round);
     primary.runs.set(from, m.run);

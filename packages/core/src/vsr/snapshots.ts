@@ -12,6 +12,7 @@ import { HEADER_RECORD_BYTES, HeaderSuffix } from '../engine/header-suffix.ts';
 import type { ManifestState } from '../engine/log-contract.ts';
 import { quarantine } from './divergence.ts';
 import { moveCommit } from './log.ts';
+import { noteReplacedInState } from './members.ts';
 import { SNAPSHOTS_REPORTED_MAX, type SnapshotRef, type SnapshotReport } from './messages.ts';
 import type { NodeState } from './state.ts';
 
@@ -206,6 +207,7 @@ export function mayInstall(n: NodeState, index: number, hash: Uint8Array): boole
 export function installSnapshot(n: NodeState, snapshot: InstalledSnapshot): void {
   const { checkpoint, state, frameHeader } = snapshot;
   const { index, hash, digest } = checkpoint;
+  if (!noteReplacedInState(n)) return;
   n.applied = index;
   n.snapshots.held = [...n.snapshots.held.filter((held) => held.index < index), { index, state, file: digest, hash }];
   const dropped = n.policy.snapshotDropsNewerFrames && n.end > index && n.primary === null;

@@ -169,11 +169,12 @@ export interface PrimaryState {
   /** Bytes of the held requests; of the reads, held or not. */
   heldBytes: number;
   readBytes: number;
-  /** Highest index whose digest each backup confirmed. */
   /** Highest index each backup has promised in this view. */
   readonly acked: Map<number, CommitIndex>;
   /** Boot ids for which a replacement was proposed in this view, by member. */
   readonly replacing: Map<number, Uint8Array>;
+  /** Index of the entry that replaced a member in this view. */
+  readonly replacedAt: Map<number, number>;
 }
 
 /** The suffix a new primary has chosen and is completing. */

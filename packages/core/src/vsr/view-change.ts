@@ -232,6 +232,7 @@ export function settle(n: NodeState): void {
     readBytes: 0,
     acked: new Map(),
     replacing: new Map(),
+    replacedAt: new Map(),
   };
   n.setStatus('normal');
   n.event({ kind: 'view', view: n.view, primary: n.id });
@@ -264,7 +265,15 @@ function startView(n: NodeState, to: number, nonce: number): StartView {
 
 export function onRequestStartView(n: NodeState, from: number, m: RequestStartView): void {
   if (m.nonce !== 0) n.headless.set(from, n.tickCount);
-  if (n.isPrimary && n.view >= m.view) n.send(from, startView(n, from, m.nonce));
+  if (!n.isPrimary) return;
+  if (n.view >= m.view) {
+    n.send(from, startView(n, from, m.nonce));
+    return;
+  }
+  // It has stored a view that never began, and lost its tail record: it may not vote, and only a view as high as that one brings it back.
+  if (m.nonce === 0) return;
+  n.svcVotes.set(from, { view: m.view, tick: n.tickCount });
+  stepDown(n, `r${from} has to settle its head in view ${m.view} or above`);
 }
 
 /** A backup whose durable end is below what it promised in this view does not know it: it is told, now and then. */
