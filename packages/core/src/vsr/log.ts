@@ -44,6 +44,8 @@ export function backlogged(n: NodeState): boolean {
 /** Moves the known commit to min(heard, intact end) and asks for it to be applied. */
 export function moveCommit(n: NodeState, heard: CommitIndex): void {
   n.commitHeard = max(n.commitHeard, heard);
+  // Backups that enter the view later promise only what is above the commit they are told.
+  n.primary?.tracker.raise(n.commitHeard);
   const commit = min(n.commitHeard, n.intact);
   if (commit <= n.commit) return;
   n.commit = commit;

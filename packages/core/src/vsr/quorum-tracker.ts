@@ -5,7 +5,7 @@
  * moves over an index only when a quorum acknowledged it and everything before it is committed.
  */
 import { assert } from '../assert.ts';
-import { at, type CommitIndex, next } from '../engine/commit-index.ts';
+import { at, type CommitIndex, max, next } from '../engine/commit-index.ts';
 import type { IndexRange } from '../engine/log-contract.ts';
 
 export class QuorumTracker {
@@ -62,6 +62,11 @@ export class QuorumTracker {
     const slot = this.members.indexOf(replica);
     if (slot < 0) assert(false, `replica ${replica} is a member`);
     return slot;
+  }
+
+  /** What is known to be committed through `commit` by other means needs no acknowledgement in this view. */
+  raise(commit: CommitIndex): void {
+    this.committed = max(this.committed, commit);
   }
 
   /** Moves the commit as far as the acknowledgements allow; returns it. */

@@ -119,7 +119,8 @@ describe('hostile review: recovering head', () => {
     const { view, end } = lab.r(primary).node.state;
     lab.drop = (from, to) => from === gone || to === gone;
     const vote = { type: 'startViewChange', view: view + 1 } as const;
-    for (const from of lab.replicas.map((r) => r.id)) if (from !== gone) lab.step(gone, { type: 'message', from, message: vote });
+    for (const from of lab.replicas.map((r) => r.id))
+      if (from !== gone) lab.step(gone, { type: 'message', from, message: vote });
     lab.settle();
     expect(lab.r(gone).manifest.view).toBe(view + 1);
     lab.restart(gone, { lostFrom: end });
@@ -129,5 +130,56 @@ describe('hostile review: recovering head', () => {
     expect(lab.r(gone).bodies).toEqual(['before']);
     expect(lab.replicas.flatMap((r) => r.halts)).toEqual([]);
     expect(at(lab.r(gone).node.state.view)).toBeGreaterThan(view);
+  });
+});
+
+describe('hostile review: a new primary', () => {
+  it('goes on also when its commit rose by the repair of its own log before a backup entered the view', () => {
+    const lab = elected(3);
+    const primary = primaryId(lab);
+    for (let i = 0; i < 30; i++) {
+      lab.submit(primary, `c${i}`);
+      lab.run(1);
+    }
+    const next = lab.r(primary).node.state.primaryOf(lab.r(primary).node.state.view + 1);
+    const last = lab.replicas.find((r) => r.id !== primary && r.id !== next)!.id;
+    lab.run(5);
+    lab.crash(primary);
+    lab.restart(next, { faulty: { from: 5, to: 5 } });
+    lab.drop = (_from, to, m) =>
+      (to === last && m.type === 'startView') ||
+      (to === next && m.type === 'newState' && !lab.r(next).node.state.isPrimary);
+    for (let i = 0; i < 200 && !(lab.r(next).node.state.isPrimary && lab.r(next).faulty.length === 0); i++) lab.run(1);
+    expect(lab.r(next).node.state.isPrimary).toBe(true);
+    lab.drop = () => false;
+    lab.run(10);
+    const before = successes(lab);
+    lab.submit(next, 'after');
+    lab.run(10);
+    expect(successes(lab)).toBe(before + 1);
+  });
+});
+
+describe('hostile review: catching up', () => {
+  it('a dead peer, the only one that may still have a damaged frame, does not keep a backup from what the others have (simulator seed 731021)', () => {
+    const lab = elected(3);
+    const { primary, gone, third } = roles(lab);
+    for (let i = 0; i < 15; i++) {
+      lab.submit(primary, `c${i}`);
+      lab.run(1);
+    }
+    lab.drop = (_from, to, m) => to === third && (m.type === 'prepare' || m.type === 'newState');
+    for (let i = 0; i < 15; i++) {
+      lab.submit(primary, `d${i}`);
+      lab.run(1);
+    }
+    lab.crash(gone);
+    lab.restart(third, { faulty: { from: 2, to: 2 } });
+    lab.drop = (_from, to, m) => to === third && m.type === 'prepare';
+    const { view, end } = lab.r(primary).node.state;
+    const message = { type: 'snapshotReport', view, first: 10, confirmed: NONE, held: [] } as const;
+    lab.step(third, { type: 'message', from: primary, message });
+    lab.run(60);
+    expect(lab.r(third).node.state.durable).toBe(end);
   });
 });

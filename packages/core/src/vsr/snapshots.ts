@@ -183,10 +183,11 @@ function leastNeeded(n: NodeState): CommitIndex {
   return max(max(snapshots.needed, state), lostForGood(n));
 }
 
-/** End of a damaged range that is not applied and that no peer can repair any more. */
+/** End of a damaged range that is not applied and that no peer that answers can repair any more. */
 function lostForGood(n: NodeState): CommitIndex {
   const hole = n.faulty.find((range) => range.to > n.applied);
-  if (hole === undefined || n.others().some((peer) => n.snapshots.firstOf(peer) <= hole.from)) return NONE;
+  const able = (peer: number): boolean => !n.silent.has(peer) && n.snapshots.firstOf(peer) <= hole!.from;
+  if (hole === undefined || n.others().some(able)) return NONE;
   return at(hole.to);
 }
 

@@ -19,6 +19,7 @@ import type { NodeState } from './state.ts';
 export function catchUp(n: NodeState): void {
   const patience = n.transfer === null ? n.config.heartbeatTicks : n.config.heartbeatTicks * 4;
   if (n.tickCount - n.transferTick < patience) return;
+  if (n.transfer !== null) n.silent.add(n.transfer.source);
   const hole = repairable(n);
   if (hole === undefined && backlogged(n)) return;
   if (hole === undefined && complete(n) && n.commitHeard <= n.end && n.faulty.length > 0) return;
@@ -32,16 +33,21 @@ export function catchUp(n: NodeState): void {
   n.send(source, { type: 'getState', view: n.view, from, to, nonce });
 }
 
-/** The first damaged range that some peer still has frames for. */
+/** The first damaged range that some peer still has frames for. While frames are missing, peers that do not answer hold nothing up. */
 function repairable(n: NodeState): IndexRange | undefined {
-  return n.faulty.find((range) => n.others().some((id) => n.snapshots.firstOf(id) <= range.from));
+  const whole = complete(n) && n.commitHeard <= n.end && n.stash.length === 0;
+  return n.faulty.find((range) =>
+    n.others().some((id) => n.snapshots.firstOf(id) <= range.from && (whole || !n.silent.has(id))),
+  );
 }
 
 /** Who is asked for frames from `from` on; `failed` did not answer last time. */
 function chooseSource(n: NodeState, from: number, failed: number | null, byHash: boolean): number | null {
   if (byHash) {
     const others = n.others().filter((id) => n.snapshots.firstOf(id) <= from);
-    return others.length === 0 ? null : others[n.prng.below(others.length)]!;
+    const answer = others.filter((id) => !n.silent.has(id));
+    if (answer.length > 0) return n.prng.pick(answer);
+    return others.length === 0 ? null : n.prng.pick(others);
   }
   if (n.status === 'normal') {
     const primary = n.primaryOf(n.view);
@@ -95,6 +101,7 @@ function newState(n: NodeState, nonce: number, batch: FrameBatch | null): NewSta
 /** Frames that were asked for. Returns true when the log grew or is being repaired. */
 export function onNewState(n: NodeState, from: number, m: NewState): boolean {
   const transfer = n.transfer;
+  n.silent.delete(from);
   if (transfer === null || transfer.nonce !== m.nonce || transfer.source !== from || m.view !== n.view) return false;
   n.transfer = null;
   if (m.batch === null) {

@@ -269,6 +269,8 @@ export class NodeState {
   /** Tick of the last question that brought nothing (yet). */
   transferTick = -1_000_000;
   nonceCount = 0;
+  /** Peers that did not answer the last question for frames. */
+  readonly silent = new Set<number>();
   viewChanges = 0;
   /** Why this replica is quarantined; null while its state is what the log says, as far as anybody knows. */
   diverged: string | null = null;

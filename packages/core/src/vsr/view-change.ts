@@ -214,7 +214,7 @@ export function settle(n: NodeState): void {
   n.attempts = 0;
   n.suspecting = false;
   n.primary = {
-    tracker: new QuorumTracker(n.members, n.quorum, n.commit),
+    tracker: new QuorumTracker(n.members, n.quorum, n.commitHeard),
     inFlight: [],
     noopIndex: n.end + 1,
     rounds: new Map(),

@@ -13,4 +13,9 @@ export const REGRESSION_SEEDS: readonly RegressionSeed[] = [
   { seed: 261, replicas: null, what: 'a second install from far behind forgot what the first knew to be committed' },
   { seed: 300, replicas: null, what: 'an empty log below the stored headers was never settled by an install' },
   { seed: 20032, replicas: null, what: 'a segment freed while a rotation renamed the recycled one took its name' },
+  {
+    seed: 731021,
+    replicas: null,
+    what: 'a dead peer, asked for a damaged frame for ever, kept a backup from catching up',
+  },
 ];
