@@ -46,8 +46,9 @@ export const submitCommand = withTarget(new Command('submit'))
     '\nExit codes: 0 applied, 1 the cluster was not reached, 2 wrong use or input, 3 rejected (nothing changed), 4 outcome unknown.',
   )
   .action(async (name: string, json: string, flags: SubmitFlags) => {
-    const target = liveTarget(flags);
-    const result = await submit(target, asked(name, json, flags), flags.timeout);
+    // Wrong use is told as such, whether a cluster runs or not.
+    const ask = asked(name, json, flags);
+    const result = await submit(liveTarget(flags), ask, flags.timeout);
     if (flags.json === true) printJson(result);
     else show(result);
     process.exitCode = result.outcome === 'ok' ? EXIT.ok : result.outcome === 'rejected' ? EXIT.rejected : EXIT.unknown;
