@@ -265,6 +265,7 @@ export class Nemesis {
     if (others.length === 0 || !others.every(votes) || machine.replica === null || machine.replica.node.state.standby)
       return;
     machine.kill();
+    world.checks.log.losesDisk(machine.id);
     machine.wipe();
     world.checks.view.wiped(machine.id);
     world.clients.processDied(machine, false);

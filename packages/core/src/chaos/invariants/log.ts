@@ -22,6 +22,8 @@ export class LogInvariants {
   /** Chain hash of each frame ever seen, by index, then view. */
   private readonly proposed: Map<number, Uint8Array>[] = [];
   private readonly progress = new Map<number, Progress>();
+  /** Chain hashes that a disk held above what was committed when it was wiped, by replica, then index: its promises may still be on their way. */
+  private readonly lost = new Map<number, Map<number, Uint8Array[]>>();
 
   constructor(canonical: CanonicalLog, logs: readonly DurableLog[]) {
     this.canonical = canonical;
@@ -70,6 +72,21 @@ export class LogInvariants {
     return this.canonical.last > before;
   }
 
+  /**
+   * A disk is about to be lost. A promise that left it counts when it arrives: that is no other case than a commit just before the disk was lost, and its successor
+   * does not vote before it holds the entry that replaces it.
+   */
+  losesDisk(id: number): void {
+    const held = new Map<number, Uint8Array[]>();
+    const log = this.logs[id - 1]!;
+    for (let index = this.canonical.last + 1; ; index++) {
+      const hashes = log.hashesAt(index);
+      if (hashes.length === 0) break;
+      held.set(index, hashes);
+    }
+    this.lost.set(id, held);
+  }
+
   /** A truncation a replica reports: from..to are dropped. */
   truncated(replica: Observed, from: number): void {
     const { commit } = this.progressOf(replica);
@@ -110,7 +127,7 @@ export class LogInvariants {
     ]) {
       for (const log of this.logs) {
         for (const hash of log.hashesAt(index)) {
-          const count = this.logs.reduce((sum, other) => sum + (holds(other, hash) ? 1 : 0), 0);
+          const count = this.logs.filter((other, i) => holds(other, hash) || this.hadLost(i + 1, index, hash)).length;
           if (count >= this.quorum) return log.frameOf(index, hash)!;
         }
       }
@@ -125,6 +142,11 @@ export class LogInvariants {
       'commit-implies-a-quorum-of-durable-copies',
       `r${replica.id} says ${index} is committed; durable copies: ${copies}; a quorum is ${this.quorum}`,
     );
+  }
+
+  private hadLost(id: number, index: number, hash: Uint8Array): boolean {
+    const hashes = this.lost.get(id)?.get(index);
+    return hashes !== undefined && hashes.some((own) => sameHash(own, hash));
   }
 
   private progressOf(replica: Observed): Progress {
