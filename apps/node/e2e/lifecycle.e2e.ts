@@ -103,7 +103,7 @@ describe('replica processes', () => {
     const stateOf = (pid: number): string =>
       /^State:\s*(\S)/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '';
     const pid = await cluster.pidOf(backup);
-    expect(cluster.run('replica', 'pause', String(backup), '--for', '1s')).toMatchObject({ code: 0 });
+    expect(cluster.run('replica', 'pause', String(backup), '--for', '5s')).toMatchObject({ code: 0 });
     await until('paused', () => stateOf(pid) === 'T');
     await until('continued', () => stateOf(pid) !== 'T');
     expect(cluster.run('replica', 'pause', String(backup), '--for', '5m')).toMatchObject({ code: 0 });

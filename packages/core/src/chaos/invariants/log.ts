@@ -3,6 +3,7 @@
  * within a process run; applied <= commit <= last.
  */
 import type { FrameBatch } from '../../engine/frame-batch.ts';
+import { frame } from '../../engine/frame.ts';
 import { sameHash, toHex } from '../../engine/hash.ts';
 import type { CanonicalLog } from '../canonical.ts';
 import type { DurableFrame, DurableLog } from '../durable-log.ts';
@@ -121,14 +122,19 @@ export class LogInvariants {
 
   /** The entry that became committed: on the medium of a quorum, with one chain hash. */
   private durableOnQuorum(replica: Observed, index: number): DurableFrame {
+    const own = this.logs[replica.id - 1]!;
+    const candidates = [own, ...this.logs.filter((log) => log !== own)];
     for (const holds of [
       (log: DurableLog, hash: Uint8Array): boolean => log.has(index, hash),
       (log: DurableLog, hash: Uint8Array): boolean => log.mayHave(index, hash),
     ]) {
-      for (const log of this.logs) {
+      for (const log of candidates) {
         for (const hash of log.hashesAt(index)) {
+          const found = log.frameOf(index, hash)!;
+          // A log that may have anything must not vouch for a frame that was given up.
+          if (!this.continues(found)) continue;
           const count = this.logs.filter((other, i) => holds(other, hash) || this.hadLost(i + 1, index, hash)).length;
-          if (count >= this.quorum) return log.frameOf(index, hash)!;
+          if (count >= this.quorum) return found;
         }
       }
     }
@@ -142,6 +148,12 @@ export class LogInvariants {
       'commit-implies-a-quorum-of-durable-copies',
       `r${replica.id} says ${index} is committed; durable copies: ${copies}; a quorum is ${this.quorum}`,
     );
+  }
+
+  /** The frame chains to the newest committed entry. */
+  private continues(found: DurableFrame): boolean {
+    const before = this.canonical.entries[found.index - 1];
+    return before === undefined || sameHash(frame.prevHash(found.bytes, 0), before.hash);
   }
 
   private hadLost(id: number, index: number, hash: Uint8Array): boolean {

@@ -13,7 +13,7 @@ export const CAUGHT_BY: readonly Caught[] = [
   { mutation: 'drop-outbox-on-restore', seeds: [3, 4, 5, 7, 9, 12] },
   { mutation: 'ignore-short-write', seeds: [16, 94, 24, 19] },
   { mutation: 'install-shorter-log', seeds: [4, 1, 7, 10] },
-  { mutation: 'nack-faulty-slot', seeds: [13] },
+  { mutation: 'nack-faulty-slot', seeds: [29, 54, 71, 75] },
   { mutation: 'no-directory-fsync', seeds: [1, 2, 3, 4] },
   { mutation: 'no-log-view', seeds: [4, 1, 19] },
   { mutation: 'no-prepare-retransmit', seeds: [73, 74, 7, 67] },
@@ -28,7 +28,7 @@ export const CAUGHT_BY: readonly Caught[] = [
   { mutation: 'skip-barrier-at-open', seeds: [3, 1, 2, 4] },
   { mutation: 'skip-fence', seeds: [2, 1, 3, 4] },
   { mutation: 'stale-read-from-paused-primary', seeds: [35, 56] },
-  { mutation: 'truncate-acked-tail', seeds: [13] },
+  { mutation: 'truncate-acked-tail', seeds: [29, 69, 75, 54] },
   { mutation: 'unknown-reported-as-failure', seeds: [2, 1, 3, 4] },
   { mutation: 'vote-twice-after-restart', seeds: [1, 2, 3] },
 ];
