@@ -46,7 +46,7 @@ async function examine(data: string, base: number): Promise<Finding[]> {
     space(directory, state.replicas),
     ...(await flushes(directory)),
     ...limits(),
-    clock(start),
+    clock(start, clockNow()),
     ...state.findings,
     await ports(base, state.replicas, state.running),
     consoleFinding(),

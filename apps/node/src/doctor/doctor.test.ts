@@ -52,9 +52,12 @@ describe('the machine', () => {
   });
 
   it('a wall clock that is stepped is seen', () => {
-    const { wallMs, monotonicMs } = clockNow();
-    expect(clock({ wallMs, monotonicMs }).what).toContain('clock source');
-    expect(clock({ wallMs: wallMs - 500, monotonicMs })).toMatchObject({ level: 'warning', facts: { partedMs: 500 } });
+    const start = clockNow();
+    const after = (wallMs: number, monotonicMs: number) =>
+      clock(start, { wallMs: start.wallMs + wallMs, monotonicMs: start.monotonicMs + monotonicMs });
+    expect(after(1000, 1000)).toMatchObject({ what: expect.stringContaining('clock source'), facts: { partedMs: 0 } });
+    expect(after(1500, 1000)).toMatchObject({ level: 'warning', facts: { partedMs: 500, passedMs: 1000 } });
+    expect(after(1000, 1500)).toMatchObject({ level: 'warning', facts: { partedMs: -500, passedMs: 1500 } });
   });
 });
 

@@ -110,18 +110,18 @@ function limitOf(name: string): number | null {
   return value === undefined || value === 'unlimited' ? null : Number(value);
 }
 
-export interface ClockStart {
+/** Both clocks, read one right after the other. */
+export interface ClockReading {
   readonly wallMs: number;
   readonly monotonicMs: number;
 }
 
-export function clockNow(): ClockStart {
+export function clockNow(): ClockReading {
   return { wallMs: Date.now(), monotonicMs: performance.now() };
 }
 
-/** Judges the clock by what it did since `start`, and by what the system says about its synchronisation. */
-export function clock(start: ClockStart): Finding {
-  const now = clockNow();
+/** Judges the clock by what it did from `start` to `now`, and by what the system says about its synchronisation. */
+export function clock(start: ClockReading, now: ClockReading): Finding {
   const passedMs = now.monotonicMs - start.monotonicMs;
   const partedMs = Math.round(now.wallMs - start.wallMs - passedMs);
   const synchronised = isSynchronised();
