@@ -17,7 +17,9 @@ export default defineConfig({
           name: 'unit',
           include: ['{packages,apps,scripts,bench}/**/*.test.ts'],
           exclude: ['**/node_modules/**', '**/dist/**', '**/.next/**', 'playwright/**'],
-          testTimeout: 30_000,
+          // Patience for what is broken; above `until`'s own, which says what it waited for.
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
         },
       },
       {
@@ -26,8 +28,8 @@ export default defineConfig({
           name: 'e2e',
           include: ['apps/node/e2e/**/*.e2e.ts'],
           fileParallelism: false,
-          testTimeout: 120_000,
-          hookTimeout: 60_000,
+          testTimeout: 300_000,
+          hookTimeout: 180_000,
         },
       },
     ],

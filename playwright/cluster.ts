@@ -2,36 +2,18 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { ClusterStatus } from '@chronon/node/api';
+import { freeBase } from '@chronon/node/testing/ports';
 
 const CLI = fileURLToPath(new URL('../apps/node/bin/chronon.mjs', import.meta.url));
 const START_MS = 120_000;
 const STOP_MS = 20_000;
-
-/** First of a block of free ports: `chronon start` takes N, N+1 and three for each replica. */
-async function freePorts(replicas: number): Promise<number> {
-  for (let attempt = 0; attempt < 50; attempt++) {
-    const base = 20_000 + Math.floor(Math.random() * 2_000) * 10;
-    const wanted = [base, base + 1];
-    for (let id = 1; id <= replicas; id++) wanted.push(base + 10 * id, base + 10 * id + 1, base + 10 * id + 2);
-    const free = await Promise.all(wanted.map(isFree));
-    if (free.every(Boolean)) return base;
-  }
-  throw new Error('no block of free ports');
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once('error', () => resolve(false));
-    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
-  });
-}
+/** Only something broken needs it; a busy machine may. */
+const PATIENCE_MS = 60_000;
 
 interface Endpoint {
   readonly token: string;
@@ -55,7 +37,7 @@ export class Cluster {
   static async start(options: { replicas?: number; args?: readonly string[] } = {}): Promise<Cluster> {
     const cluster = new Cluster();
     const replicas = options.replicas ?? 3;
-    cluster.port = await freePorts(replicas);
+    cluster.port = await freeBase();
     await cluster.up(['--replicas', String(replicas), ...(options.args ?? ['--enable-chaos'])]);
     return cluster;
   }
@@ -118,7 +100,7 @@ export class Cluster {
   }
 
   /** Polls the status until it is as wanted; fails with the last one. */
-  async until(what: string, wanted: (status: ClusterStatus) => boolean, ms = 30_000): Promise<ClusterStatus> {
+  async until(what: string, wanted: (status: ClusterStatus) => boolean, ms = PATIENCE_MS): Promise<ClusterStatus> {
     const end = Date.now() + ms;
     let last: ClusterStatus | null = null;
     while (Date.now() < end) {
@@ -157,6 +139,13 @@ export class Cluster {
       failures.push(text);
     }
     throw new Error(`submit ${name}: ${failures.join('; ')}`);
+  }
+
+  /** Effects that the primary has still to run or to hear the end of. */
+  async pendingEffects(): Promise<number> {
+    const { code, stdout, stderr } = await this.run('effects', 'list', '--json');
+    if (code !== 0) throw new Error(`effects list ended with ${code}: ${stderr}`);
+    return (JSON.parse(stdout) as { readonly counts: { readonly pending: number } }).counts.pending;
   }
 
   /** A fresh login link. */

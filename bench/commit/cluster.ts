@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ReplicaDetail } from '@chronon/node/api/schema';
 import { apiUrl, clientUrl, type MemberConfig, type ReplicaFileInput } from '@chronon/node/replica/config';
 import { REPLICA_FLAGS, REPLICA_MAIN } from '@chronon/node/supervisor/layout';
-import { freePorts } from '@chronon/node/testing/cluster';
+import { freePorts } from '@chronon/node/testing/ports';
 
 const START_MS = 60_000;
 const CONVERGE_MS = 60_000;

@@ -5,7 +5,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { freePorts } from '@chronon/node/testing/cluster';
+import { freePorts } from '@chronon/node/testing/ports';
 import { Child } from '../lib/child.ts';
 import { EtcdConnection } from './grpc.ts';
 

@@ -34,7 +34,12 @@ for (const colorScheme of ['light', 'dark'] as const) {
       for (const path of PAGES) {
         await page.goto(`${cluster.origin}${path}`);
         await expect(page.getByTestId('freshness')).toHaveAttribute('data-state', 'live');
-        await page.waitForTimeout(500);
+        // Colours in the middle of a transition have no contrast to judge.
+        await page.waitForFunction(
+          () =>
+            document.querySelector('.skeleton') === null &&
+            document.getAnimations().every((one) => one.playState !== 'running'),
+        );
         await page.evaluate(AXE);
         const { violations } = (await page.evaluate('axe.run(document)')) as AxeResult;
         expect(

@@ -11,6 +11,7 @@ test('cutting the primary off gives a new view, writes go on, and healing conver
   await someTraffic(cluster, 2);
   const before = await cluster.converged();
   await page.getByRole('link', { name: 'Chaos', exact: true }).first().click();
+  await page.getByLabel('Ends by itself after').selectOption('10 min');
   await page.getByRole('button', { name: 'Isolate primary' }).click();
   await expect(page.getByRole('region', { name: 'What to expect' })).toContainText('expect a view change');
   await page.getByRole('button', { name: /^Apply/ }).click();
@@ -67,6 +68,7 @@ test('a kill asks first, with Cancel focused; the dead replica is shown as such,
   const { primary } = await cluster.converged();
   const victim = primary === 1 ? 2 : 1;
   await page.goto(`${cluster.origin}/chaos`);
+  await page.getByLabel('Ends by itself after').selectOption('10 min');
   await page.getByRole('button', { name: `Kill r${victim}` }).click();
   const dialog = page.getByRole('dialog');
   await expect(dialog.getByRole('button', { name: 'Cancel' })).toBeFocused();
@@ -91,6 +93,7 @@ test('a paused primary is replaced, and is a backup again after the heal', async
   const before = await cluster.converged();
   const old = before.primary!;
   await page.goto(`${cluster.origin}/chaos`);
+  await page.getByLabel('Ends by itself after').selectOption('10 min');
   await page.getByRole('button', { name: `Pause r${old}` }).click();
   await page
     .getByRole('dialog')

@@ -14,16 +14,8 @@ for (const [name, index, part, replica] of [
       await someTraffic(cluster, 6);
       await cluster.converged();
       // The effects' acknowledgements are entries too: wait until no more come.
-      await expect
-        .poll(
-          async () => {
-            const first = (await cluster.status()).replicas[0]!.last;
-            await page.waitForTimeout(1_500);
-            return (await cluster.status()).replicas[0]!.last === first;
-          },
-          { timeout: 30_000 },
-        )
-        .toBe(true);
+      await expect.poll(() => cluster.pendingEffects(), { timeout: 60_000 }).toBe(0);
+      await cluster.converged();
       await signIn(page, cluster);
       const at = damage(cluster.data, replica, index, part);
       await page.goto(`${cluster.origin}/verify`);

@@ -52,15 +52,17 @@ test('the overview shows one primary and two backups, as the cluster states them
   await cluster.converged();
   await expect(page.getByTestId('freshness')).toHaveAttribute('data-state', 'live');
   await expect(page.getByTestId('verdict')).toHaveAttribute('data-level', 'committing');
-  const { primary, view, replicas } = await cluster.status();
+  const { primary, view } = await cluster.status();
   await expect(page.locator('[data-testid^=replica-][data-role=primary]')).toHaveCount(1);
   await expect(page.locator('[data-testid^=replica-][data-role=backup]')).toHaveCount(2);
   await expect(page.getByTestId(`replica-${primary}`)).toHaveAttribute('data-role', 'primary');
-  for (const { id, commit } of replicas) {
-    await expect(page.getByTestId(`replica-${id}`).locator('[data-field=commit]')).toHaveText(
-      Number(commit).toLocaleString('en-US'),
-    );
-  }
+  // Both are read anew until they agree: something may be committed in between.
+  await expect(async () => {
+    for (const { id, commit } of (await cluster.status()).replicas) {
+      const shown = page.getByTestId(`replica-${id}`).locator('[data-field=commit]');
+      expect(await shown.textContent()).toBe(Number(commit).toLocaleString('en-US'));
+    }
+  }).toPass({ timeout: 60_000 });
   await expect(page.getByTestId('verdict')).toHaveText(
     new RegExp(
       `^3 of 3 replicas agree up to index [\\d,]+; primary r${primary}, view ${view}, last view change .+ ago\\.$`,

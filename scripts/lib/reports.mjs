@@ -38,7 +38,7 @@ export function fromVitest(reportPath, notesPath, result) {
       else if (test.status === 'failed') {
         outcome.failed++;
         outcome.failures.push(`${file.name}\n  ${name}\n${test.failureMessages.join('\n')}`);
-      } else outcome.skips.push({ name, reason: notes?.[name] || NO_REASON });
+      } else outcome.skips.push({ name, reason: notes?.[name] || reasonIn(name) });
     }
     // A file that could not be loaded has no tests, only a message.
     if (file.assertionResults.length === 0 && file.status === 'failed') {
@@ -47,6 +47,11 @@ export function fromVitest(reportPath, notesPath, result) {
     }
   }
   return ended(outcome, result, 'vitest');
+}
+
+/** A group that is skipped as a whole says why in its name: `... (skipped: why)`. */
+function reasonIn(name) {
+  return /\(skipped: (.+)\)(?: > |$)/.exec(name)?.[1] ?? NO_REASON;
 }
 
 /** Playwright's JSON reporter. A flaky test passed in the end, but not every time: that is a failure here. */

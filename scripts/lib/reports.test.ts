@@ -43,6 +43,13 @@ describe('vitest', () => {
     expect(outcome.skips).toEqual([{ name: 'log > vectors', reason: 'no ../shared' }]);
   });
 
+  test('a group that is skipped has its reason in its name', () => {
+    const skipped = entry('opens', 'skipped');
+    const path = report({ ...skipped, ancestorTitles: ['disk (skipped: EPERM (seccomp))', 'on Linux'] });
+    expect(fromVitest(path, 'none', OK).skips.map(({ reason }) => reason)).toEqual(['EPERM (seccomp)']);
+    expect(fromVitest(report(skipped), 'none', OK).skips[0]!.reason).toBe('no reason given');
+  });
+
   test('a file that cannot be loaded is a failure', () => {
     const path = file('vitest.json', {
       testResults: [{ name: 'a.test.ts', status: 'failed', message: 'no such module', assertionResults: [] }],

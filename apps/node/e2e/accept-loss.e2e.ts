@@ -14,11 +14,7 @@ describe('recover --accept-loss', () => {
   it('two of three disks are gone: it says what may be lost, makes copies of the third, and the cluster serves', async () => {
     const one = await Cluster.start();
     cluster = one;
-    const deposit = (cents: number): void => {
-      const ran = one.run('submit', 'deposit', JSON.stringify({ account: 'alice', cents }), '--json');
-      expect(ran, ran.stderr).toMatchObject({ code: 0 });
-    };
-    deposit(1000);
+    one.deposit('alice', 1000);
     await one.agreed();
     expect(one.run('recover', '--accept-loss', '--yes').code).not.toBe(0);
     await one.end('SIGTERM');
@@ -33,9 +29,8 @@ describe('recover --accept-loss', () => {
     expect(JSON.parse(ran.stdout)).toMatchObject({ kept: 3, generation: 1 });
     expect(fs.existsSync(join(one.data, 'r3.lost-1'))).toBe(true);
     await one.restart();
-    deposit(10);
-    const query = one.run('query', 'balance', '"alice"', '--json');
-    expect(JSON.parse(query.stdout)).toMatchObject({ result: 1010 });
+    one.deposit('alice', 10);
+    expect(one.balance('alice')).toBe(1010);
     await one.agreed();
     // The old disk of r2 turns up again.
     expect(one.run('replica', 'kill', '2').code).toBe(0);
@@ -47,6 +42,6 @@ describe('recover --accept-loss', () => {
       () => `the old r2 is refused:\n${one.output}`,
       () => /E_GENERATION|E_DUP_NODE/.test(one.output),
     );
-    deposit(1);
+    one.deposit('alice', 1);
   });
 });

@@ -1,17 +1,18 @@
 /** Drives real clusters in end-to-end tests: every process is a child of the test, every directory temporary, every port free. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import fs from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { clusterStatus, type ClusterStatus } from '../src/api/schema.ts';
 import { apiQuery } from '../src/client/api-call.ts';
 import { readEndpoint } from '../src/supervisor/endpoint-file.ts';
+import { freeBase } from '../src/testing/ports.ts';
+import { PATIENCE_MS } from '../src/testing/until.ts';
 
 export const CLI = fileURLToPath(new URL('../bin/chronon.mjs', import.meta.url));
-/** Only a broken cluster needs it; a busy machine may. */
-const PATIENCE_MS = 60_000;
+/** Of one command. */
+const COMMAND_MS = 240_000;
 
 export interface Ran {
   readonly code: number | null;
@@ -23,7 +24,7 @@ export interface Ran {
 export function chronon(...args: string[]): Ran {
   const { status, stdout, stderr } = spawnSync(process.execPath, [CLI, ...args], {
     encoding: 'utf8',
-    timeout: 120_000,
+    timeout: COMMAND_MS,
   });
   return { code: status, stdout, stderr };
 }
@@ -33,7 +34,7 @@ export function chrononReading(input: string, ...args: string[]): Ran {
   const { status, stdout, stderr } = spawnSync(process.execPath, [CLI, ...args], {
     encoding: 'utf8',
     input,
-    timeout: 120_000,
+    timeout: COMMAND_MS,
   });
   return { code: status, stdout, stderr };
 }
@@ -60,23 +61,6 @@ export async function until<T>(
     if (performance.now() > end)
       throw new Error(`${typeof what === 'string' ? what : what()}: not within ${patienceMs} ms`);
     await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
-async function isFree(port: number): Promise<boolean> {
-  return await new Promise((resolve) => {
-    const server = createServer();
-    server.once('error', () => resolve(false));
-    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
-  });
-}
-
-/** A base with all its ports free (below the ephemeral range, where connections take theirs). */
-export async function freeBase(): Promise<number> {
-  for (;;) {
-    const base = 10_000 + 100 * Math.floor(Math.random() * 200);
-    const ports = [base, base + 1, ...[1, 2, 3, 4, 5].flatMap((i) => [0, 1, 2, 3].map((j) => base + 10 * i + j))];
-    if ((await Promise.all(ports.map(isFree))).every(Boolean)) return base;
   }
 }
 
@@ -195,11 +179,32 @@ export class Cluster {
     return pid;
   }
 
+  /** Submits a deposit, which must be acknowledged. */
+  deposit(account: string, cents: number): void {
+    const input = JSON.stringify({ account, cents });
+    const { code, stderr } = this.run('submit', 'deposit', input, '--timeout', '60s');
+    if (code !== 0) throw new Error(`deposit ended with ${code}: ${stderr}\n${this.output}`);
+  }
+
+  /** What an account has, by a linearizable query. */
+  balance(account: string): unknown {
+    const { code, stdout, stderr } = this.run(
+      'query',
+      'balance',
+      JSON.stringify(account),
+      '--timeout',
+      '60s',
+      '--json',
+    );
+    if (code !== 0) throw new Error(`query ended with ${code}: ${stderr}\n${this.output}`);
+    return (JSON.parse(stdout) as { readonly result: unknown }).result;
+  }
+
   /** Sends signals to the supervisor and waits for its end; returns how it ended. */
   async end(...signals: NodeJS.Signals[]): Promise<number | NodeJS.Signals> {
     for (const signal of signals) this.child.kill(signal);
     const late = new Promise<never>((_, reject) =>
-      setTimeout(() => reject(new Error(`no end after ${signals.join(', ')}:\n${this.output}`)), 20_000).unref(),
+      setTimeout(() => reject(new Error(`no end after ${signals.join(', ')}:\n${this.output}`)), PATIENCE_MS).unref(),
     );
     return await Promise.race([this.ended, late]);
   }

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import type { ClusterStatus } from '../src/api/schema.ts';
 import { Cluster, until, type Ran } from './cluster.ts';
 
 const clusters: Cluster[] = [];
@@ -31,26 +32,32 @@ function checked(ran: Ran, replicas: number): Report {
 }
 
 /** Waits for a view above `view` with a primary. */
-async function newView(cluster: Cluster, view: string): Promise<number> {
-  const began = performance.now();
+async function newView(cluster: Cluster, view: string | null): Promise<void> {
   await until('a new view', async () => {
     const status = await cluster.status();
-    return status !== null && status.primary !== null && BigInt(status.view ?? 0) > BigInt(view);
+    return status !== null && status.primary !== null && BigInt(status.view ?? 0) > BigInt(view ?? 0);
   });
-  return performance.now() - began;
+}
+
+/** Waits until the load has committed something under a primary; returns that moment's status. */
+async function underLoad(cluster: Cluster): Promise<ClusterStatus & { readonly primary: number }> {
+  const from = BigInt((await cluster.agreed()).replicas[0]!.commit ?? 0);
+  return await until('some load', async () => {
+    const status = await cluster.status();
+    const primary = status?.replicas.find(({ id }) => id === status.primary);
+    if (status?.primary == null || primary === undefined) return null;
+    return BigInt(primary.commit ?? 0) > from + 50n ? { ...status, primary: primary.id } : null;
+  });
 }
 
 describe('failover under load', () => {
   it('kill -9 of the primary: a new view, nothing acknowledged is lost or doubled, the killed one catches up', async () => {
     const cluster = await start(3);
-    const before = (await cluster.status())!;
     const workload = cluster.runLater('workload', 'bank', '--clients', '4', '--seconds', '8', '--json');
-    await new Promise((resolve) => setTimeout(resolve, 2500));
-    const pid = await cluster.pidOf(before.primary!);
+    const before = await underLoad(cluster);
+    const pid = before.replicas[before.primary - 1]!.pid!;
     process.kill(pid, 'SIGKILL');
-    const tookMs = await newView(cluster, before.view!);
-    // The aim is 3 s; a busy machine gets patience.
-    expect(tookMs).toBeLessThan(10_000);
+    await newView(cluster, before.view);
     checked(await workload, 3);
     const after = await cluster.agreed();
     expect(after.replicas.map((replica) => replica.pid)).not.toContain(pid);
@@ -58,32 +65,29 @@ describe('failover under load', () => {
 
   it('two of five, the primary among them', async () => {
     const cluster = await start(5);
-    const before = (await cluster.status())!;
     const workload = cluster.runLater('workload', 'bank', '--clients', '4', '--seconds', '8', '--json');
-    await new Promise((resolve) => setTimeout(resolve, 2500));
+    const before = await underLoad(cluster);
     const other = before.replicas.find(({ id }) => id !== before.primary)!;
-    for (const id of [before.primary!, other.id])
-      process.kill(before.replicas.find((r) => r.id === id)!.pid!, 'SIGKILL');
-    await newView(cluster, before.view!);
+    for (const id of [before.primary, other.id]) process.kill(before.replicas[id - 1]!.pid!, 'SIGKILL');
+    await newView(cluster, before.view);
     checked(await workload, 5);
     await cluster.agreed();
   });
 
   it('a cut link of the primary is healed and all agree again', async () => {
     const cluster = await start(3);
-    const { primary } = (await cluster.status())!;
-    const others = [1, 2, 3].filter((id) => id !== primary);
     const workload = cluster.runLater('workload', 'bank', '--clients', '2', '--seconds', '6', '--json');
-    await new Promise((resolve) => setTimeout(resolve, 1500));
+    const { primary } = await underLoad(cluster);
+    const others = [1, 2, 3].filter((id) => id !== primary);
     for (const id of others)
-      expect(cluster.run('chaos', 'cut', String(primary), String(id), '--both', '--ttl', '60s')).toMatchObject({
+      expect(cluster.run('chaos', 'cut', String(primary), String(id), '--both', '--ttl', '10m')).toMatchObject({
         code: 0,
       });
     await until('another primary', async () => {
       const now = (await cluster.status())?.primary;
       return typeof now === 'number' && now !== primary;
     });
-    expect(cluster.run('submit', 'deposit', '{"account":"bob","cents":1}')).toMatchObject({ code: 0 });
+    cluster.deposit('bob', 1);
     expect(cluster.run('chaos', 'heal')).toMatchObject({ code: 0 });
     checked(await workload, 3);
     await cluster.agreed();
@@ -93,13 +97,11 @@ describe('failover under load', () => {
 describe('no quorum', () => {
   it('a command without a majority ends as unknown, a stale read goes on, and the majority brings it back', async () => {
     const cluster = await start(3);
-    const deposit = (cents: number): Ran =>
-      cluster.run('submit', 'deposit', JSON.stringify({ account: 'alice', cents }), '--timeout', '4s', '--json');
-    expect(deposit(100)).toMatchObject({ code: 0 });
+    cluster.deposit('alice', 100);
     const { primary } = (await cluster.status())!;
     for (const id of [1, 2, 3])
       if (id !== primary) expect(cluster.run('replica', 'stop', String(id))).toMatchObject({ code: 0 });
-    const ran = deposit(10);
+    const ran = cluster.run('submit', 'deposit', '{"account":"alice","cents":10}', '--timeout', '4s', '--json');
     // Unknown when the primary had taken it; a definite failure when it had stepped down before.
     expect([1, 4], ran.stderr).toContain(ran.code);
     if (ran.code === 4) expect(JSON.parse(ran.stdout)).toMatchObject({ outcome: 'unknown' });
@@ -109,8 +111,7 @@ describe('no quorum', () => {
     expect(await cluster.status()).not.toBeNull();
     for (const id of [1, 2, 3]) cluster.run('replica', 'start', String(id));
     await cluster.agreed();
-    expect(deposit(1)).toMatchObject({ code: 0 });
-    const balance = JSON.parse(cluster.run('query', 'balance', '"alice"', '--json').stdout) as { result: number };
-    expect(ran.code === 1 ? [101] : [101, 111]).toContain(balance.result);
+    cluster.deposit('alice', 1);
+    expect(ran.code === 1 ? [101] : [101, 111]).toContain(cluster.balance('alice'));
   });
 });

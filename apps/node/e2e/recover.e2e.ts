@@ -10,11 +10,6 @@ afterEach(async () => {
   cluster = null;
 });
 
-function deposit(one: Cluster, cents: number): void {
-  const ran = one.run('submit', 'deposit', JSON.stringify({ account: 'alice', cents }), '--json');
-  expect(ran, ran.stderr).toMatchObject({ code: 0 });
-}
-
 /** Wipes the disk of a backup while it is down, and starts it. */
 async function wiped(one: Cluster): Promise<{ gone: number; third: number; primary: number }> {
   const { primary } = (await one.agreed())!;
@@ -30,9 +25,9 @@ describe('recover', () => {
   it('one of three is wiped, refuses by itself, is recovered, and its vote counts', async () => {
     const one = await Cluster.start();
     cluster = one;
-    deposit(one, 1000);
+    one.deposit('alice', 1000);
     const { gone, third } = await wiped(one);
-    deposit(one, 1);
+    one.deposit('alice', 1);
     expect(one.run('recover', '--replica', String(gone))).toMatchObject({ code: 2 });
     const ran = one.run('recover', '--replica', String(gone), '--yes', '--json');
     expect(ran, ran.stderr + one.output).toMatchObject({ code: 0 });
@@ -40,16 +35,15 @@ describe('recover', () => {
     await one.agreed();
     // With one other down, nothing is acknowledged without the new incarnation.
     expect(one.run('replica', 'kill', String(third)).code).toBe(0);
-    deposit(one, 10);
-    const query = one.run('query', 'balance', '"alice"', '--json');
-    expect(JSON.parse(query.stdout)).toMatchObject({ result: 1011 });
+    one.deposit('alice', 10);
+    expect(one.balance('alice')).toBe(1011);
     expect(one.run('recover', '--replica', String(gone), '--yes')).toMatchObject({ code: 2 });
   });
 
   it('with one more down it waits for that one and says so', async () => {
     const one = await Cluster.start();
     cluster = one;
-    deposit(one, 1000);
+    one.deposit('alice', 1000);
     const { gone, third } = await wiped(one);
     expect(one.run('replica', 'kill', String(third)).code).toBe(0);
     const waiting = one.run('recover', '--replica', String(gone), '--yes', '--wait', '4s');

@@ -2,7 +2,8 @@ import fs from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { chronon, chrononReading, Cluster, freeBase, temporaryDirectory } from './cluster.ts';
+import { freeBase } from '../src/testing/ports.ts';
+import { chronon, chrononReading, Cluster, temporaryDirectory } from './cluster.ts';
 
 let cluster: Cluster;
 const directories: string[] = [];

@@ -66,7 +66,8 @@ describe('openDisk', () => {
       expect(() => openDisk({ root: join(root, 'none'), kind })).toThrow(DiskFailure);
   });
 
-  it.skipIf(!existsSync('/dev/shm') || statfsSync('/dev/shm').type !== 0x01021994)('names a tmpfs', () => {
+  it('names a tmpfs', ({ skip }) => {
+    if (!existsSync('/dev/shm') || statfsSync('/dev/shm').type !== 0x01021994) return skip('/dev/shm is no tmpfs');
     const shm = mkdtempSync('/dev/shm/chronon-');
     const disk = openDisk({ root: shm, kind: 'auto' });
     if (probe(root).ok) expect(disk.fallbackReason).toContain('tmpfs');
@@ -85,16 +86,16 @@ describe('openDisk', () => {
     expect(opened({ CHRONON_NATIVE_PATH: child }).reason).toContain('does not load');
   });
 
-  it.skipIf(!probe(scratch).ok || spawnSync('gcc', ['--version']).error !== undefined)(
-    'names a seccomp profile and an old kernel',
-    () => {
-      const wrapper = join(scratch, 'deny-io-uring');
-      const built = spawnSync('gcc', ['-o', wrapper, join(here, 'testing/deny-io-uring.c')], { encoding: 'utf8' });
-      expect(built.status, built.stderr).toBe(0);
-      const denied = opened({}, [wrapper, String(osConstants.errno.EPERM)]);
-      expect(denied.kind).toBe('sync');
-      expect(denied.reason).toContain('EPERM, a seccomp profile denies it');
-      expect(opened({}, [wrapper, String(osConstants.errno.ENOSYS)]).reason).toContain('the kernel has no io_uring');
-    },
-  );
+  it('names a seccomp profile and an old kernel', ({ skip }) => {
+    const probed = probe(scratch);
+    if (!probed.ok) return skip(probed.reason);
+    if (spawnSync('gcc', ['--version']).error !== undefined) return skip('gcc is not installed');
+    const wrapper = join(scratch, 'deny-io-uring');
+    const built = spawnSync('gcc', ['-o', wrapper, join(here, 'testing/deny-io-uring.c')], { encoding: 'utf8' });
+    expect(built.status, built.stderr).toBe(0);
+    const denied = opened({}, [wrapper, String(osConstants.errno.EPERM)]);
+    expect(denied.kind).toBe('sync');
+    expect(denied.reason).toContain('EPERM, a seccomp profile denies it');
+    expect(opened({}, [wrapper, String(osConstants.errno.ENOSYS)]).reason).toContain('the kernel has no io_uring');
+  });
 });

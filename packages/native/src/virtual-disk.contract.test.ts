@@ -39,9 +39,7 @@ const disks: readonly { readonly name: string; readonly open: (root: string) => 
   ];
 
 if (!probed.ok) {
-  describe('IoUringDisk', () => {
-    it.skip(`skipped: ${probed.reason}`, () => {});
-  });
+  it.skip(`IoUringDisk (skipped: ${probed.reason})`, () => {});
 }
 
 /** Open flags of each of this process's descriptors of a path, from /proc/self/fdinfo. */

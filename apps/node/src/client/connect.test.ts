@@ -7,6 +7,7 @@ import { REPLY } from '@chronon/core/reply';
 import { encodeRedirect, refusal, REFUSAL, TO_CLIENT, type ClientMessage } from '@chronon/core/vsr/client-protocol';
 import pino from 'pino';
 import { afterEach, expect, it } from 'vitest';
+import { until } from '../testing/until.ts';
 import { Authenticator } from '../transport/auth.ts';
 import { Gateway } from '../transport/gateway.ts';
 import { LOOPBACK_HOSTS } from '../transport/http-guard.ts';
@@ -146,5 +147,5 @@ it('says why nothing could be sent', async () => {
     outcome: 'rejected',
     code: 'timeout',
   });
-  expect(c.lastProblem).toMatch(/401/);
+  await until(() => /401/.test(c.lastProblem ?? ''));
 });

@@ -3,13 +3,14 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { fileSystemOf } from '../replica/directory.ts';
 import { formatCluster } from '../supervisor/format.ts';
 import { newCluster } from '../supervisor/cluster-file.ts';
-import { freePorts } from '../testing/cluster.ts';
+import { freePorts } from '../testing/ports.ts';
 import { dataDirectory, ports } from './data.ts';
 import { fileSystem, flushes, ioUring, space } from './disk.ts';
 import type { Finding } from './finding.ts';
-import { clock, clockNow, kernel, limits, processor, runtime } from './machine.ts';
+import { clock, kernel, limits, processor, runtime } from './machine.ts';
 
 /** Not under /tmp: it may be in memory. */
 const scratch = fileURLToPath(new URL('../../../../packages/native/build/test', import.meta.url));
@@ -52,7 +53,7 @@ describe('the machine', () => {
   });
 
   it('a wall clock that is stepped is seen', () => {
-    const start = clockNow();
+    const start = { wallMs: 1_800_000_000_000.25, monotonicMs: 12_345.678 };
     const after = (wallMs: number, monotonicMs: number) =>
       clock(start, { wallMs: start.wallMs + wallMs, monotonicMs: start.monotonicMs + monotonicMs });
     expect(after(1000, 1000)).toMatchObject({ what: expect.stringContaining('clock source'), facts: { partedMs: 0 } });
@@ -63,7 +64,7 @@ describe('the machine', () => {
 
 describe('the disk', () => {
   it('a memory file system is a problem, and why io_uring is not used there is said', ({ skip }) => {
-    if (!fs.existsSync('/dev/shm')) return skip('no /dev/shm');
+    if (fileSystemOf('/dev/shm') !== 'tmpfs') return skip('/dev/shm is no tmpfs');
     expect(fileSystem('/dev/shm')).toMatchObject({
       level: 'problem',
       what: expect.stringContaining('a power cut loses everything'),

@@ -123,7 +123,8 @@ export function clockNow(): ClockReading {
 /** Judges the clock by what it did from `start` to `now`, and by what the system says about its synchronisation. */
 export function clock(start: ClockReading, now: ClockReading): Finding {
   const passedMs = now.monotonicMs - start.monotonicMs;
-  const partedMs = Math.round(now.wallMs - start.wallMs - passedMs);
+  // Never -0.
+  const partedMs = Math.round(now.wallMs - start.wallMs - passedMs) || 0;
   const synchronised = isSynchronised();
   const source = read('/sys/devices/system/clocksource/clocksource0/current_clocksource') || null;
   const facts = { synchronised, source, partedMs, passedMs: Math.round(passedMs) };

@@ -184,11 +184,13 @@ describe('managed process', () => {
       const pipe = new Socket({ fd: 3 });
       pipe.on('close', () => process.exit(9));
       pipe.resume();
+      // An end that is there already would come first.
+      setTimeout(() => console.log('open'), 100);
     `,
       'pipe',
     );
     one.start();
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    expect(one.pid).not.toBeNull();
+    await until(() => one.lastLine() !== '' || one.state === 'waiting');
+    expect([one.lastLine(), one.state]).toEqual(['open', 'starting']);
   });
 });

@@ -6,7 +6,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,6 +15,7 @@ import type { ClusterStatus, ReplicaDetail } from '../api/schema.ts';
 import { connect, type ChrononClient } from '../client/connect.ts';
 import { builtInApplication } from '@chronon/core/apps/index';
 import { apiUrl, clientUrl, type MemberConfig, type ReplicaFileInput } from '../replica/config.ts';
+import { freePorts } from './ports.ts';
 import { until } from './until.ts';
 
 export interface TestClusterOptions {
@@ -119,11 +119,12 @@ export class TestCluster {
     for (const id of this.processes.keys()) this.run(id);
   }
 
-  /** Starts the process of a replica. */
-  run(id: number): void {
+  /** Starts the process of a replica; `wrapper`: a command that executes the rest of its line. */
+  run(id: number, wrapper: readonly string[] = []): void {
     const member = this.of(id);
     if (member.child !== null) throw new Error(`r${id} runs already`);
-    const child = spawn(process.execPath, [...nodeArguments(), '--config', member.configPath], {
+    const line = [...wrapper, process.execPath, ...nodeArguments(), '--config', member.configPath];
+    const child = spawn(line[0]!, line.slice(1), {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       env: { ...process.env, TZ: 'UTC', LC_ALL: 'C' },
     });
@@ -263,20 +264,4 @@ function nodeArguments(): string[] {
   const built = fileURLToPath(new URL('../../dist/replica/main.js', import.meta.url));
   if (existsSync(built) && process.env['CHRONON_TEST_SOURCE'] !== '1') return [built];
   return ['-C', '@chronon/source', '--import', 'tsx', fileURLToPath(new URL('../replica/main.ts', import.meta.url))];
-}
-
-/** Ports that were free a moment ago. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers: Server[] = [];
-  for (let i = 0; i < count; i++) {
-    const server = createServer();
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(0, '127.0.0.1', resolve);
-    });
-    servers.push(server);
-  }
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }

@@ -1,9 +1,12 @@
 /** Waits in tests: polls until a condition holds. */
 
+/** Only something broken needs it; a busy machine may. */
+export const PATIENCE_MS = 60_000;
+
 /** Resolves once `condition` holds; throws after `timeoutMs`, naming the condition's source. */
 export async function until(
   condition: () => boolean | Promise<boolean>,
-  timeoutMs = 8000,
+  timeoutMs = PATIENCE_MS,
   everyMs = 10,
 ): Promise<void> {
   const end = performance.now() + timeoutMs;

@@ -158,7 +158,7 @@ describe('Gateway', () => {
   });
 
   it.each([
-    ['garbage', randomBytes(100), 1007],
+    ['garbage', Buffer.alloc(100, 0xa5), 1007],
     ['a cut record', requestRecord().subarray(0, 20), 1007],
   ])('closes on %s and lives on', async (_, bytes, code) => {
     const { url, calls } = await start();

@@ -56,6 +56,8 @@ export interface LinkIdentity {
 export interface LinkEvents {
   onOpen(link: PeerLink): void;
   onMessage(link: PeerLink, content: Uint8Array): void;
+  /** A message arrived on a link that is cut by chaos, and is dropped. */
+  onCutMessage(): void;
   /** `refused`: the handshake was refused, by us or by the peer. */
   onClosed(link: PeerLink, why: string, refused: Reject | null): void;
   /** Links are cut by chaos: what leaves and what arrives is dropped. */
@@ -265,7 +267,10 @@ export class PeerLink {
   }
 
   private onOpenFrame(kind: number, content: Uint8Array): void {
-    if (this.events.incomingCut(this.peer)) return;
+    if (this.events.incomingCut(this.peer)) {
+      if (kind === LINK.message) this.events.onCutMessage();
+      return;
+    }
     if (kind === LINK.message) this.events.onMessage(this, content);
     else if (kind === LINK.ping) {
       if (content.length === 8 && !this.events.outgoingCut(this.peer)) this.write(LINK.pong, content);

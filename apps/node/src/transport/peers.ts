@@ -157,6 +157,9 @@ export class PeerNetwork<M extends object> {
       onMessage: (link, content) => {
         this.onMessage(link, content);
       },
+      onCutMessage: () => {
+        this.counters.cutDropped++;
+      },
       onClosed: (link, why, refused) => {
         this.onClosed(link, why, refused);
       },
