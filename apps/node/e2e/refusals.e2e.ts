@@ -1,9 +1,10 @@
+import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freeBase } from '../src/testing/ports.ts';
-import { chronon, chrononReading, Cluster, temporaryDirectory } from './cluster.ts';
+import { chronon, chrononReading, CLI, Cluster, temporaryDirectory } from './cluster.ts';
 
 let cluster: Cluster;
 const directories: string[] = [];
@@ -98,6 +99,23 @@ describe('wrong use', () => {
     const ran = chronon(...args);
     expect(ran.code).toBe(2);
     expect(ran.stderr).toMatch(says);
+  });
+
+  it.each([
+    ['stdout', ['--help'], 141],
+    ['stdout', ['status'], 141],
+    ['stderr', ['nosuch'], 2],
+  ] as const)('a reader that closed %s (%j) ends it quietly', (stream, args, status) => {
+    const fifo = join(emptyDirectory(), 'fifo');
+    execFileSync('mkfifo', [fifo]);
+    const reader = fs.openSync(fifo, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+    const writer = fs.openSync(fifo, 'w');
+    fs.closeSync(reader);
+    const argv = args[0] === 'status' ? [...args, '--data', cluster.data] : args;
+    const stdio = stream === 'stdout' ? (['ignore', writer, 'pipe'] as const) : (['ignore', 'pipe', writer] as const);
+    const ran = spawnSync(process.execPath, [CLI, ...argv], { encoding: 'utf8', stdio: [...stdio] });
+    fs.closeSync(writer);
+    expect([ran.status, ran.stdout ?? '', ran.stderr ?? '']).toEqual([status, '', '']);
   });
 
   it('no cluster there', () => {

@@ -5,7 +5,7 @@ import { Command, CommanderError } from 'commander';
 import { ApiError } from '../client/api-call.ts';
 import { Failure } from '../supervisor/failure.ts';
 import { EXIT } from './exit-codes.ts';
-import { printable } from './output.ts';
+import { printable, watchOutput } from './output.ts';
 
 /** Loaded when asked for: `status` does not pay for the simulator. The description is what --help lists. */
 const COMMANDS: readonly {
@@ -138,11 +138,14 @@ function report(error: unknown): number {
   return error instanceof Failure ? error.exitCode : EXIT.failed;
 }
 
+watchOutput();
 try {
   await main(process.argv.slice(2));
 } catch (error) {
   process.exitCode = report(error);
 }
-// Nothing is left to wait for; a connection that lingers must not hold the terminal.
-if (process.stdout.writableLength === 0) process.exit();
-else process.stdout.once('drain', () => process.exit());
+// Nothing is left to wait for but the output; a connection that lingers must not hold the terminal.
+process.stdout.write('', (error) => {
+  // An error has its own end: watchOutput.
+  if (error === null || error === undefined) process.exit();
+});

@@ -1,5 +1,28 @@
 /** What commands print: text for people (control characters made visible), or one JSON object with --json. Results on stdout, everything else on stderr. */
 import { jsonable } from '../api/jsonable.ts';
+import { EXIT } from './exit-codes.ts';
+
+/** Exit status of a command whose reader closed early, as a shell shows it of tools that SIGPIPE ends. */
+const BROKEN_PIPE = 128 + 13;
+
+let outlives = false;
+
+/** From here on a command goes on when whoever reads its output is gone. */
+export function outliveReader(): void {
+  outlives = true;
+}
+
+/** What becomes of a command that cannot print: it ends quietly where the reader of its results has read enough, with an error otherwise. */
+export function watchOutput(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (outlives) return;
+    if (error.code === 'EPIPE') process.exit(BROKEN_PIPE);
+    process.stderr.write(`chronon: E_OUTPUT: the output cannot be written: ${error.message}\n`);
+    process.exit(EXIT.failed);
+  });
+  // Nobody hears what is said; the result counts all the same.
+  process.stderr.on('error', () => undefined);
+}
 
 /** Text from outside must not steer a terminal. */
 export function printable(text: string): string {

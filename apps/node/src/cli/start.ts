@@ -4,7 +4,7 @@ import { clusterSize, replicaArgument, wholeNumber } from './parse.ts';
 import { PORT_DEFAULT } from '../supervisor/ports.ts';
 import { Supervisor } from '../supervisor/supervisor.ts';
 import { usage } from '../supervisor/failure.ts';
-import { printJson, printLine, say } from './output.ts';
+import { outliveReader, printJson, printLine, say } from './output.ts';
 
 interface StartFlags {
   readonly replicas?: number;
@@ -68,8 +68,8 @@ async function start(flags: StartFlags): Promise<number> {
     say,
   });
   const ended = untilSignal();
-  // A terminal that is gone must not end a cluster in the middle of its clean stop.
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+  // A terminal that is gone must not end a cluster, least of all in the middle of its clean stop.
+  outliveReader();
   try {
     await supervisor.start();
     const up = supervisor.ready().then((loginUrl) => {
