@@ -45,7 +45,7 @@ async function underLoad(cluster: Cluster): Promise<ClusterStatus & { readonly p
   return await until('some load', async () => {
     const status = await cluster.status();
     const primary = status?.replicas.find(({ id }) => id === status.primary);
-    if (status?.primary == null || primary === undefined) return null;
+    if (!status || primary === undefined) return null;
     return BigInt(primary.commit ?? 0) > from + 50n ? { ...status, primary: primary.id } : null;
   });
 }
