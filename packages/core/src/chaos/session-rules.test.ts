@@ -136,7 +136,7 @@ const summary = (scene: Scene): [origin: number, type: number, status: number, r
 const { reply, refusal, queryRefusal } = TO_CLIENT;
 
 describe('Clients and sessions', () => {
-  it('a retry while the first copy is pending: not prepared twice, answered where it was asked last', () => {
+  it('rust-11: a retry while the first copy is pending is not prepared twice, and is answered where it was asked last', () => {
     const scene = new Scene();
     scene.lab.drop = (_from, _to, m) => m.type === 'prepareOk';
     scene.ask(1, request('command', scene.session, 1, 'a'));
@@ -157,6 +157,20 @@ describe('Clients and sessions', () => {
     scene.lab.drop = () => false;
     scene.lab.run(20);
     scene.expectExecuted(1, 1);
+  });
+
+  it('the session table and the cached replies change only at commit', () => {
+    const scene = new Scene();
+    scene.lab.drop = (_from, _to, m) => m.type === 'prepareOk';
+    scene.ask(1, request('command', scene.session, 1, 'a'));
+    scene.lab.run(5);
+    const tables = scene.lab.replicas.map((r) => r.sessions!.nextRequest(scene.session));
+    expect([tables, summary(scene)]).toEqual([[1, 1, 1], []]);
+    scene.expectExecuted();
+    scene.lab.drop = () => false;
+    scene.lab.run(20);
+    expect(scene.lab.replicas.map((r) => r.sessions!.nextRequest(scene.session))).toEqual([2, 2, 2]);
+    scene.expectExecuted(1);
   });
 
   it('a number ahead of the next one is parked, never reported; it runs behind the gap', () => {

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { KIND, writeEnvelope } from '../engine/frame.ts';
 import { CLOCK_WINDOW_MS, ClusterTime, smallestShared } from './cluster-time.ts';
-import { Lab, primaryId, successes } from './testing/lab.ts';
+import { command, Lab, primaryId, successes } from './testing/lab.ts';
 
 describe('smallestShared', () => {
   it.each([
@@ -105,14 +104,6 @@ describe('cluster time', () => {
 });
 
 describe('block time', () => {
-  /** A command of session 5: what an application sees as time. */
-  function command(lab: Lab, id: number, number: number): void {
-    const payload = new Uint8Array(32);
-    writeEnvelope(payload, 0, KIND.command, 1, 5, number, 0);
-    lab.step(id, { type: 'request', origin: 1, payload, full: false });
-    lab.step(id, { type: 'flush' });
-  }
-
   it('a missing clock majority never delays StartView, heartbeats, registers or reads; only client commands wait for it', () => {
     const lab = new Lab(3);
     lab.skewMs.set(1, 0).set(2, 60_000).set(3, -60_000);

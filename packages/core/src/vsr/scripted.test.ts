@@ -1,32 +1,11 @@
 /**
- * The protocol's "never, only, before", one script each, named after the sentence of docs/protocol.md; and the defects of the Rust implementation by number. Those about
- * choosing are in choose.test.ts, about loss and forgotten promises in view-change.test.ts, about wiped disks in recover.test.ts.
+ * The protocol's "never, only, before", one script each, named after the sentence of docs/protocol.md; and the defects of the Rust implementation by number. Which test
+ * belongs to which sentence is in scripts/sentences.test.ts.
  */
 import { describe, expect, it } from 'vitest';
-import { NONE } from '../engine/commit-index.ts';
-import { KIND, writeEnvelope } from '../engine/frame.ts';
 import { toHex } from '../engine/hash.ts';
 import type { DoViewChange, Message, PrepareOk } from './messages.ts';
-import { QuorumTracker } from './quorum-tracker.ts';
-import { Requests } from './requests.ts';
-import { elected, Lab, LAB_CONFIG, type LabReplica, primaryId, successes } from './testing/lab.ts';
-
-function others(lab: Lab, id: number): number[] {
-  return lab.replicas.filter((r) => r.id !== id).map((r) => r.id);
-}
-
-/** Everything `from` sends while `during` runs. */
-function saidBy(lab: Lab, from: number, during: () => void): Message[] {
-  const said: Message[] = [];
-  const { drop } = lab;
-  lab.drop = (sender, to, m) => {
-    if (sender === from) said.push(m);
-    return drop(sender, to, m);
-  };
-  during();
-  lab.drop = drop;
-  return said;
-}
+import { elected, Lab, LAB_CONFIG, type LabReplica, others, primaryId, saidBy, successes } from './testing/lab.ts';
 
 const actsAsPrimary = ({ type }: Message): boolean => type === 'prepare' || type === 'commit' || type === 'startView';
 
@@ -50,15 +29,6 @@ describe('normal path', () => {
     expect(n.commit).toBe(commit);
     lab.step(primary, { type: 'message', from: backup, message: good });
     expect(n.commit).toBe(n.end);
-  });
-
-  it('the primary infers nothing about an index below first: a hole under a PrepareOk', () => {
-    const tracker = new QuorumTracker([1, 2, 3], 2, NONE);
-    tracker.ack(1, 0, 9);
-    tracker.ack(2, 5, 9);
-    expect(tracker.advance()).toBe(NONE);
-    tracker.ack(3, 0, 4);
-    expect(tracker.advance()).toBe(9);
   });
 
   it('around a hole a replica sends two PrepareOks, and none for the hole before it is repaired', () => {
@@ -143,19 +113,6 @@ describe('normal path', () => {
     lab.run(10);
     expect(lab.r(backup).node.state.end).toBe(end + 1);
     expect(lab.r(backup).bodies).toEqual(['x', 'y']);
-  });
-});
-
-describe('sessions', () => {
-  it('a retry while the first copy is pending is not prepared twice (rust-11)', () => {
-    const requests = new Requests({ countMax: 10, bytesMax: 10_000 });
-    const payload = new Uint8Array(32);
-    writeEnvelope(payload, 0, KIND.command, 1, 5, 1, 0);
-    expect(requests.accept(1, payload, 1, false, false)).toBe('taken');
-    expect(requests.accept(2, payload.slice(), 1, false, false)).toBe('taken');
-    requests.shift();
-    expect(requests.accept(2, payload.slice(), 1, false, false)).toBe('taken');
-    expect(requests.waiting).toBe(0);
   });
 });
 

@@ -1,13 +1,8 @@
 /** View changes, scripted: each test is named after a sentence of docs/protocol.md, "View change", or of its list of defects. */
 import { describe, expect, it } from 'vitest';
 import { at, NONE } from '../engine/commit-index.ts';
-import { elected, type Lab, primaryId, successes } from './testing/lab.ts';
+import { elected, type Lab, others, primaryId, successes } from './testing/lab.ts';
 import type { DoViewChange } from './messages.ts';
-
-/** The replicas of the lab that are not `id`. */
-function others(lab: Lab, id: number): number[] {
-  return lab.replicas.filter((r) => r.id !== id).map((r) => r.id);
-}
 
 /** A cluster of three in which `x` is acknowledged by the primary and one backup only. */
 function onTwo(): { lab: Lab; primary: number; backup: number; third: number; index: number } {

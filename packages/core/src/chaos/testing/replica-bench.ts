@@ -7,7 +7,7 @@ import { encodePut } from '../../apps/kv-calls.ts';
 import { nobleCodec } from '../../engine/codec/noble.ts';
 import { ENVELOPE_BYTES } from '../../engine/constants.ts';
 import { KIND, writeEnvelope } from '../../engine/frame.ts';
-import { MemoryDisk } from '../../engine/testing/memory-disk.ts';
+import { type CrashChoice, MemoryDisk } from '../../engine/testing/memory-disk.ts';
 import type { ApplicationModule } from '../../kernel/types.ts';
 import { type Policy, SOUND } from '../../policy.ts';
 import { DEFAULT_CONFIG, type ReplicaConfig, type ReplicaEvent } from '../../replica-contract.ts';
@@ -19,6 +19,8 @@ import { formatMachine } from '../format.ts';
 const CLUSTER = new Uint8Array(16).fill(5);
 /** Values so large that a snapshot has several chunks. */
 const VALUE_BYTES = 900;
+/** A power cut that takes everything no barrier covered. */
+export const NOTHING: CrashChoice = { sector: () => false, names: 0 };
 
 export class ReplicaBench {
   readonly disks: MemoryDisk[];
@@ -119,10 +121,16 @@ export class ReplicaBench {
     this.replicas[id - 1] = opened.replica;
   }
 
-  /** The process dies and the machine loses power: what no barrier covered is gone. */
-  crash(id: number): void {
+  /** The process dies; what it wrote stays readable. `landed`: also these sectors of writes in flight. */
+  crash(id: number, landed: (sector: number) => boolean = () => false): void {
     this.replicas[id - 1] = null;
-    this.disks[id - 1] = this.disk(id).restart();
+    this.disks[id - 1] = this.disk(id).restart(landed);
+  }
+
+  /** The machine loses power: of what no barrier covered only what `choice` says is left. */
+  cutPower(id: number, choice: CrashChoice = NOTHING): void {
+    this.replicas[id - 1] = null;
+    this.disks[id - 1] = this.disk(id).crash(choice);
   }
 
   restart(id: number): void {
@@ -177,6 +185,13 @@ export class ReplicaBench {
       const body = encodePut({ key, value: new Uint8Array(VALUE_BYTES).fill(number % 251) });
       this.call(KIND.command, number, body);
     }
+  }
+
+  /** Registers a session at `replica`, which nobody waits for: one more entry. */
+  offer(replica: Replica): void {
+    const payload = new Uint8Array(ENVELOPE_BYTES);
+    writeEnvelope(payload, 0, KIND.register, 1, 0, ++this.nonce, 0);
+    replica.request(1, payload);
   }
 
   /** Asks a replica for something, linearizably; the result says by which types of messages it was answered so far. */

@@ -395,3 +395,29 @@ export function primaryId(lab: Lab): number {
 export function successes(lab: Lab): number {
   return lab.replies.filter((r) => r.message.type === TO_CLIENT.reply).length;
 }
+
+/** The replicas of the lab that are not `id`. */
+export function others(lab: Lab, id: number): number[] {
+  return lab.replicas.filter((r) => r.id !== id).map((r) => r.id);
+}
+
+/** Everything `from` sends while `during` runs. */
+export function saidBy(lab: Lab, from: number, during: () => void): Message[] {
+  const said: Message[] = [];
+  const { drop } = lab;
+  lab.drop = (sender, to, m) => {
+    if (sender === from) said.push(m);
+    return drop(sender, to, m);
+  };
+  during();
+  lab.drop = drop;
+  return said;
+}
+
+/** A command as a client of session 5 sends it: what an application sees as time. */
+export function command(lab: Lab, id: number, number: number): void {
+  const payload = new Uint8Array(32);
+  writeEnvelope(payload, 0, KIND.command, 1, 5, number, 0);
+  lab.step(id, { type: 'request', origin: 1, payload, full: false });
+  lab.step(id, { type: 'flush' });
+}
