@@ -52,30 +52,33 @@ function pump(bench: ReplicaBench, id: number, steps: number): void {
 }
 
 describe('power cuts', () => {
-  test.each([1, 3, 5])('total power cut in mid-batch of %i: nothing acknowledged is lost, and the cluster goes on', (n) => {
-    const draw = new Prng(n);
-    for (let round = 0; round < 6; round++) {
-      const bench = new ReplicaBench(n);
-      bench.put(12);
-      for (const id of bench.disks.keys()) bench.stalled.add(id + 1);
-      for (let i = 0; i < 40; i++) bench.offer(bench.primary!);
-      for (let step = draw.below(10); step > 0; step--) {
-        bench.run(1);
-        for (const disk of bench.disks) if (disk.pending > 0) disk.complete(draw.below(disk.pending));
+  test.each([1, 3, 5])(
+    'total power cut in mid-batch of %i: nothing acknowledged is lost, and the cluster goes on',
+    (n) => {
+      const draw = new Prng(n);
+      for (let round = 0; round < 6; round++) {
+        const bench = new ReplicaBench(n);
+        bench.put(12);
+        for (const id of bench.disks.keys()) bench.stalled.add(id + 1);
+        for (let i = 0; i < 40; i++) bench.offer(bench.primary!);
+        for (let step = draw.below(10); step > 0; step--) {
+          bench.run(1);
+          for (const disk of bench.disks) if (disk.pending > 0) disk.complete(draw.below(disk.pending));
+        }
+        const best = bench.replicas.reduce((a, b) => (b!.executor.applied > a!.executor.applied ? b : a))!;
+        const { applied, digest } = best.executor;
+        const acknowledged = digest.slice();
+        for (const [i, disk] of bench.disks.entries())
+          bench.cutPower(i + 1, { sector: () => draw.chance(0.5), names: draw.below(disk.unsyncedNames + 1) });
+        bench.stalled.clear();
+        for (const id of bench.disks.keys()) bench.start(id + 1);
+        bench.put(2);
+        bench.until(() => converged(bench));
+        expect(bench.halts).toEqual([]);
+        for (const replica of bench.replicas) expect(replica!.executor.digestAt(applied)).toEqual(acknowledged);
       }
-      const best = bench.replicas.reduce((a, b) => (b!.executor.applied > a!.executor.applied ? b : a))!;
-      const { applied, digest } = best.executor;
-      const acknowledged = digest.slice();
-      for (const [i, disk] of bench.disks.entries())
-        bench.cutPower(i + 1, { sector: () => draw.chance(0.5), names: draw.below(disk.unsyncedNames + 1) });
-      bench.stalled.clear();
-      for (const id of bench.disks.keys()) bench.start(id + 1);
-      bench.put(2);
-      bench.until(() => converged(bench));
-      expect(bench.halts).toEqual([]);
-      for (const replica of bench.replicas) expect(replica!.executor.digestAt(applied)).toEqual(acknowledged);
-    }
-  });
+    },
+  );
 });
 
 /** Last index that a message says is durable at its sender; -1 for none. */
@@ -210,7 +213,12 @@ describe('Snapshots', () => {
       expect([n.head, n.applied]).toEqual(before);
     }
     expect(heads.length).toBeGreaterThan(0);
-    expect(bench.disk(behind).list('snapshots').some((name) => name.endsWith('.snap'))).toBe(true);
+    expect(
+      bench
+        .disk(behind)
+        .list('snapshots')
+        .some((name) => name.endsWith('.snap')),
+    ).toBe(true);
     bench.onWire = (_from, _to, m) => m;
     bench.until(() => converged(bench));
     expect(bench.eventsOf(behind, 'install').length).toBe(1);

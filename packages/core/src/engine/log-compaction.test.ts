@@ -73,7 +73,7 @@ test('compaction frees whole segments at or below the index, and a read below sa
   }
 });
 
-test('what is appended and read while segments are freed is there', () => {
+test('rust-12: what is appended and read while segments are freed is there', () => {
   const { bench, chain } = logOf(17);
   bench.store.saveManifest(withCheckpoint(chain, 16), () => {});
   bench.settle();

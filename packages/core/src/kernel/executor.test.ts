@@ -139,7 +139,7 @@ describe('outcomes', () => {
     expect(count()).toBe(0);
   });
 
-  it('item 15: a poisonous command costs its own client a fault, never a replica', () => {
+  it('rust-15: a poisonous command costs its own client a fault, never a replica', () => {
     const faults: unknown[] = [];
     const { submit, count, executor } = harness({ reportFault: (_index, error) => faults.push(error) });
     acts['poison'] = () => {
@@ -160,7 +160,7 @@ describe('outcomes', () => {
     ['an effect that is too large', (_state, ctx) => ctx.emit('c', new Uint8Array(70_000))],
     ['a rejection without encoding', (_state, ctx) => ctx.reject('Bad', () => 1)],
     ['a result that is too large', () => new Uint8Array(300_000)],
-    ['item 15: a row that has no encoding', (state) => state.rows.set('f', (() => 1) as never)],
+    ['rust-15: a row that has no encoding', (state) => state.rows.set('f', (() => 1) as never)],
     ['65 effects', (_s, ctx) => Array.from({ length: 65 }, () => ctx.log('info', 'x'))],
   ])('%s is a fault', (name, act) => {
     const { submit, count } = harness({
@@ -258,7 +258,7 @@ describe('outcomes', () => {
   });
 });
 
-describe('item 11: sessions at apply', () => {
+describe('rust-11: sessions at apply', () => {
   it('a duplicate in the log is answered and not executed', () => {
     const { submit, count } = harness();
     const first = submit(1);
@@ -381,7 +381,7 @@ describe('snapshot', () => {
     digest: h.executor.digest,
   });
 
-  it('item 11, 14: sessions, replies and outbox survive it, bytes and digest are equal after it', () => {
+  it('rust-11, rust-14: sessions, replies and outbox survive it, bytes and digest are equal after it', () => {
     acts['emit'] = (_state, ctx) => ctx.emit('c', new Uint8Array([1]));
     const a = harness();
     a.submit(1);

@@ -45,7 +45,7 @@ describe('LedgerSink', () => {
     expect(ledger.records().map((record) => record.index)).toEqual([1, 2]);
   });
 
-  it('item 14: refuses a token strictly smaller than the greatest it has seen, not an older index', () => {
+  it('rust-14: refuses a token strictly smaller than the greatest it has seen, not an older index', () => {
     const ledger = new MemoryLedger();
     const old = new LedgerSink(ledger.open());
     const now = new LedgerSink(ledger.open());

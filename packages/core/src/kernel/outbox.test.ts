@@ -78,7 +78,7 @@ describe('Outbox', () => {
     expect(outbox.counts.acknowledged).toBe(ACKNOWLEDGED_KEPT + 20);
   });
 
-  it('item 14: a restored outbox has what waited, and goes on byte for byte as the original', () => {
+  it('rust-14: a restored outbox has what waited, and goes on byte for byte as the original', () => {
     const move = fc.tuple(fc.constantFrom('ack', 'fail', 'bury'), fc.nat({ max: 12 }));
     const play = (outbox: Outbox, moves: readonly (readonly [string, number])[]): void => {
       for (const [kind, i] of moves) {

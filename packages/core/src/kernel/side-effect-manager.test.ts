@@ -111,7 +111,7 @@ describe('running and reporting', () => {
     expect(rig.running).toEqual([1, 3, 4, 5]);
   });
 
-  it('item 14: an effect that ran is not run again, though its acknowledgement takes long to commit', () => {
+  it('rust-14: an effect that ran is not run again, though its acknowledgement takes long to commit', () => {
     rig.emit(1);
     rig.answer(1);
     expect(rig.proposals.map((p) => p.kind)).toEqual([KIND.effectAck]);
@@ -306,7 +306,7 @@ describe('authority', () => {
   });
 });
 
-it('item 14: two replicas take turns as primary over one ledger; each effect is there once', () => {
+it('rust-14: two replicas take turns as primary over one ledger; each effect is there once', () => {
   const ledger = new MemoryLedger();
   const prng = new Prng(7);
   const rigs = [new Rig(), new Rig()];

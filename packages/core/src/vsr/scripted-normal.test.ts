@@ -9,7 +9,8 @@ const prepares = (lab: Lab, to: number): number =>
 
 /** Votes that make `id` leave its view for `view`, as two peers would send them. */
 function voteFor(lab: Lab, id: number, view: number): void {
-  for (const from of others(lab, id)) lab.step(id, { type: 'message', from, message: { type: 'startViewChange', view } });
+  for (const from of others(lab, id))
+    lab.step(id, { type: 'message', from, message: { type: 'startViewChange', view } });
 }
 
 describe('Normal path', () => {

@@ -27,7 +27,8 @@ describe('Choosing', () => {
     const other = others(lab, old).find((id) => id !== winner)!;
     lab.crash(other);
     // It knows of the newer view by votes alone: no StartView reaches it before it has voted.
-    lab.drop = (_from, to, m) => to === old && (m.type === 'startView' || m.type === 'newState' || m.type === 'prepare');
+    lab.drop = (_from, to, m) =>
+      to === old && (m.type === 'startView' || m.type === 'newState' || m.type === 'prepare');
     lab.restart(old);
     lab.restart(winner);
     const votes = saidBy(lab, old, () => lab.run(60)).filter((m) => m.type === 'doViewChange');
