@@ -5,7 +5,7 @@
 import { describe, expect, it } from 'vitest';
 import { toHex } from '../engine/hash.ts';
 import type { DoViewChange, Message, PrepareOk } from './messages.ts';
-import { elected, Lab, LAB_CONFIG, type LabReplica, others, primaryId, saidBy, successes } from './testing/lab.ts';
+import { elected, LAB_CONFIG, type LabReplica, others, primaryId, saidBy, successes } from './testing/lab.ts';
 
 const actsAsPrimary = ({ type }: Message): boolean => type === 'prepare' || type === 'commit' || type === 'startView';
 
