@@ -49,6 +49,7 @@ export function detail(id: number, change: Partial<ReplicaDetail> = {}): Replica
     },
     codec: 'noble',
     app: { name: 'bank', version: 1 },
+    versions: { active: 1, oldest: 1, newest: 1 },
     chaosEnabled: true,
     environment: 'dev',
     leases: [],

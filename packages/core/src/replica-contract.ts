@@ -133,6 +133,8 @@ export interface ReplicaStatus {
   readonly scrub: ScrubReport;
   readonly notes: readonly string[];
   readonly app: string;
+  /** The version that commands run as (0: nothing was executed yet), and those that this program runs. */
+  readonly versions: { readonly active: number; readonly oldest: number; readonly newest: number };
 }
 
 export type ReplicaEvent =
@@ -148,6 +150,8 @@ export type ReplicaEvent =
       readonly state: 'started' | 'ran' | 'failed' | 'acknowledged' | 'dead';
     }
   | { readonly kind: 'space'; readonly full: boolean }
+  /** The entry at `index` activated this version of the application; `ran` false: its migration threw, the old one stays. */
+  | { readonly kind: 'version'; readonly index: number; readonly version: number; readonly ran: boolean }
   | ({ readonly kind: 'damage' } & Damage);
 
 /** A snapshot on this replica's disk. */

@@ -28,6 +28,7 @@ export function statusDetail(status: ReplicaStatus, nowMs: number) {
     diverged: status.diverged,
     faulty: status.faulty.map(({ from, to }) => ({ from: String(from), to: String(to) })),
     readOnly: status.readOnly,
+    versions: { ...status.versions },
     sessions: status.sessions,
     queue: status.queue,
     outbox: { ...status.outbox },

@@ -90,6 +90,10 @@ export function eventText(event: ReplicaEvent): string {
       return `effect ${event.id.slice(0, 8)} ${event.state}`;
     case 'space':
       return event.full ? 'no space for the log: read-only' : 'space for the log again';
+    case 'version':
+      return event.ran
+        ? `version ${event.version} of the application is active from index ${event.index} on`
+        : `version ${event.version} of the application is not active: its migration threw at index ${event.index}`;
     case 'damage':
       return `damaged: ${event.file}${event.index === null ? '' : ` index ${event.index}`}: ${event.fault}; ${REMEDY_TEXT[event.remedy]}`;
   }

@@ -160,7 +160,8 @@ export class SnapshotKeeper implements SnapshotPort {
     try {
       executor.restore(snapshot, snapshot.sections);
     } catch (error) {
-      if (!(error instanceof Halt)) throw error;
+      // A newer program is needed to go on: fetching it again would not help.
+      if (!(error instanceof Halt) || error.code === 'E_APP_VERSION') throw error;
       this.note(error.message);
       return false;
     }

@@ -42,6 +42,7 @@ export function restoreNewest(
     if (snapshot !== null) executor.restore(snapshot, snapshot.sections);
   } catch (error) {
     if (!(error instanceof Halt)) throw error;
+    if (error.code === 'E_APP_VERSION') return { code: error.code, message: error.message };
     return { code: 'E_SNAPSHOT', message: `${error.message}; start the program that this directory belongs to` };
   }
   if (executor.applied + 1 < log.first && log.manifest.members.length === 1) {

@@ -5,6 +5,7 @@ import type { Replica } from './replica.ts';
 import type { ReplicaStatus } from './replica-contract.ts';
 import { confirmedDigest } from './vsr/reads.ts';
 import type { NodeState } from './vsr/state.ts';
+import { versionProblem } from './vsr/versions.ts';
 
 export function replicaStatus(replica: Replica): ReplicaStatus {
   const { executor, store, ports } = replica;
@@ -50,6 +51,7 @@ export function replicaStatus(replica: Replica): ReplicaStatus {
     scrub: replica.scrubber.report(),
     notes: [...replica.notes, ...waits(n)],
     app: ports.app.name,
+    versions: executor.versions,
   };
 }
 
@@ -60,5 +62,7 @@ function waits(n: NodeState): string[] {
   if (n.standby) why.push(`standby: votes once it durably holds the log through index ${n.manifest.standbyThrough}`);
   const clocks = n.serving && n.requests.waiting > 0 ? n.clock.problem(n.wallMs, n.monotonicMs) : null;
   if (clocks !== null) why.push(`commands wait: ${clocks}`);
+  const version = versionProblem(n);
+  if (version !== null) why.push(version);
   return why;
 }

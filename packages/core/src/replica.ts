@@ -106,6 +106,7 @@ export class Replica implements ReplicaHandle {
       clusterId: recovered.manifest.clusterId,
       policy: ports.policy,
       snapshotPieceBytes: config.snapshotPieceBytes,
+      reportVersion: (index, version, ran) => ports.onEvent({ kind: 'version', index, version, ran }),
     });
     const files = new SnapshotStore({
       disk: ports.disk,

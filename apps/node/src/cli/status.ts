@@ -21,6 +21,7 @@ export const statusCommand = withTarget(new Command('status'))
       const alive = status.replicas.filter((replica) => replica.status !== 'unreachable');
       const details = await Promise.all(alive.map(({ id, url }) => replicaStatus({ id, apiUrl: url }, target.token)));
       for (const detail of details) if (detail !== null) printLine(diskLine(detail));
+      for (const detail of details) if (detail !== null) printLine(versionLine(detail));
     }
     process.exitCode = EXIT.ok;
   });
@@ -46,6 +47,13 @@ function show(status: ClusterStatus, supervisor: SupervisorStatus | null): void 
     rows.push([`r${id}`, role, replica.status, ...numbers, digest.slice(0, 8), pid === null ? '-' : String(pid), note]);
   }
   for (const line of table(rows)) printLine(line);
+}
+
+/** One line about the application: the version that commands run as, and those that this replica's program runs. */
+function versionLine({ id, app, versions: { active, oldest, newest } }: ReplicaDetail): string {
+  const local = oldest === newest ? `version ${newest}` : `versions ${oldest} to ${newest}`;
+  const now = active === 0 ? 'nothing executed yet' : `version ${active} active`;
+  return `r${id}  ${app.name}: ${now}, this program runs ${local}`;
 }
 
 /** One line about the disk of a replica: which kind and why, whether there is space, what the scrubber found. */

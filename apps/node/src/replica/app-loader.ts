@@ -37,13 +37,16 @@ export function applicationProblems(value: unknown): string[] {
   if (!isObject(value)) return ['the default export must be an application module (an object)'];
   const problems: string[] = [];
   if (typeof value['name'] !== 'string' || value['name'].length === 0) problems.push('name must be a string');
-  if (!Number.isSafeInteger(value['version']) || (value['version'] as number) < 0)
-    problems.push('version must be a whole number from 0');
-  const { application } = value;
+  const { application, version, oldestVersion = version } = value;
+  if (!isVersion(version)) problems.push('version must be a whole number from 1');
+  else if (!isVersion(oldestVersion) || oldestVersion > version)
+    problems.push(`oldestVersion must be a whole number from 1 to ${version}, the version`);
   if (!isObject(application)) problems.push('application is missing');
   else
     for (const method of METHODS)
       if (typeof application[method] !== 'function') problems.push(`application.${method} is not a function`);
+  if (isObject(application) && application['migrate'] !== undefined && typeof application['migrate'] !== 'function')
+    problems.push('application.migrate is neither a function nor absent');
   problems.push(...callProblems('commands', value['commands']), ...callProblems('queries', value['queries']));
   return problems;
 }
@@ -68,6 +71,10 @@ function callProblems(group: string, value: unknown): string[] {
       if (typeof spec[method] !== 'function') problems.push(`${group}.${name}.${method} is not a function`);
   }
   return problems;
+}
+
+function isVersion(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 1;
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -41,6 +41,8 @@ export const EXIT_CODES = {
   E_AMNESIA: 42,
   /** The directory is empty, and the cluster knows this replica: its disk was wiped. */
   E_WIPED: 43,
+  /** The log or a snapshot is of a version of the application that this program does not run. */
+  E_APP_VERSION: 44,
 
   E_PORT: 50,
   E_IO_WRITE: 51,

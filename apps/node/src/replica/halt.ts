@@ -32,6 +32,7 @@ const REMEDIES: Partial<Record<ExitName, string>> = {
   E_DUP_NODE: 'stop the other process of this id; a directory that was replaced is set aside with `chronon recover`',
   E_GENERATION: 'replace this replica with `chronon recover`; keep its directory, it may hold what was lost',
   E_AMNESIA: 'never start an old copy of a data directory: replace this replica with `chronon recover`',
+  E_APP_VERSION: 'nothing is lost: start the program of that version on this directory',
   E_DATA_LOSS: 'see docs/operations.md, `chronon recover --accept-loss`',
 };
 

@@ -105,6 +105,7 @@ export function fakeDetail(): ReplicaDetail {
     },
     codec: 'noble',
     app: { name: 'bank', version: 1 },
+    versions: { active: 1, oldest: 1, newest: 1 },
     chaosEnabled: true,
     environment: 'dev',
     leases: [],

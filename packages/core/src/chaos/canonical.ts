@@ -10,6 +10,7 @@ import { FRAME_HEADER_BYTES } from '../engine/constants.ts';
 import type { FrameCodec } from '../engine/frame-codec.ts';
 import { blockTimeMs, envelope, frame, KIND, writeU32 } from '../engine/frame.ts';
 import { sameHash, toHex } from '../engine/hash.ts';
+import { decodeVersion, FIRST_VERSION } from '../engine/version-entry.ts';
 import { IDEMPOTENCY_FULL } from '../kernel/idempotency.ts';
 import { decodeValue, encodeValue } from '../kernel/values.ts';
 import { REPLY } from '../reply.ts';
@@ -26,6 +27,8 @@ export interface CanonicalEntry {
   readonly request: number;
   /** True for a command that the session table lets through: the application sees it. */
   readonly executed: boolean;
+  /** The version of the application that is active behind it; 0: nothing was executed yet. */
+  readonly version: number;
 }
 
 /** What a number of a session came to. */
@@ -64,6 +67,8 @@ export class CanonicalLog {
   private readonly settled = new Map<string, Settled>();
   private readonly balances = new Map<string, HistoryPoint[]>();
   private readonly totals: HistoryPoint[] = [];
+  /** The active version of the application. */
+  active = 0;
   private timeLow = 0;
   private timeHigh = 0;
   /** Entries that repeat a number already settled. */
@@ -155,7 +160,9 @@ export class CanonicalLog {
         this.duplicates++;
       }
     }
-    return { index, view, hash, kind, session, request, executed };
+    if (kind === KIND.activateVersion) this.active = Math.max(this.active, decodeVersion(bodyOf(bytes))!);
+    else if (executed && this.active === 0) this.active = FIRST_VERSION;
+    return { index, view, hash, kind, session, request, executed, version: this.active };
   }
 
   /** What a command comes to without being run, by its idempotency key; null: it is run. */

@@ -9,6 +9,7 @@ import { TAIL_PATH } from '../engine/tail-record.ts';
 import type { FaultAtlas } from './fault-atlas.ts';
 import { AimedNemesis } from './nemesis-aimed.ts';
 import type { StorageNemesis } from './nemesis-storage.ts';
+import { UpgradeNemesis } from './nemesis-upgrade.ts';
 import { PARTITIONS, partitionLinks, type DirectedLink } from './partitions.ts';
 import { isAimed } from './profile.ts';
 import type { FaultEvent } from './schedule.ts';
@@ -45,6 +46,7 @@ export class Nemesis {
   private readonly atlas: FaultAtlas;
   private readonly storage: StorageNemesis;
   private readonly aimed: AimedNemesis;
+  readonly upgrades: UpgradeNemesis;
   /** The only replica that a client reaches until a virtual time, by client id. */
   private readonly confined = new Map<number, { readonly replica: number; readonly untilUs: number }>();
   private stopped = false;
@@ -59,6 +61,7 @@ export class Nemesis {
     this.atlas = atlas;
     this.storage = storage;
     this.restart = restart;
+    this.upgrades = new UpgradeNemesis(world, (machine, downUs, rate) => this.kill(machine, downUs, rate));
     this.aimed = new AimedNemesis(world, storage, world.checks.logs, {
       stopped: () => this.stopped,
       kill: (machine, downUs, rate) => this.kill(machine, downUs, rate),
@@ -88,6 +91,7 @@ export class Nemesis {
     this.confined.clear();
     world.network.healAll();
     world.sink.failureRate = 0;
+    this.upgrades.stop();
     for (const machine of world.machines) {
       machine.storage.capacityBytes = Number.POSITIVE_INFINITY;
       soothe(machine);
@@ -157,6 +161,8 @@ export class Nemesis {
     });
     if (isAimed(event.kind)) return this.aimed.strike(event.kind, event, prng);
     switch (event.kind) {
+      case 'upgrade':
+        return this.upgrades.strike(target, event, prng);
       case 'crash':
         return this.kill(target, event.durationUs, null);
       case 'crash-in-write':

@@ -51,6 +51,7 @@ export const FAULT_KINDS = [
   'damaged-holder',
   'deposed-reader',
   'foreign-cluster',
+  'upgrade',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -116,6 +117,8 @@ export interface Profile {
   readonly heals: 'all' | 'core';
   /** The script that strikes now and then; null: none. */
   readonly aimed: AimedKind | null;
+  /** Replicas are started anew with newer programs, one by one. */
+  readonly upgrades: boolean;
 }
 
 const MS = 1000;
@@ -165,12 +168,14 @@ export function drawProfile(prng: Prng, replicas: number | null): Profile {
     core: drawCore(prng, size),
     heals: prng.chance(0.4) ? 'all' : 'core',
     aimed: null,
+    upgrades: false,
   };
   // Drawn last: the seeds without them stay what they were.
   const wiped = prng.chance(0.15) ? withWipes(profile) : profile;
-  return prng.chance(0.4)
+  const scripted = prng.chance(0.4)
     ? { ...wiped, aimed: prng.pick(['damaged-holder', 'deposed-reader', null, null, 'foreign-cluster'] as const) }
     : wiped;
+  return prng.chance(0.25) ? { ...scripted, upgrades: true } : scripted;
 }
 
 function withWipes(profile: Profile): Profile {
@@ -230,6 +235,7 @@ function drawFaults(prng: Prng): FaultRates {
       'damaged-holder': 0,
       'deposed-reader': 0,
       'foreign-cluster': 0,
+      upgrade: 0,
     },
     aimAtPrimary: prng.pick([0.2, 0.5, 0.8]),
     crashInOpen: sometimes(prng, 0.5, 0.3),

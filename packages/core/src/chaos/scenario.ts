@@ -33,6 +33,7 @@ function completed(profile: Profile): Profile {
     ...profile,
     core: profile.core ?? all,
     heals: profile.heals ?? 'all',
+    upgrades: profile.upgrades ?? false,
     disk: { ...profile.disk, shortWrites: profile.disk.shortWrites ?? 0 },
   };
 }

@@ -19,8 +19,9 @@ export interface FaultEvent {
 }
 
 const MS = 1000;
-/** How often a script strikes in a run. */
+/** How often a script strikes in a run, and how often a program is replaced. */
 const AIMED_STRIKES = 6;
+const UPGRADES = 10;
 
 export function drawSchedule(prng: Prng, profile: Profile): FaultEvent[] {
   const { weights, meanGapUs, aimAtPrimary } = profile.faults;
@@ -47,16 +48,23 @@ export function drawSchedule(prng: Prng, profile: Profile): FaultEvent[] {
     const atUs = profile.safetyUs - Math.floor(durationUs * prng.float());
     events.push({ id: events.length, atUs, kind: 'blink', atPrimary: true, durationUs, seed: prng.u32() });
   }
-  return [...events, ...drawAimed(prng, profile, events.length)];
+  if (profile.aimed !== null) events.push(...drawScript(prng, profile, profile.aimed, AIMED_STRIKES, events.length));
+  if (profile.upgrades) events.push(...drawScript(prng, profile, 'upgrade', UPGRADES, events.length));
+  return events;
 }
 
-/** The strikes of the script that the seed knows. */
-function drawAimed(prng: Prng, { aimed, safetyUs }: Profile, firstId: number): FaultEvent[] {
-  if (aimed === null) return [];
-  return Array.from({ length: AIMED_STRIKES }, (_, i) => ({
+/** The strikes of one kind, all over the run. */
+function drawScript(
+  prng: Prng,
+  { safetyUs }: Profile,
+  kind: FaultKind,
+  strikes: number,
+  firstId: number,
+): FaultEvent[] {
+  return Array.from({ length: strikes }, (_, i) => ({
     id: firstId + i,
-    atUs: Math.floor(((i + prng.float()) * safetyUs) / AIMED_STRIKES),
-    kind: aimed,
+    atUs: Math.floor(((i + prng.float()) * safetyUs) / strikes),
+    kind,
     atPrimary: true,
     durationUs: prng.range(500, 2000) * MS,
     seed: prng.u32(),

@@ -460,6 +460,8 @@ describe('Reads', () => {
           applied: scene.node.state.applied,
           digestIndex: -1 as never,
           digest: new Uint8Array(16),
+          oldest: 1,
+          newest: 1,
           wallUs: 1,
         },
       });

@@ -11,9 +11,9 @@ import { openReplica, type Replica } from '../replica.ts';
 import { isOfCluster } from '../vsr/identity.ts';
 import type { Message } from '../vsr/messages.ts';
 import { max } from '../engine/commit-index.ts';
+import type { VersionRange } from '../engine/version-entry.ts';
 import { DiskFailure } from '../engine/virtual-disk.ts';
 import { describe } from './describe.ts';
-import { observedApplication } from './observed-application.ts';
 import type { Observation, Observed } from './observation.ts';
 import { openParcel, type Parcel, parcelOf } from './parcel.ts';
 import { replicaConfig } from './replica-settings.ts';
@@ -22,6 +22,7 @@ import { type DeviceFault, SimCrash, SimDisk, type SimDevice } from './sim-disk.
 import type { SimStorage } from './sim-storage.ts';
 import type { Statistic } from './sometimes.ts';
 import { Violation } from './violation.ts';
+import { versionedBank } from './versioned-bank.ts';
 import type { World } from './world.ts';
 
 const COUNTER = {
@@ -60,6 +61,8 @@ export class SimMachine implements Observed {
   onArmedWrite: (() => void) | null = null;
   /** Set by the nemesis: hears of each PrepareOk and DoViewChange that leaves. */
   onPromise: (() => void) | null = null;
+  /** The versions of the application that its program runs. */
+  program: VersionRange = { oldest: 1, newest: 1 };
   /** Down for ever: it is not started again. */
   lost = false;
   private readonly world: World;
@@ -191,6 +194,7 @@ export class SimMachine implements Observed {
   /** The faults of this process run account for a refusal to open. */
   private explains(code: string, run: number): boolean {
     if (code === 'E_IO_READ') return this.struck === run;
+    if (code === 'E_APP_VERSION') return this.world.mendProgram(this);
     if (code === 'E_LOG_CORRUPT' || code === 'E_SNAPSHOT') return this.refuses();
     if (code !== 'E_IO_WRITE' && code !== 'E_NO_SPACE') return false;
     return this.struck === run || this.storage.capacityBytes !== Number.POSITIVE_INFINITY;
@@ -337,7 +341,9 @@ export class SimMachine implements Observed {
     return {
       disk: this.disk!,
       codec: world.codec,
-      app: observedApplication((index, session) => world.checks.state.executes(this, index, session)),
+      app: versionedBank(this.program, (index, session, version) =>
+        world.checks.state.executes(this, index, session, version),
+      ),
       monotonicMs: () => clock.monotonicMs(),
       wallMs: () => clock.wallMs(),
       send: (to, message) => this.send(run, to, message),
@@ -394,6 +400,9 @@ export class SimMachine implements Observed {
       case 'install':
         statistics.snapshotTransfers++;
         world.sometimes.reached('snapshot-installed');
+        break;
+      case 'version':
+        world.sometimes.reached('version-activated');
         break;
       case 'compact':
         statistics.compactions++;

@@ -159,8 +159,13 @@ export class Simulator implements World {
     return this.nemesis.clientCut(client, replica);
   }
 
+  mendProgram(machine: SimMachine): boolean {
+    return this.nemesis.upgrades.mend(machine);
+  }
+
   halted(machine: SimMachine, code: string, message: string): void {
-    const expected = DISK_HALTS.has(code) || this.options.forgiveHalts === true;
+    const explained = DISK_HALTS.has(code) || (code === 'E_APP_VERSION' && this.mendProgram(machine));
+    const expected = explained || this.options.forgiveHalts === true;
     if (!expected) this.fail('replica', 'no-replica-halts', `r${machine.id} stopped: ${code}: ${message}`);
     this.restartLater(machine, this.haltPrng.range(50, 1000) * US_PER_MS);
   }

@@ -46,6 +46,8 @@ export interface World {
   clientDelayUs(): number;
   /** True while a client cannot reach a replica. */
   clientCut(client: number, replica: number): boolean;
+  /** True when its program explains that a replica refuses its log; it has a fitting one then. */
+  mendProgram(machine: SimMachine): boolean;
   /** A replica stopped by itself. */
   halted(machine: SimMachine, code: string, message: string): void;
   fail(family: InvariantFamily, invariant: string, sentence: string): never;

@@ -96,6 +96,7 @@ export type RefusalCode =
   | 'E_VERSION'
   | 'E_LOG_CORRUPT'
   | 'E_SNAPSHOT'
+  | 'E_APP_VERSION'
   | 'E_IO_READ'
   | 'E_IO_WRITE';
 

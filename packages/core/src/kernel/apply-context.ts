@@ -31,6 +31,7 @@ export class CommandContext implements ApplyContext {
   private prng: Prng | null = null;
   private ids = 0;
   index = 0;
+  version = 0;
   /** What was asked for. */
   effects: SideEffect[] = [];
   /** Encoded {code, data} of the first rejection, or null. */
@@ -41,10 +42,11 @@ export class CommandContext implements ApplyContext {
     this.clusterId = clusterId;
   }
 
-  /** Begins a command: the frame at bytes[at]. */
-  begin(index: number, bytes: Uint8Array, at: number): void {
+  /** Begins a command, run as `version`: the frame at bytes[at]. */
+  begin(index: number, version: number, bytes: Uint8Array, at: number): void {
     this.open = true;
     this.index = index;
+    this.version = version;
     this.bytes = bytes;
     this.at = at;
     this.prng = null;

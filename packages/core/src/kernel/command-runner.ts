@@ -7,6 +7,7 @@
  */
 import { FRAME_HEADER_BYTES } from '../engine/constants.ts';
 import { envelope } from '../engine/frame.ts';
+import { FIRST_VERSION } from '../engine/version-entry.ts';
 import { EMPTY_BODY, REPLY, type ReplyStatus } from '../reply.ts';
 import { CommandContext } from './apply-context.ts';
 import type { ExecutionDigest } from './digest.ts';
@@ -33,6 +34,7 @@ export class CommandRunner<State> {
   private current: State;
   private transaction: Transactional | null;
   private faultCount = 0;
+  private active = 0;
   private writes: Uint8Array = EMPTY_BODY;
   /** What the last command came to. */
   status: ReplyStatus = REPLY.ok;
@@ -44,13 +46,18 @@ export class CommandRunner<State> {
     this.outbox = outbox;
     this.digest = digest;
     this.context = new CommandContext(options.codec, options.clusterId);
+    // Queries come before the first command: they see an empty state of some version that this program knows.
+    this.current = this.genesis(Math.max(FIRST_VERSION, oldestVersion(options.module)));
+    this.transaction = transactional(this.current);
+  }
+
+  private genesis(version: number): State {
     enterApply();
     try {
-      this.current = this.application.genesis();
+      return this.application.genesis(version);
     } finally {
       leaveApply();
     }
-    this.transaction = transactional(this.current);
   }
 
   get state(): State {
@@ -61,11 +68,57 @@ export class CommandRunner<State> {
     return this.faultCount;
   }
 
-  /** Continues from a restored state. */
-  reset(state: State, faults: number): void {
-    this.current = state;
-    this.transaction = transactional(state);
+  /** The active version: what commands run as; 0 before anything was executed. */
+  get version(): number {
+    return this.active;
+  }
+
+  /** Continues from a restored state of `version`; null: before anything was executed. */
+  reset(state: State | null, version: number, faults: number): void {
+    this.active = version;
+    this.current = state ?? this.genesis(Math.max(FIRST_VERSION, oldestVersion(this.options.module)));
+    this.transaction = transactional(this.current);
     this.faultCount = faults;
+  }
+
+  /** Before anything was executed: commands run as `version` from here on. */
+  begin(version: number): void {
+    this.active = version;
+    this.current = this.genesis(version);
+    this.transaction = transactional(this.current);
+  }
+
+  /** Brings the state to `version` at the entry whose chain hash stands at hash[hashAt], and advances D. False: the migration threw, and nothing has changed. */
+  migrate(index: number, version: number, hash: Uint8Array, hashAt: number): boolean {
+    const { application, transaction } = this;
+    let next = this.current;
+    let writes: Uint8Array = EMPTY_BODY;
+    transaction?.begin();
+    try {
+      enterApply();
+      try {
+        next = application.migrate?.(this.current, this.active, version) ?? this.current;
+      } finally {
+        leaveApply();
+      }
+      if (transaction !== null && next === this.current) writes = transaction.writeSet();
+    } catch (error) {
+      this.exhausted(index, error);
+      this.undo();
+      this.fault(index, error);
+      this.digest.plain(index, hash, hashAt, REPLY.fault);
+      return false;
+    }
+    this.digest.advance(index, hash, hashAt, REPLY.ok, EMPTY_BODY, NO_EFFECTS, writes);
+    try {
+      transaction?.commit();
+    } catch (error) {
+      throw new Halt('E_STATE', `the state that entry ${index} migrated could not be committed`, error);
+    }
+    this.active = version;
+    this.current = next;
+    this.transaction = transactional(next);
+    return true;
   }
 
   /** Executes the command of the frame at bytes[at], whose chain hash stands at hash[hashAt], and advances D. */
@@ -86,7 +139,7 @@ export class CommandRunner<State> {
       body: bytes.subarray(payloadAt + envelope.bodyOffset(bytes, payloadAt), payloadAt + size),
       session,
     };
-    context.begin(index, bytes, at);
+    context.begin(index, this.active, bytes, at);
     this.body = EMPTY_BODY;
     transaction?.begin();
     const applied = this.attempt(event);
@@ -163,10 +216,7 @@ export class CommandRunner<State> {
   /** Turns what was thrown (or swallowed) into an outcome, or into the end of this replica. */
   private refuse(index: number, thrown: unknown): void {
     const { context } = this;
-    if (thrown instanceof Halt) throw thrown;
-    if (isResourceExhaustion(thrown)) {
-      throw new Halt('E_APPLY_RESOURCES', `command ${index} exhausted the stack or the memory of this process`, thrown);
-    }
+    this.exhausted(index, thrown);
     if (thrown instanceof Rejection && context.rejection === null) {
       try {
         context.rejectWith(thrown);
@@ -182,6 +232,14 @@ export class CommandRunner<State> {
       this.body = EMPTY_BODY;
     } else {
       this.fault(index, thrown);
+    }
+  }
+
+  /** Ends this replica for what depends on the machine. */
+  private exhausted(index: number, thrown: unknown): void {
+    if (thrown instanceof Halt) throw thrown;
+    if (isResourceExhaustion(thrown)) {
+      throw new Halt('E_APPLY_RESOURCES', `entry ${index} exhausted the stack or the memory of this process`, thrown);
     }
   }
 
@@ -201,6 +259,11 @@ export class CommandRunner<State> {
       throw new Halt('E_STATE', 'a command could not be rolled back', error);
     }
   }
+}
+
+/** The oldest version of the application that a module runs. */
+export function oldestVersion(module: { readonly version: number; readonly oldestVersion?: number }): number {
+  return module.oldestVersion ?? module.version;
 }
 
 function transactional(state: unknown): Transactional | null {

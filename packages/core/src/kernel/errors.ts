@@ -43,7 +43,9 @@ export type HaltCode =
   /** The frames handed in do not follow what was applied. */
   | 'E_APPLY_ORDER'
   /** A snapshot that is not of this application, or damaged. */
-  | 'E_SNAPSHOT';
+  | 'E_SNAPSHOT'
+  /** The log, or a snapshot, is of a version of the application that this program does not run. */
+  | 'E_APP_VERSION';
 
 /** The replica must stop loudly. Nothing catches it below the composition root. */
 export class Halt extends Error {

@@ -12,8 +12,8 @@ export interface ReplicatedLimits {
 }
 
 export interface ExecutorOptions<State> extends ReplicatedLimits {
-  /** Name, version and application of a module. */
-  readonly module: Pick<ApplicationModule<State>, 'name' | 'version' | 'application'>;
+  /** Name, versions and application of a module. */
+  readonly module: Pick<ApplicationModule<State>, 'name' | 'version' | 'oldestVersion' | 'application'>;
   readonly clusterId: Uint8Array;
   readonly codec: FrameCodec;
   readonly policy?: Policy;
@@ -24,6 +24,8 @@ export interface ExecutorOptions<State> extends ReplicatedLimits {
   readonly onFault?: 'reject' | 'halt';
   /** Local and not replicated: what an application threw. */
   readonly reportFault?: (index: number, error: unknown) => void;
+  /** The entry at `index` activated this version, or (`ran` false) its migration threw and the old one stays. */
+  readonly reportVersion?: (index: number, version: number, ran: boolean) => void;
   /** Log effects of applied entries; the primary prints them, best effort. */
   readonly reportLog?: (index: number, effect: LogEffect) => void;
 }

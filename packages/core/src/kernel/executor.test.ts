@@ -4,11 +4,12 @@ import { KIND } from '../engine/frame.ts';
 import { toHex } from '../engine/hash.ts';
 import { SOUND } from '../policy.ts';
 import { REPLY, type Reply } from '../reply.ts';
-import { Halt, InvalidCommand, Rejection } from './errors.ts';
+import { InvalidCommand, Rejection } from './errors.ts';
 import { Executor } from './executor.ts';
 import type { ExecutorOptions } from './executor-options.ts';
 import { nobleCodec as testCodec } from '../engine/codec/noble.ts';
 import { type DeterminismError, installGuard } from './guard.ts';
+import { haltOf } from './testing/halt-of.ts';
 import { LogBuilder } from './testing/log-builder.ts';
 import { type Table, Tables } from './table.ts';
 import type { ApplyContext, ChrApplication } from './types.ts';
@@ -68,16 +69,6 @@ function harness(options: Partial<ExecutorOptions<CounterState>> = {}) {
   };
   const count = (): unknown => decodeValue(executor.query(1, encodeValue(null)).body);
   return { executor, log, replies, run, session, submit, fields, count };
-}
-
-function haltOf(act: () => unknown): string {
-  try {
-    act();
-  } catch (error) {
-    expect(error).toBeInstanceOf(Halt);
-    return (error as Halt).code;
-  }
-  throw new Error('it did not halt');
 }
 
 describe('order', () => {
@@ -413,7 +404,7 @@ describe('snapshot', () => {
       executor.restore(at(a), parts);
     };
     expect(haltOf(() => restore({ ...module, name: 'other' }, sections))).toBe('E_SNAPSHOT');
-    expect(haltOf(() => restore({ ...module, version: 0 }, sections))).toBe('E_SNAPSHOT');
+    expect(haltOf(() => restore({ ...module, version: 0 }, sections))).toBe('E_APP_VERSION');
     expect(haltOf(() => restore(module, sections.slice(1)))).toBe('E_SNAPSHOT');
     for (let part = 0; part < sections.length; part++) {
       const cut = sections.map((section, i) => (i === part ? section.subarray(0, section.length - 1) : section));

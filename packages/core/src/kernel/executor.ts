@@ -15,10 +15,11 @@ import { ENVELOPE_BYTES, FRAME_HEADER_BYTES, HASH_BYTES } from '../engine/consta
 import { blockTimeMs, envelope, ENVELOPE_VERSION, frame, keyProblem, KIND, OFFSET, SCHEMA } from '../engine/frame.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
 import { sameHash } from '../engine/hash.ts';
+import { decodeVersion, FIRST_VERSION, rangeText, runs, type VersionRange } from '../engine/version-entry.ts';
 import { type Policy, SOUND } from '../policy.ts';
 import { EMPTY_BODY, REPLY, type Reply, type ReplyStatus } from '../reply.ts';
 import { encodeRejection } from './apply-context.ts';
-import { CommandRunner } from './command-runner.ts';
+import { CommandRunner, oldestVersion } from './command-runner.ts';
 import { DIGEST_RING, ExecutionDigest } from './digest.ts';
 import { decodeEffectAcks, decodeEffectDeaths, decodeEffectFailures } from './effect-entries.ts';
 import { CodecError, Halt, type HaltCode } from './errors.ts';
@@ -113,6 +114,11 @@ export class Executor<State = unknown> implements StateMachine {
     return this.sessionTable.size;
   }
 
+  get versions(): VersionRange & { readonly active: number } {
+    const { module } = this.options;
+    return { oldest: oldestVersion(module), newest: module.version, active: this.runner.version };
+  }
+
   /** Idempotency keys kept. */
   get keyCount(): number {
     return this.keyTable.size;
@@ -180,7 +186,7 @@ export class Executor<State = unknown> implements StateMachine {
     const { module } = this.options;
     const meta: MetaSection = {
       application: module.name,
-      version: module.version,
+      version: this.runner.version,
       faults: this.runner.faults,
       malformed: this.malformed,
       replacements: this.replaced,
@@ -189,7 +195,7 @@ export class Executor<State = unknown> implements StateMachine {
     const halt = (error: unknown): Halt => this.halt(error, 'E_STATE');
     const { snapshotPieceBytes } = this.options;
     const streams = [
-      applicationStream(() => module.application.snapshot(this.runner.state), halt),
+      applicationStream(() => (meta.version === 0 ? EMPTY_BODY : module.application.snapshot(this.runner.state)), halt),
       this.sessionTable.stream(snapshotPieceBytes),
       this.outbox.stream(snapshotPieceBytes),
       streamOfBytes(encodeMeta(meta)),
@@ -199,7 +205,10 @@ export class Executor<State = unknown> implements StateMachine {
     return { sections: new SectionStream(streams), digest: this.digest };
   }
 
-  /** Replaces everything. Throws Halt E_SNAPSHOT for sections that are not a snapshot of this application; then nothing has changed. */
+  /**
+   * Replaces everything. Throws Halt E_SNAPSHOT for sections that are not a snapshot of this application, E_APP_VERSION for those of a version of it that this
+   * program does not run; then nothing has changed.
+   */
   restore(
     at: { readonly index: number; readonly chainHash: Uint8Array; readonly digest: Uint8Array },
     sections: readonly Uint8Array[],
@@ -211,25 +220,26 @@ export class Executor<State = unknown> implements StateMachine {
       throw new Halt('E_SNAPSHOT', `a snapshot has ${SECTIONS.length} sections, not ${sections.length}`);
     }
     let meta: MetaSection;
-    let state: State;
+    let state: State | null;
     const table = this.newSessionTable();
     const keyTable = this.newKeyTable();
     try {
       meta = decodeMeta(metaBytes);
-      if (meta.application !== module.name || meta.version > module.version) {
-        throw new CodecError(`it is of ${meta.application} ${meta.version}, not of ${module.name} ${module.version}`);
-      }
+      if (meta.application !== module.name) throw new CodecError(`it is of ${meta.application}, not of ${module.name}`);
+      this.requireVersion(meta.version, `the snapshot at ${at.index}`);
       table.restore(sessions);
       keyTable.restore(keys);
-      state = module.application.restore(application);
+      if (meta.version === 0 && application.length > 0) throw new CodecError('it holds a state of no version');
+      state = meta.version === 0 ? null : module.application.restore(application, meta.version);
       this.outbox.restore(outbox);
     } catch (error) {
+      if (error instanceof Halt) throw error;
       throw new Halt('E_SNAPSHOT', `the snapshot at ${at.index} cannot be restored: ${messageOf(error)}`, error);
     }
     if (this.policy.dropOutboxOnRestore) this.outbox.dropPending();
     this.sessionTable = table;
     this.keyTable = keyTable;
-    this.runner.reset(state, meta.faults);
+    this.runner.reset(state, meta.version, meta.faults);
     this.malformed = meta.malformed;
     this.replaced = meta.replacements;
     this.timeMs = meta.blockTimeMs;
@@ -262,6 +272,8 @@ export class Executor<State = unknown> implements StateMachine {
       case KIND.replaceReplica:
         if (!this.replaced.apply(envelope.body(bytes, payloadAt, size), index as CommitIndex)) this.malformed++;
         return this.plain(index, REPLY.ok);
+      case KIND.activateVersion:
+        return this.activate(envelope.body(bytes, payloadAt, size), index);
       case KIND.checkpoint:
         this.stopped = true;
         return this.plain(index, REPLY.ok);
@@ -293,7 +305,7 @@ export class Executor<State = unknown> implements StateMachine {
       const { status, body, index: replyIndex } = this.keyed(key, bytes, at, size, index, session);
       return sessionTable.record(entry, request, index, status, body, ackBelow, bytes, hashAt, replyIndex);
     }
-    runner.run(bytes, at, size, index, session, this.hash, this.hashAt);
+    this.run(bytes, at, size, index, session);
     return sessionTable.record(entry, request, index, runner.status, runner.body, ackBelow, bytes, hashAt);
   }
 
@@ -319,10 +331,48 @@ export class Executor<State = unknown> implements StateMachine {
       return known;
     }
     if (keyTable.full) return this.unrun(REPLY.rejected, index, encodeRejection(IDEMPOTENCY_FULL, undefined));
-    runner.run(bytes, at, size, index, session, this.hash, this.hashAt);
+    this.run(bytes, at, size, index, session);
     const outcome = { status: runner.status, index, body: runner.body };
     if (runner.status !== REPLY.invalid) keyTable.keep(key, { ...outcome, timeMs, command });
     return outcome;
+  }
+
+  /** Executes a command as the active version. */
+  private run(bytes: Uint8Array, at: number, size: number, index: number, session: number): void {
+    const { runner } = this;
+    if (runner.version === 0) {
+      this.requireVersion(FIRST_VERSION, `entry ${index}`);
+      runner.begin(FIRST_VERSION);
+    }
+    runner.run(bytes, at, size, index, session, this.hash, this.hashAt);
+  }
+
+  /** From here on commands run as another version. An entry that would lower it changes nothing: two primaries may have proposed the same. */
+  private activate(body: Uint8Array, index: number): void {
+    const { runner } = this;
+    const version = decodeVersion(body);
+    if (version === null) this.malformed++;
+    if (version === null || version <= runner.version) return this.plain(index, REPLY.ok);
+    this.requireVersion(version, `entry ${index}`);
+    let ran = true;
+    if (runner.version === 0) {
+      runner.begin(version);
+      this.plain(index, REPLY.ok);
+    } else {
+      ran = runner.migrate(index, version, this.hash, this.hashAt);
+    }
+    this.options.reportVersion?.(index, version, ran);
+  }
+
+  /** Halts at what this program cannot run; nothing of it has been applied then. */
+  private requireVersion(version: number, what: string): void {
+    const { versions, options } = this;
+    if (runs(versions, version)) return;
+    const remedy = `an activated version stays: start a program that runs version ${version}`;
+    throw new Halt(
+      'E_APP_VERSION',
+      `${what} is of version ${version} of ${options.module.name}, this program runs ${rangeText(versions)}; ${remedy}`,
+    );
   }
 
   /** Advances D by a command that is answered without being run. */

@@ -16,6 +16,7 @@ export type SectionName = (typeof SECTIONS)[number];
 /** What the executor remembers beside application, sessions and outbox. */
 export interface MetaSection {
   readonly application: string;
+  /** The active version: replicated state, never the program's own. 0: nothing was executed yet, and the application's section is empty. */
   readonly version: number;
   /** Commands that ended in a fault since the log began. */
   readonly faults: number;

@@ -5,6 +5,7 @@
  */
 import type { CommitIndex } from '../engine/commit-index.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
+import type { VersionRange } from '../engine/version-entry.ts';
 import type { Reply } from '../reply.ts';
 import type { SectionStream, SnapshotStream } from './snapshot-stream.ts';
 
@@ -35,6 +36,8 @@ export interface ApplyContext {
   readonly index: number;
   /** view_id of the frame: the view in which the entry was first proposed. Never the current view. */
   readonly view: number;
+  /** The active version of the application: what the command does, it does as that version. */
+  readonly version: number;
   /** Block time, milliseconds since the epoch; never goes back. */
   readonly blockTime: number;
   /** Block time, nanoseconds, strictly growing. */
@@ -68,7 +71,8 @@ export interface Transactional {
 
 /** The seed's contract. Query and Answer are bytes on the wire; a module's specs give them types. */
 export interface ChrApplication<State> {
-  genesis(): State;
+  /** The state before the first command, which is run as `version`. */
+  genesis(version: number): State;
   apply(state: State, event: Event, ctx: ApplyContext): Applied<State>;
   query(state: State, query: number, body: Uint8Array): Uint8Array;
   /**
@@ -76,7 +80,13 @@ export interface ChrApplication<State> {
    * bytes must be those of now (an immutable state is; `Tables.stream` holds a version).
    */
   snapshot(state: State): Uint8Array | SnapshotStream;
-  restore(bytes: Uint8Array): State;
+  /** The state that `snapshot` wrote while `version` was active. */
+  restore(bytes: Uint8Array, version: number): State;
+  /**
+   * The state as version `to` wants it, made at the one index at which `to` is activated; deterministic like `apply`. One that throws is a fault: the old
+   * version stays active. Absent: the state stays as it is.
+   */
+  migrate?(state: State, from: number, to: number): State;
 }
 
 /** Structural part of a zod schema that is used here. */
@@ -101,7 +111,10 @@ export interface CallSpec {
 /** What `--app PATH` loads as default export; `bank` and `kv` are built in. */
 export interface ApplicationModule<State = unknown> {
   readonly name: string;
+  /** The newest version that this program runs, from 1; it is activated once every replica runs it. */
   readonly version: number;
+  /** The oldest one: below it no log and no snapshot is read. Default: `version`, which rules out an upgrade from an older one while the cluster runs. */
+  readonly oldestVersion?: number;
   readonly application: ChrApplication<State>;
   readonly commands: Readonly<Record<string, CallSpec>>;
   readonly queries: Readonly<Record<string, CallSpec>>;
@@ -155,6 +168,8 @@ export interface StateMachine {
   nextRequest(session: number): number | null;
   /** Canonical sections, in the order of SECTIONS (kernel/snapshot.ts), for a snapshot at `applied`, to be read while applying goes on. One at a time. */
   snapshot(): { readonly sections: SectionStream; readonly digest: Uint8Array };
+  /** The version commands run as (0: nothing was executed yet), and those that this program runs. */
+  readonly versions: VersionRange & { readonly active: number };
   /** Replaces everything by a snapshot. */
   restore(
     at: { readonly index: number; readonly chainHash: Uint8Array; readonly digest: Uint8Array },

@@ -57,6 +57,8 @@ const MESSAGES: readonly Message[] = [
     digestIndex: NONE,
     digest: hash,
     wallUs: 1_700_000_000_000_001,
+    oldest: 2,
+    newest: 4,
   },
   { type: 'startViewChange', view: 2 ** 40 },
   {
@@ -158,7 +160,7 @@ const GOLDEN: Readonly<Record<MessageType, string>> = {
   ].join(''),
   commitOk: [
     '0401000000000000030000000000000007000000000000000c00000000000000030000000000000002000000000000',
-    '0000000000000000000102030405060708090a0b0c0d0e0f1001401e18240a0600',
+    '0000000000000000000102030405060708090a0b0c0d0e0f1001401e18240a060002000000000000000400000000000000',
   ].join(''),
   startViewChange: ['05010000000000000000000000010000'].join(''),
   doViewChange: [

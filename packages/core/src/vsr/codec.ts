@@ -87,6 +87,8 @@ export function encodeMessage(message: Message): Uint8Array[] {
       w.index(message.digestIndex);
       w.bytes(message.digest);
       w.u64(message.wallUs);
+      w.u64(message.oldest);
+      w.u64(message.newest);
       return [w.done()];
     case 'startViewChange':
       return [w.done()];
@@ -240,6 +242,8 @@ function decodeBody(type: number, view: number, r: Reader, codec: FrameCodec): M
         digestIndex: r.index(),
         digest: r.hash(),
         wallUs: r.u64(),
+        oldest: r.u64(),
+        newest: r.u64(),
       });
     case TYPE.startViewChange:
       return r.end({ type: 'startViewChange', view });

@@ -58,6 +58,9 @@ export interface CommitOk {
   readonly digest: Uint8Array;
   /** The sender's wall clock, whole microseconds since the epoch (cluster-time.ts). */
   readonly wallUs: number;
+  /** The versions of the application that its program runs (versions.ts). */
+  readonly oldest: number;
+  readonly newest: number;
 }
 
 /** "I have not heard the primary": a vote for every view up to `view` above the receiver's. Changes nothing durable. */

@@ -16,6 +16,7 @@ import { acknowledge, retransmit } from './propose.ts';
 import { commitOk, quorumContactTick, sendHeartbeat } from './reads.ts';
 import { catchUp, needsFrames } from './state-transfer.ts';
 import type { NodeState } from './state.ts';
+import { proposeVersion } from './versions.ts';
 
 /** Prepares kept while they are ahead of the own log or a view is being installed. */
 const STASH_MAX = 64;
@@ -186,6 +187,7 @@ export function tickPrimary(n: NodeState, stalledTicks: number): string | null {
   const primary = n.primary!;
   if (n.tickCount - primary.heartbeatTick >= n.config.heartbeatTicks) sendHeartbeat(n, primary);
   retransmit(n, primary);
+  proposeVersion(n, primary);
   if (n.faulty.length > 0) catchUp(n);
   if (n.tickCount - quorumContactTick(n, primary) > n.config.abdicateTicks) return 'no quorum answers';
   if (stalledTicks > n.config.stallTicks) return 'its own disk does not finish a write';

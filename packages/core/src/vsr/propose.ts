@@ -13,6 +13,7 @@ import { appendBatch, moveCommit } from './log.ts';
 import { internalPayload } from './payload.ts';
 import { answerReads } from './reads.ts';
 import type { InFlight, NodeState, PrimaryState } from './state.ts';
+import { mayRunCommands } from './versions.ts';
 
 const TWO_32 = 0x1_0000_0000;
 const NS_PER_MS = 1_000_000;
@@ -40,11 +41,12 @@ export function openView(n: NodeState, primary: PrimaryState): void {
   seal(n, primary, [internalPayload(KIND.noop, EMPTY)], 0);
 }
 
-/** False when nothing may be proposed now: what an application sees as time waits for a majority of clocks. */
+/** False when nothing may be proposed now: what an application sees as time waits for a majority of clocks, commands for a version that the own program runs. */
 function proposeBatch(n: NodeState, primary: PrimaryState, countMax: number): boolean {
   const payloads: Uint8Array[] = [];
   const nowMs = n.clock.nowMs(n.wallMs, n.monotonicMs);
-  const peek = (): Uint8Array | null => (nowMs === null ? n.requests.peekIf(isUntimed) : n.requests.peek());
+  const waits = nowMs === null || !mayRunCommands(n);
+  const peek = (): Uint8Array | null => (waits ? n.requests.peekIf(isUntimed) : n.requests.peek());
   let bytes = 0;
   for (let next = peek(); next !== null && payloads.length < countMax; next = peek()) {
     const size = frameBytes(next.length);

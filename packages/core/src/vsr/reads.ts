@@ -13,6 +13,7 @@ import { isOfOldIncarnation } from './members.ts';
 import type { Commit, CommitOk } from './messages.ts';
 import { nthLargest } from './quorum-tracker.ts';
 import type { NodeState, PrimaryState, Read } from './state.ts';
+import { noteVersions } from './versions.ts';
 
 /** Sends a heartbeat, which is a new round. */
 export function sendHeartbeat(n: NodeState, primary: PrimaryState): void {
@@ -75,6 +76,7 @@ export function onCommitOk(n: NodeState, from: number, m: CommitOk): void {
   if (m.round > (primary.rounds.get(from) ?? 0)) {
     primary.rounds.set(from, m.round);
     primary.runs.set(from, m.run);
+    noteVersions(primary, from, m);
   }
   compareDigest(n, from, m.digestIndex, m.digest);
   // It steps down in this step: what it has applied is not what the log says.
@@ -90,6 +92,7 @@ export function onCommitOk(n: NodeState, from: number, m: CommitOk): void {
 export function commitOk(n: NodeState, m: Commit): CommitOk {
   const shared = m.applied <= n.applied ? m.applied : n.applied;
   const digest = shared === NONE ? null : n.sessions.digestAt(shared);
+  const { oldest, newest } = n.sessions.versions;
   return {
     type: 'commitOk',
     view: n.view,
@@ -100,6 +103,8 @@ export function commitOk(n: NodeState, m: Commit): CommitOk {
     digestIndex: digest === null ? NONE : shared,
     digest: digest ?? ZERO_HASH,
     wallUs: Math.max(0, Math.floor(n.wallMs * 1000)),
+    oldest,
+    newest,
   };
 }
 

@@ -13,6 +13,7 @@ import { ZERO_HASH } from '../engine/hash.ts';
 import { HeaderSuffix } from '../engine/header-suffix.ts';
 import type { IndexRange, ManifestState, RecoveredLog } from '../engine/log-contract.ts';
 import type { Replacement } from '../engine/replace-entry.ts';
+import type { VersionRange } from '../engine/version-entry.ts';
 import type { Policy } from '../policy.ts';
 import { Prng } from '../prng.ts';
 import type { Reply } from '../reply.ts';
@@ -68,6 +69,8 @@ export interface SessionPort {
     | { readonly kind: 'refused'; readonly reply: Reply };
   nextRequest(session: number): number | null;
   digestAt(index: number): Uint8Array | null;
+  /** The version that commands run as (0: nothing was executed yet), and those that this program runs. */
+  readonly versions: VersionRange & { readonly active: number };
   /** The applied entry that put a new incarnation in the place of this member, or null. */
   replacement(replica: number): (Replacement & { readonly index: CommitIndex }) | null;
 }
@@ -175,6 +178,10 @@ export interface PrimaryState {
   readonly replacing: Map<number, Uint8Array>;
   /** Index of the entry that replaced a member in this view. */
   readonly replacedAt: Map<number, number>;
+  /** The versions of the application that the program of each peer runs, as it said last. */
+  readonly versions: Map<number, VersionRange>;
+  /** The version that was proposed in this view; 0: none. */
+  activating: number;
 }
 
 /** The suffix a new primary has chosen and is completing. */

@@ -233,6 +233,8 @@ export function settle(n: NodeState): void {
     acked: new Map(),
     replacing: new Map(),
     replacedAt: new Map(),
+    versions: new Map(),
+    activating: 0,
   };
   n.setStatus('normal');
   n.event({ kind: 'view', view: n.view, primary: n.id });

@@ -161,17 +161,19 @@ test('a promise without a durable frame, a second vote that differs, and a secon
   expect(() => promised.sends(replica(2), ok)).toThrow('its tail record on the medium says 2');
 });
 
-test('another digest at an applied index, and a command applied twice, are caught', () => {
+test('another digest at an applied index, a command applied twice, and one run as another version, are caught', () => {
   const state = new StateInvariants(committed());
   state.step(replica(1), seen({ applied: 2 }));
   expect(() => state.step(replica(2), seen({ applied: 2, digest: () => new Uint8Array(16).fill(1) }))).toThrow('at 2');
-  state.executes(replica(1), 2, SESSION);
+  state.executes(replica(1), 2, SESSION, 1);
   state.step(replica(1), seen({ applied: 2 }));
+  state.executes(replica(1), 2, SESSION, 2);
+  expect(() => state.step(replica(1), seen({ applied: 2 }))).toThrow('ran entry 2 as version 2, active is 1');
   const twice = cluster([...LOG, deposit(2, 7)], [1, 2]);
   twice.log.step(replica(1), seen({ commit: 4 }));
   expect(twice.canonical.duplicates).toBe(1);
   const again = new StateInvariants(twice.canonical);
-  again.executes(replica(1), 4, SESSION);
+  again.executes(replica(1), 4, SESSION, 1);
   expect(() => again.step(replica(1), seen({ applied: 4 }))).toThrow('was settled by entry 3');
 });
 

@@ -18,15 +18,15 @@ export class StateInvariants {
   private readonly snapshots = new Map<string, { readonly digest: string; readonly by: number }>();
   private readonly seen = new Map<number, Seen>();
   /** Indexes that reached the application since the last look, by replica. */
-  private pending: { replica: Observed; index: number; session: number }[] = [];
+  private pending: { replica: Observed; index: number; session: number; version: number }[] = [];
 
   constructor(canonical: CanonicalLog) {
     this.canonical = canonical;
   }
 
-  /** A command reached the application of a replica. */
-  executes(replica: Observed, index: number, session: number): void {
-    this.pending.push({ replica, index, session });
+  /** A command reached the application of a replica, to be run as `version` of it. */
+  executes(replica: Observed, index: number, session: number, version: number): void {
+    this.pending.push({ replica, index, session, version });
   }
 
   /** Something was executed that `step` has not looked at. */
@@ -63,7 +63,7 @@ export class StateInvariants {
   private checkExecuted(): void {
     const { pending } = this;
     this.pending = [];
-    for (const { replica, index, session } of pending) {
+    for (const { replica, index, session, version } of pending) {
       const entry = this.canonical.entries[index];
       mustHold(entry !== undefined, 'log', 'only-committed-entries-are-applied', () => {
         return `r${replica.id} applied ${index}, committed is ${this.canonical.last}`;
@@ -73,6 +73,9 @@ export class StateInvariants {
           `r${replica.id} gave entry ${index} (number ${entry.request} of session ${entry.session}) to the application, ` +
           `but that number was settled by entry ${this.canonical.outcome(entry.session, entry.request)?.index ?? 'none'}`
         );
+      });
+      mustHold(entry.version === version, 'state', 'commands-run-as-the-active-version', () => {
+        return `r${replica.id} ran entry ${index} as version ${version}, active is ${entry.version}`;
       });
     }
   }

@@ -123,6 +123,7 @@ export class Lab {
         lookup: (session, request, payload) => replica.sessions?.lookup(session, request, payload) ?? { kind: 'next' },
         nextRequest: (session) => (replica.sessions === null ? 1 : replica.sessions.nextRequest(session)),
         digestAt: () => null,
+        versions: { oldest: 1, newest: 1, active: 1 },
         replacement: (id) => replica.replaced.get(id) ?? null,
       },
       policy: this.policy,
