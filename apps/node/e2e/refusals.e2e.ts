@@ -95,6 +95,18 @@ describe('wrong use', () => {
     [['replica', 'kill', '9'], /r1 to r7/],
     [['chaos', 'cut', '1'], /missing required argument/],
     [['submit', 'transfer', '{not json'], /E_USAGE.*not JSON/],
+    [['submit', 'transfer', '{}', '--timeout', 'NaN'], /a duration is needed/],
+    [['query', 'balance', '--timeout', '-1'], /duration|unknown option/],
+    [['query', 'balance', '--max-lag', '99999999999999m'], /at most/],
+    [['chaos', 'cut', '1', '2', '--ttl', '11m'], /100 ms to 10 minutes/],
+    [['replica', 'pause', '1', '--for', '0'], /100 ms to 10 minutes/],
+    [['workload', 'bank', '--clients', '0'], /1 to 1000/],
+    [['workload', 'bank', '--seconds', '9007199254740991'], /1 to 86400/],
+    [['simulate', '--seeds', '0'], /1 to/],
+    [['simulate', '--threads', '0'], /1 to 1024/],
+    [['check', 'x', '--model', 'kv', '--seconds', '0'], /1 to 86400/],
+    [['effects', 'list', '--limit', '5000'], /1 to 1000/],
+    [['log', 'show', 'x', '--limit', '1.5'], /whole number/],
   ])('%j ends with 2 and says how', (args, says) => {
     const ran = chronon(...args);
     expect(ran.code).toBe(2);

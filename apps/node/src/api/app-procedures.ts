@@ -9,6 +9,7 @@ import { CodecError } from '@chronon/core/kernel/errors';
 import { decodeValue } from '@chronon/core/kernel/values';
 import type { CallSpec } from '@chronon/core/kernel/types';
 import { formatToken, parseToken, type Outcome } from '@chronon/core/vsr/client';
+import { MAX_LAG_MS_MAX } from '@chronon/core/vsr/client-options';
 import { z } from 'zod';
 import { apiError } from './errors.ts';
 import { jsonable } from './jsonable.ts';
@@ -65,7 +66,7 @@ export const appRouterPart = router({
       call.extend({
         consistency: z.enum(['linearizable', 'stale']).default('linearizable'),
         /** What a stale answer may lack, ms. */
-        maxLagMs: z.number().int().min(0).max(3_600_000).optional(),
+        maxLagMs: z.number().int().min(0).max(MAX_LAG_MS_MAX).optional(),
       }),
     )
     .output(z.object({ index: indexOrNone, result: z.unknown() }))

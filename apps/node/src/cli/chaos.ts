@@ -7,10 +7,10 @@ import { acknowledged } from '../supervisor/api.ts';
 import { Failure } from '../supervisor/failure.ts';
 import { EXIT } from './exit-codes.ts';
 import { printJson, printLine, say, table } from './output.ts';
-import { duration, minutes, replicaArgument, wholeNumber } from './parse.ts';
+import { duration, leaseDuration, minutes, replicaArgument, wholeNumber } from './parse.ts';
 import { askable, liveTarget, withTarget, type TargetFlags } from './target.ts';
 import { type WorkloadName, WORKLOADS } from './workload-apps.ts';
-import { showWorkload } from './workload.ts';
+import { showWorkload, withLoad } from './workload.ts';
 import { workloadOf, type WorkloadSettings } from './workload-run.ts';
 
 interface CutFlags extends TargetFlags {
@@ -36,7 +36,7 @@ const cutCommand = withTarget(new Command('cut'))
   .argument('<from>', 'sender, 1 or r1', replicaArgument)
   .argument('<to>', 'receiver', replicaArgument)
   .option('--both', 'both directions')
-  .option('--ttl <duration>', 'how long, at most 10m', duration, 30_000)
+  .option('--ttl <duration>', 'how long, at most 10m', leaseDuration, 30_000)
   .option('--reason <text>', 'shown in the console', '')
   .action(async (from: number, to: number, flags: CutFlags) => {
     const { api } = await askable(liveTarget(flags), null);
@@ -95,19 +95,13 @@ interface RunFlags extends TargetFlags, WorkloadSettings {
   readonly rest: number;
 }
 
-const runCommand = withTarget(new Command('run'))
+const runCommand = withLoad(withTarget(new Command('run')), { clients: 4, depth: 4, rate: 400 })
   .description('load the cluster while replicas are killed, stopped and cut off in turn, then judge everything')
   .option('--minutes <m>', 'how long', minutes, 10)
   .addOption(new Option('--workload <name>', 'which load (default: that of the application)').choices([...WORKLOADS]))
-  .option('--clients <n>', 'sessions', wholeNumber, 4)
-  .option('--depth <n>', 'calls in flight a session', wholeNumber, 4)
-  .option('--accounts <n>', 'keys, or accounts', wholeNumber, 64)
-  .option('--rate <n>', 'calls a second of all clients together', wholeNumber, 400)
-  .option('--reads <percent>', 'share of linearizable reads', wholeNumber)
-  .option('--fault <duration>', 'how long a fault lasts', duration, 5000)
+  .option('--fault <duration>', 'how long a fault lasts, at most 10m', leaseDuration, 5000)
   .option('--rest <duration>', 'between two faults', duration, 4000)
   .option('--seed <n>', 'of the choice of faults', wholeNumber, 1)
-  .option('--history <file>', 'keep the history')
   .addHelpText(
     'after',
     '\nExit 0 only if the history is linearizable and every acknowledged command stands in the log of each replica. Exit codes: 0 so, 1 not, 2 usage.',

@@ -16,7 +16,7 @@ import { Argument, Command, Option } from 'commander';
 import { usage } from '../supervisor/failure.ts';
 import { EXIT } from './exit-codes.ts';
 import { printJson, printLine } from './output.ts';
-import { wholeNumber } from './parse.ts';
+import { between } from './parse.ts';
 
 interface CheckFlags {
   readonly model: string;
@@ -39,7 +39,7 @@ export const checkCommand = new Command('check')
   )
   .addOption(new Option('--format <name>', 'format of the file').choices([...HISTORY_FORMATS]).default('auto'))
   .option('--html <file>', 'write a page that shows the history')
-  .option('--seconds <n>', 'patience', wholeNumber, 60)
+  .option('--seconds <n>', 'patience', between(1, 86_400), 60)
   .option('--json', 'print one JSON object')
   .addHelpText(
     'after',

@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import { outboxPage } from '../api/schema.ts';
 import { apiQuery } from '../client/api-call.ts';
 import { inline, printJson, printLine, table } from './output.ts';
-import { replicaArgument, wholeNumber } from './parse.ts';
+import { between, replicaArgument } from './parse.ts';
 import { askable, liveTarget, withTarget, type TargetFlags } from './target.ts';
 
 interface ListFlags extends TargetFlags {
@@ -13,7 +13,7 @@ interface ListFlags extends TargetFlags {
 
 const listCommand = withTarget(new Command('list'))
   .description('effects and what became of them')
-  .option('--limit <n>', 'most entries', wholeNumber, 50)
+  .option('--limit <n>', 'most entries', between(1, 1000), 50)
   .option('--replica <id>', 'whose outbox (default: the primary)', replicaArgument)
   .action(async (flags: ListFlags) => {
     const { api } = await askable(liveTarget(flags), flags.replica ?? null);

@@ -15,7 +15,7 @@ import { chooseCodec } from '../replica/choose-codec.ts';
 import { Failure } from '../supervisor/failure.ts';
 import { EXIT } from './exit-codes.ts';
 import { printJson, printLine, say } from './output.ts';
-import { wholeNumber } from './parse.ts';
+import { between, wholeNumber } from './parse.ts';
 import { ProgressBar } from './progress-bar.ts';
 
 const ENTRIES = 20;
@@ -126,7 +126,7 @@ export const showCommand = new Command('show')
   .description('entries as they lie on the disk, one a line')
   .argument('<path>', "a replica's directory (data/r1), live or stopped, or a file")
   .option('--from <index>', 'first entry', wholeNumber, 0)
-  .option('--limit <n>', 'most entries', wholeNumber, ENTRIES)
+  .option('--limit <n>', 'most entries', between(1, 2 ** 40), ENTRIES)
   .option('--json', 'one JSON object a line, every field of the header')
   .addHelpText('after', `\nExit codes: 0 shown, ${EXIT_TEXT}`)
   .action(async (path: string, flags: ShowFlags) => {

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { logEntry, logRange } from '../api/schema.ts';
 import { apiQuery } from '../client/api-call.ts';
 import { inline, printJson, printLine, table } from './output.ts';
-import { replicaArgument, wholeNumber } from './parse.ts';
+import { between, replicaArgument } from './parse.ts';
 import { showCommand, tailOffline, verifyCommand } from './log-offline.ts';
 import { askable, liveTarget, withTarget, type TargetFlags } from './target.ts';
 
@@ -27,7 +27,7 @@ const FOLLOW_MS = 500;
 const tailCommand = withTarget(new Command('tail'))
   .description('the newest entries: of a running cluster, or of a log on this machine')
   .argument('[path]', "a replica's directory (data/r1), live or stopped, or a file; without it the cluster is asked")
-  .option('--limit <n>', 'how many', wholeNumber, 20)
+  .option('--limit <n>', 'how many', between(1, 1_000_000), 20)
   .option('--replica <id>', 'whose log (default: the primary)', replicaArgument)
   .option('-f, --follow', 'go on with what comes')
   .addHelpText('after', '\nExit codes: 0 shown, 1 nobody answered or the log is damaged, 2 wrong use.')

@@ -1,6 +1,8 @@
 /** Arguments of commands as values; a wrong one is wrong use (exit 2). */
 import { readFileSync } from 'node:fs';
+import { TIMEOUT_MS_MAX } from '@chronon/core/vsr/client-options';
 import { InvalidArgumentError } from 'commander';
+import { TTL_MS_MAX, TTL_MS_MIN } from '../replica/leases.ts';
 import { usage } from '../supervisor/failure.ts';
 
 export function replicaArgument(text: string): number {
@@ -16,12 +18,31 @@ export function wholeNumber(text: string): number {
   return value;
 }
 
+/** A whole number within bounds, ends included. */
+export function between(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = wholeNumber(text);
+    if (value < min || value > max) throw new InvalidArgumentError(`${min} to ${max} is possible`);
+    return value;
+  };
+}
+
 /** `500ms`, `30s`, `5m`, or seconds. */
 export function duration(text: string): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m)?$/.exec(text);
   if (match === null) throw new InvalidArgumentError('a duration is needed: 500ms, 30s or 5m');
   const unit = match[2] === 'ms' ? 1 : match[2] === 'm' ? 60_000 : 1000;
-  return Math.round(Number(match[1]) * unit);
+  const ms = Math.round(Number(match[1]) * unit);
+  if (ms > TIMEOUT_MS_MAX) throw new InvalidArgumentError(`at most ${TIMEOUT_MS_MAX / 60_000}m is possible`);
+  return ms;
+}
+
+/** How long a fault on purpose lasts. */
+export function leaseDuration(text: string): number {
+  const ms = duration(text);
+  if (ms < TTL_MS_MIN || ms > TTL_MS_MAX)
+    throw new InvalidArgumentError(`a fault lasts ${TTL_MS_MIN} ms to ${TTL_MS_MAX / 60_000} minutes`);
+  return ms;
 }
 
 /** Input of a command or query; `-` reads it from standard input (an argument is limited to 128 KiB). */

@@ -4,7 +4,7 @@ import { apiMutate } from '../client/api-call.ts';
 import { processes } from '../supervisor/api.ts';
 import { usage } from '../supervisor/failure.ts';
 import { printJson, printLine, table } from './output.ts';
-import { duration, replicaArgument } from './parse.ts';
+import { leaseDuration, replicaArgument } from './parse.ts';
 import { liveTarget, withTarget, type TargetFlags } from './target.ts';
 
 interface LeaseFlags extends TargetFlags {
@@ -34,7 +34,7 @@ function leased(name: string, description: string, ttlOf: (flags: LeaseFlags) =>
   return withTarget(new Command(name))
     .description(description)
     .argument('<id>', 'replica, 1 or r1', replicaArgument)
-    .option('--for <duration>', 'started or continued again after so long (at most 10m)', duration)
+    .option('--for <duration>', 'started or continued again after so long (at most 10m)', leaseDuration)
     .action(async (replica: number, flags: LeaseFlags) => {
       await order(name, { replica, ttlMs: ttlOf(flags) }, flags);
     });

@@ -22,7 +22,7 @@ import { chooseCodec } from '../replica/choose-codec.ts';
 import { usage } from '../supervisor/failure.ts';
 import { EXIT } from './exit-codes.ts';
 import { printJson, printLine } from './output.ts';
-import { clusterSize, minutes, wholeNumber } from './parse.ts';
+import { between, clusterSize, minutes, wholeNumber } from './parse.ts';
 import { ALL_MUTATIONS, simulateMutations } from './simulate-mutations.ts';
 import { runSeeds } from './simulate-pool.ts';
 
@@ -58,17 +58,23 @@ const SEEDS_DEFAULT = 200;
 /** `--minutes` without `--first-seed` starts anywhere below this. */
 const FRESH_SEEDS_BELOW = 2 ** 31;
 const PROGRESS_MS = 200;
+/** With room for as many seeds above it as can be asked for. */
+const SEED_MAX = 2 ** 52;
 
 export const simulateCommand = new Command('simulate')
   .description('run the whole cluster in virtual time under faults drawn from seeds')
-  .option('--seed <n>', 'one seed: replays exactly', wholeNumber)
+  .option('--seed <n>', 'one seed: replays exactly', between(0, SEED_MAX))
   .addOption(
-    new Option('--seeds <n>', `how many seeds (default ${SEEDS_DEFAULT})`).argParser(wholeNumber).conflicts('seed'),
+    new Option('--seeds <n>', `how many seeds (default ${SEEDS_DEFAULT})`)
+      .argParser(between(1, 2 ** 40))
+      .conflicts('seed'),
   )
   .addOption(
     new Option('--minutes <m>', 'fresh seeds until the time is over').argParser(minutes).conflicts(['seed', 'seeds']),
   )
-  .addOption(new Option('--first-seed <n>', 'first of the seeds (default 1)').argParser(wholeNumber).conflicts('seed'))
+  .addOption(
+    new Option('--first-seed <n>', 'first of the seeds (default 1)').argParser(between(0, SEED_MAX)).conflicts('seed'),
+  )
   .addOption(new Option('--replicas <n>', 'instead of what the seed draws; 3,5,7: in turn').argParser(clusterSizes))
   .option(
     '--mutation <name>',
@@ -88,10 +94,10 @@ export const simulateCommand = new Command('simulate')
   )
   .option('--save <file>', 'write the shrunk schedule of the first failing seed')
   .option('--trace <file>', 'write every event as a JSON line (one seed)')
-  .option('--threads <n>', 'worker threads (default: all cores)', wholeNumber)
+  .option('--threads <n>', 'worker threads (default: all cores)', between(1, 1024))
   .option('--check-determinism', 'run each seed twice and compare the trace hashes')
   .option('--no-shrink', 'do not look for a smaller schedule that fails as well')
-  .option('--shrink-seconds <s>', 'patience of the shrinking', wholeNumber, 60)
+  .option('--shrink-seconds <s>', 'patience of the shrinking', between(1, 86_400), 60)
   .option('--json', 'print one JSON object')
   .addHelpText(
     'after',

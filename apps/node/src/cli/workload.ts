@@ -2,38 +2,46 @@
  * `chronon workload bank|kv`: drives the cluster through failovers, then checks everything: the sum of the bank, the committed log of each replica, each
  * reply against a naive model; and records a history for `chronon check`. Exit 0 only if all of it holds.
  */
-import { Argument, Command } from 'commander';
-import { Failure } from '../supervisor/failure.ts';
+import { Argument, Command, Option } from 'commander';
 import { EXIT } from './exit-codes.ts';
 import { printJson, printLine, say } from './output.ts';
-import { wholeNumber } from './parse.ts';
+import { between } from './parse.ts';
 import { liveTarget, withTarget, type TargetFlags } from './target.ts';
 import { type WorkloadName, WORKLOADS } from './workload-apps.ts';
 import { runWorkload, type WorkloadReport, type WorkloadSettings } from './workload-run.ts';
 
+const RATE_MAX = 10_000_000;
+
 interface WorkloadFlags extends TargetFlags, WorkloadSettings {}
 
-export const workloadCommand = withTarget(new Command('workload'))
+/** Options of everything that loads a cluster. */
+export function withLoad(
+  command: Command,
+  defaults: { readonly clients: number; readonly depth: number; readonly rate?: number },
+): Command {
+  const rate = 'calls a second of all clients together';
+  return command
+    .option('--clients <n>', 'sessions', between(1, 1000), defaults.clients)
+    .option('--depth <n>', 'calls in flight a session', between(1, 10_000), defaults.depth)
+    .option('--accounts <n>', 'accounts, or keys', between(2, 1_000_000), 64)
+    .option('--reads <percent>', 'share of linearizable reads (default: bank 0, kv 40)', between(0, 100))
+    .addOption(
+      defaults.rate === undefined
+        ? new Option('--rate <n>', `${rate} (default: as many as they can)`).argParser(between(1, RATE_MAX))
+        : new Option('--rate <n>', rate).argParser(between(1, RATE_MAX)).default(defaults.rate),
+    )
+    .option('--history <file>', 'record every call and its end as JSON lines for `chronon check`');
+}
+
+export const workloadCommand = withLoad(withTarget(new Command('workload')), { clients: 8, depth: 16 })
   .description('drive the cluster and check every outcome')
   .addArgument(new Argument('<name>', 'which workload').choices([...WORKLOADS]))
-  .option('--clients <n>', 'sessions', wholeNumber, 8)
-  .option('--seconds <n>', 'how long', wholeNumber, 10)
-  .option('--depth <n>', 'calls in flight a session', wholeNumber, 16)
-  .option('--accounts <n>', 'accounts, or keys', wholeNumber, 64)
-  .option('--reads <percent>', 'share of linearizable reads (default: bank 0, kv 40)', wholeNumber)
-  .option('--rate <n>', 'calls a second of all clients together (default: as many as they can)', wholeNumber)
-  .option('--history <file>', 'record every call and its end as JSON lines for `chronon check`')
+  .option('--seconds <n>', 'how long', between(1, 86_400), 10)
   .addHelpText(
     'after',
     '\nExit 0 only if the sum is conserved, every acknowledged command stands exactly once in the committed log of each reachable replica, none that\nfailed stands in it, and every reply equals a naive model. Exit codes: 0 all of that, 1 not, 2 wrong use.',
   )
   .action(async (name: WorkloadName, flags: WorkloadFlags) => {
-    if (flags.clients < 1 || flags.depth < 1 || flags.accounts < 2 || (flags.reads ?? 0) > 100 || flags.rate === 0)
-      throw new Failure(
-        'E_USAGE',
-        'at least 1 client, depth 1, 2 accounts; at most 100 percent reads; a rate above 0',
-        EXIT.usage,
-      );
     const target = liveTarget(flags);
     const report = await runWorkload(name, target, flags);
     if (flags.json === true) printJson(report);

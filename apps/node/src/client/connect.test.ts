@@ -132,6 +132,35 @@ it('names a wrong input before anything is sent', async () => {
   await expect(c.submit('burn', {})).rejects.toThrow(InputError);
 });
 
+const NO_MILLIS: readonly unknown[] = [Number.NaN, Number.POSITIVE_INFINITY, -1, 1e12, '5', null, {}, 5n];
+
+it.each(NO_MILLIS)('a timeoutMs or maxLagMs of %s is refused at once, with its name', async (value) => {
+  const c = client([await replica(1, () => 1)]);
+  const wrong = (path: string) => ({ name: 'InputError', code: 'E_INPUT', issues: [{ path }] });
+  const timeoutMs = value as number;
+  const deposit = { account: 'a', cents: 1 };
+  await expect(c.submit('deposit', deposit, { timeoutMs })).rejects.toMatchObject(wrong('timeoutMs'));
+  await expect(c.query('balance', 'bob', { timeoutMs })).rejects.toMatchObject(wrong('timeoutMs'));
+  await expect(c.resume('deposit', '00000000.9.4.3', { timeoutMs })).rejects.toMatchObject(wrong('timeoutMs'));
+  const bounded = { consistency: 'stale', maxLagMs: value as number } as const;
+  await expect(c.query('balance', 'bob', bounded)).rejects.toMatchObject(wrong('maxLagMs'));
+  expect(() => connect(['ws://127.0.0.1:1/'], { token: TOKEN, times: { resendMs: value as number } })).toThrow(
+    /times\.resendMs/,
+  );
+  expect(c.session.pending).toBe(0);
+});
+
+it('a wrong consistency, token or address is refused at once', async () => {
+  const c = client([await replica(1, () => 1)]);
+  await expect(c.query('balance', 'bob', { consistency: 'strong' as 'stale' })).rejects.toThrow(
+    /linearizable or stale/,
+  );
+  const token = { session: Number.NaN, request: 1 };
+  await expect(c.resume('deposit', token)).rejects.toMatchObject({ code: 'E_TOKEN' });
+  for (const urls of [[], ['http://127.0.0.1:1/'], ['nowhere'], [{ id: 1.5, url: 'ws://127.0.0.1:1/' }]])
+    expect(() => connect(urls, { token: TOKEN })).toThrow(InputError);
+});
+
 it("gives the application's own rejection of a query", async () => {
   const c = client([await replica(1, () => 1)]);
   expect(await c.query('balance', 'bob')).toMatchObject({

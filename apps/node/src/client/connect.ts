@@ -14,6 +14,7 @@ import {
   type Outcome,
   type QueryOutcome,
 } from '@chronon/core/vsr/client';
+import { MAX_LAG_MS_MAX, millisProblem, TIMEOUT_MS_MAX } from '@chronon/core/vsr/client-options';
 import { isNone } from '@chronon/core/engine/commit-index';
 import { WsPort, type GatewayAddress } from './ws-port.ts';
 
@@ -131,6 +132,15 @@ function specOf(specs: Readonly<Record<string, CallSpec>>, name: string): CallSp
   return spec;
 }
 
+function optionError(path: string, message: string): InputError {
+  return new InputError('E_INPUT', message, [{ path, message }]);
+}
+
+function checkMillis(name: string, value: unknown, max: number): void {
+  const problem = millisProblem(name, value, max);
+  if (problem !== null) throw optionError(name, problem);
+}
+
 /** A session with the cluster. */
 export class ChrononClient<A extends ApplicationModule = ApplicationModule> {
   /** The sans-I/O client behind this one: callbacks, no promise a command. */
@@ -140,6 +150,9 @@ export class ChrononClient<A extends ApplicationModule = ApplicationModule> {
   private readonly timer: NodeJS.Timeout;
 
   constructor(gateways: readonly GatewayAddress[], options: ConnectOptions<A>) {
+    checkGateways(gateways);
+    for (const [name, value] of Object.entries(options.times ?? {}))
+      checkMillis(`times.${name}`, value, TIMEOUT_MS_MAX);
     this.app = options.app ?? null;
     this.port = new WsPort(gateways, options.token, {
       onConnected: (replica) => {
@@ -185,6 +198,7 @@ export class ChrononClient<A extends ApplicationModule = ApplicationModule> {
 
   async submitRaw(command: number, body: Uint8Array, options: SubmitOptions = {}): Promise<Outcome> {
     const { timeoutMs = CALL_TIMEOUT_MS, idempotencyKey } = options;
+    checkMillis('timeoutMs', timeoutMs, TIMEOUT_MS_MAX);
     const key = typeof idempotencyKey === 'string' ? Buffer.from(idempotencyKey, 'utf8') : (idempotencyKey ?? null);
     return await new Promise((resolve) => {
       this.session.submit(command, body, timeoutMs, resolve, key);
@@ -196,7 +210,8 @@ export class ChrononClient<A extends ApplicationModule = ApplicationModule> {
    * (`rejected`, code `cancelled`).
    */
   async resumeRaw(token: CallToken | string, timeoutMs = CALL_TIMEOUT_MS): Promise<Outcome> {
-    const read = typeof token === 'string' ? parseToken(token) : token;
+    checkMillis('timeoutMs', timeoutMs, TIMEOUT_MS_MAX);
+    const read = parseToken(typeof token === 'string' ? token : formatToken(token));
     if (read === null) throw new InputError('E_TOKEN', 'this is no token of an unknown outcome');
     return await new Promise((resolve) => {
       this.session.resume(read, timeoutMs, resolve);
@@ -219,6 +234,10 @@ export class ChrononClient<A extends ApplicationModule = ApplicationModule> {
   ): Promise<QueryResult> {
     const { spec, body } = prepareCall(this.module().queries, name, input);
     const { timeoutMs = CALL_TIMEOUT_MS, consistency = 'linearizable', maxLagMs } = options;
+    checkMillis('timeoutMs', timeoutMs, TIMEOUT_MS_MAX);
+    if (maxLagMs !== undefined) checkMillis('maxLagMs', maxLagMs, MAX_LAG_MS_MAX);
+    if (consistency !== 'linearizable' && consistency !== 'stale')
+      throw optionError('consistency', `consistency is ${String(consistency)}: linearizable or stale`);
     const outcome = await new Promise<QueryOutcome>((resolve) => {
       const bound = maxLagMs === undefined ? {} : { maxLagMs };
       this.session.query(spec.number, body, { consistency, timeoutMs, ...bound }, resolve);
@@ -255,6 +274,16 @@ export function connect<A extends ApplicationModule = ApplicationModule>(
 ): ChrononClient<A> {
   const gateways = urls.map((url, i) => (typeof url === 'string' ? { id: i + 1, url } : url));
   return new ChrononClient(gateways, options);
+}
+
+function checkGateways(gateways: readonly GatewayAddress[]): void {
+  if (gateways.length === 0) throw optionError('urls', 'at least one URL of a client port is needed');
+  for (const { id, url } of gateways) {
+    if (!Number.isInteger(id) || id < 1 || gateways.filter((one) => one.id === id).length > 1)
+      throw optionError('urls', `replica ids are whole numbers from 1 up, each once; there is ${String(id)}`);
+    if (!URL.canParse(url) || !/^wss?:$/.test(new URL(url).protocol))
+      throw optionError('urls', `${String(url)} is no ws:// or wss:// URL`);
+  }
 }
 
 /** An outcome with its bytes decoded. */

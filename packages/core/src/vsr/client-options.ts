@@ -34,3 +34,14 @@ export const DEFAULT_TIMES: ClientTimes = {
 };
 
 export const QUEUE_MAX = 65_536;
+
+/** Longest patience of a call, ms: a day. */
+export const TIMEOUT_MS_MAX = 86_400_000;
+/** Widest bound of a stale query, ms: an hour. */
+export const MAX_LAG_MS_MAX = 3_600_000;
+
+/** What is wrong with a number of milliseconds, or null. A caller without types may give anything, and NaN would wait for ever. */
+export function millisProblem(name: string, value: unknown, max: number): string | null {
+  if (typeof value === 'number' && value >= 0 && value <= max) return null;
+  return `${name} is ${String(value)}: a number of milliseconds from 0 to ${max} is needed`;
+}

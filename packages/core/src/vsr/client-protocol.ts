@@ -28,7 +28,7 @@ export const REFUSAL = {
   invalid: 5,
   /** A replica that must not serve reads. */
   unavailable: 6,
-  /** A stale read whose `maxLag` this replica cannot meet now. */
+  /** A stale read whose `maxLagMs` this replica cannot meet now. */
   lag: 7,
 } as const;
 export type RefusalStatus = (typeof REFUSAL)[keyof typeof REFUSAL];

@@ -547,6 +547,31 @@ describe('queries', () => {
     expect(got).toEqual(['stale ok', 'linear ok']);
   });
 
+  it.each([Number.NaN, Number.POSITIVE_INFINITY, -1, '5' as unknown as number])(
+    'a timeout of %s ms ends at once',
+    (timeoutMs) => {
+      const bench = new Bench();
+      const codes: string[] = [];
+      bench.client.submit(1, NOTHING, timeoutMs, (o) => codes.push(o.kind === 'rejected' ? o.code : o.kind));
+      bench.client.query(1, NOTHING, { timeoutMs }, (o) => codes.push(o.kind === 'rejected' ? o.code : o.kind));
+      bench.client.resume({ session: 9, request: 1, from: 1 }, timeoutMs, (o) => codes.push(o.kind));
+      // Of a number that is being settled nothing definite may be said.
+      expect(codes).toEqual(['invalid', 'invalid', 'unknown']);
+      expect(bench.client.pending).toBe(0);
+    },
+  );
+
+  it('a bound that is no number of ms ends at once; Infinity is none', () => {
+    const bench = new Bench();
+    const codes: string[] = [];
+    for (const maxLagMs of [Number.NaN, -1, Number.POSITIVE_INFINITY])
+      bench.client.query(1, NOTHING, { timeoutMs: 100, consistency: 'stale', maxLagMs }, (o) =>
+        codes.push(`${maxLagMs} ${o.kind === 'rejected' ? o.code : o.kind}`),
+      );
+    expect(codes).toEqual(['NaN invalid', '-1 invalid']);
+    bench.client.close();
+  });
+
   it('ends at its deadline', () => {
     const bench = new Bench();
     let code = '';

@@ -37,7 +37,15 @@ import {
   REFUSAL,
   TO_CLIENT,
 } from './client-protocol.ts';
-import { type ClientTimes, DEFAULT_TIMES, QUEUE_MAX, type SessionClientOptions } from './client-options.ts';
+import {
+  type ClientTimes,
+  DEFAULT_TIMES,
+  MAX_LAG_MS_MAX,
+  millisProblem,
+  QUEUE_MAX,
+  type SessionClientOptions,
+  TIMEOUT_MS_MAX,
+} from './client-options.ts';
 import { ClientQueries } from './client-queries.ts';
 import { ClientResumes } from './client-resume.ts';
 import { ClientRoute, type SessionPort } from './client-route.ts';
@@ -115,7 +123,7 @@ export class SessionClient {
     key: Uint8Array | null = null,
   ): void {
     if (this.closed) return callback(refusedOutcome('closed', 'the client is closed', null));
-    const problem = callProblem(body, key);
+    const problem = callProblem(body, key) ?? timeoutProblem(timeoutMs);
     if (problem !== null) return callback(refusedOutcome('invalid', problem, null));
     if (this.queue.length >= this.queueMax) {
       return callback(refusedOutcome('queue-full', `${this.queueMax} calls wait already`, null));
@@ -142,10 +150,12 @@ export class SessionClient {
   ): void {
     if (this.closed)
       return callback({ kind: 'rejected', code: 'closed', body: NOTHING, message: 'the client is closed' });
-    const deadlineMs = this.nowMs + options.timeoutMs;
+    const { timeoutMs, maxLagMs = Number.POSITIVE_INFINITY } = options;
+    const problem = timeoutProblem(timeoutMs) ?? lagProblem(maxLagMs);
+    if (problem !== null) return callback({ kind: 'rejected', code: 'invalid', body: NOTHING, message: problem });
+    const deadlineMs = this.nowMs + timeoutMs;
     if (deadlineMs < this.earliestDeadlineMs) this.earliestDeadlineMs = deadlineMs;
     const consistency = CONSISTENCY[options.consistency ?? 'linearizable'];
-    const maxLagMs = options.maxLagMs ?? Number.POSITIVE_INFINITY;
     this.queries.add(new QueryCall(query, body, consistency, maxLagMs, deadlineMs, callback));
     this.want();
   }
@@ -155,6 +165,8 @@ export class SessionClient {
    * number is then cancelled: its outcome, or `cancelled` for ever.
    */
   resume(token: CallToken, timeoutMs: number, callback: OutcomeCallback): void {
+    const problem = timeoutProblem(timeoutMs);
+    if (problem !== null) return callback({ kind: 'unknown', message: problem, token });
     const here = token.cluster === undefined || token.cluster === this.cluster;
     const own = here && token.session === this.session && token.request < this.window.next;
     const settled = own ? this.late.get(token.request) : undefined;
@@ -468,6 +480,15 @@ function callProblem(body: Uint8Array, key: Uint8Array | null): string | null {
   if (body.length > limit) return `a body of ${body.length} bytes, the limit is ${limit}`;
   if (key === null || (key.length >= 1 && key.length <= IDEMPOTENCY_KEY_BYTES_MAX)) return null;
   return `an idempotency key of ${key.length} bytes, it has 1 to ${IDEMPOTENCY_KEY_BYTES_MAX}`;
+}
+
+function timeoutProblem(timeoutMs: number): string | null {
+  return millisProblem('timeoutMs', timeoutMs, TIMEOUT_MS_MAX);
+}
+
+/** Infinity: no bound. */
+function lagProblem(maxLagMs: number): string | null {
+  return maxLagMs === Number.POSITIVE_INFINITY ? null : millisProblem('maxLagMs', maxLagMs, MAX_LAG_MS_MAX);
 }
 
 function tell(call: Call, outcome: Outcome): void {
