@@ -62,18 +62,6 @@ export class DurableLog {
     return false;
   }
 
-  /**
-   * The same, or nobody can tell: once damage has struck a segment, a replica that repairs it copies damaged neighbours along, and what stands behind the
-   * first frame that is not intact cannot be read from outside.
-   */
-  mayHave(index: number, hash: Uint8Array): boolean {
-    if (this.has(index, hash)) return true;
-    return this.segments.some((segment, i) => {
-      const next = this.segments[i + 1]?.base ?? Number.POSITIVE_INFINITY;
-      return segment.inode.everDamaged && index >= segment.base + segment.hashes.length && index < next;
-    });
-  }
-
   /** Chain hashes of the durable frames with this index (more than one only while a stale segment is there). */
   hashesAt(index: number): Uint8Array[] {
     this.refresh();

@@ -171,16 +171,14 @@ export function drawProfile(prng: Prng, replicas: number | null): Profile {
     upgrades: false,
   };
   // Drawn last: the seeds without them stay what they were.
-  const wiped = prng.chance(0.15) ? withWipes(profile) : profile;
-  const scripted = prng.chance(0.4)
-    ? { ...wiped, aimed: prng.pick(['damaged-holder', 'deposed-reader', null, null, 'foreign-cluster'] as const) }
-    : wiped;
-  return prng.chance(0.25) ? { ...scripted, upgrades: true } : scripted;
-}
-
-function withWipes(profile: Profile): Profile {
-  const { faults } = profile;
-  return { ...profile, faults: { ...faults, weights: { ...faults.weights, wipe: 0.7 } } };
+  const wipe = prng.chance(0.15) ? 0.7 : 0;
+  const aimed = prng.chance(0.4)
+    ? prng.pick(['damaged-holder', 'deposed-reader', null, null, 'foreign-cluster'] as const)
+    : null;
+  const upgrades = prng.chance(0.25);
+  const misdirectedRead = prng.chance(0.3) ? 0.2 + prng.float() * 0.7 : 0;
+  const weights = { ...profile.faults.weights, wipe, 'misdirected-read': misdirectedRead };
+  return { ...profile, aimed, upgrades, faults: { ...profile.faults, weights } };
 }
 
 function drawNetwork(prng: Prng): NetworkRates {

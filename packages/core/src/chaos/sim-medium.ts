@@ -106,14 +106,19 @@ export class SimMedium {
     if (this.isIntact(offset, end) || touches(this.missed, offset, end)) {
       this.write(ideal, offset, bytes);
     } else {
-      const real = this.extent.content.subarray(offset, end);
-      const before = commonStart(real, bytes);
-      const behind = before === bytes.length ? 0 : commonEnd(real, bytes);
-      if (before < bytes.length) this.write(ideal, offset + before, bytes.subarray(before, bytes.length - behind));
+      const { from, to } = this.changedPart(offset, bytes);
+      if (from < to) this.write(ideal, offset + from, bytes.subarray(from, to));
     }
     this.extent.write(offset, bytes);
     this.note(offset, end);
     if (this.damaged.size === 0) this.ideal = null;
+  }
+
+  /** The part of `bytes` that differs from what the medium holds at `offset`. */
+  private changedPart(offset: number, bytes: Uint8Array): { readonly from: number; readonly to: number } {
+    const real = this.extent.content.subarray(offset, offset + bytes.length);
+    const from = commonStart(real, bytes);
+    return { from, to: bytes.length - (from === bytes.length ? 0 : commonEnd(real, bytes)) };
   }
 
   /** Writes what was intended, and tells where it differs. */
@@ -131,11 +136,15 @@ export class SimMedium {
 
   /** A misdirected write: `bytes` belong at `offset` but overwrite what is at `victim` (within the file). */
   landElsewhere(offset: number, bytes: Uint8Array, victim: number): void {
+    // As in `land`: damage that a read-modify-write takes along is not what was meant, wherever it lands.
+    const sound = this.isIntact(offset, offset + bytes.length) || touches(this.missed, offset, offset + bytes.length);
+    const { from, to } = sound ? { from: 0, to: bytes.length } : this.changedPart(offset, bytes);
+    const meant = bytes.subarray(from, to);
     const ideal = this.damage();
     const before = ideal.size;
     ideal.reserve(offset + bytes.length);
-    const first = Math.min(offset + firstDifference(ideal.bytes, offset, bytes), before);
-    ideal.write(offset, bytes);
+    const first = Math.min(offset + from + firstDifference(ideal.bytes, offset + from, meant), before);
+    ideal.write(offset + from, meant);
     const room = Math.max(0, Math.min(bytes.length, this.extent.size - victim));
     this.extent.write(victim, bytes.subarray(0, room));
     if (this.extent.size < ideal.size) this.extent.write(ideal.size - 1, new Uint8Array(1));

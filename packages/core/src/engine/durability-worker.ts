@@ -103,7 +103,7 @@ export class DurabilityWorker {
     return null;
   }
 
-  /** Goes on in `segment` behind its last frame; `prefix` is the content of its tail block up to there. */
+  /** Goes on in `segment` behind its last frame; `prefix` is the content of its tail block up to there, verified. */
   useSegment(segment: Segment | null, prefix: Uint8Array): void {
     assert(!this.writing, 'the staging buffer is free');
     assert(
@@ -117,8 +117,14 @@ export class DurabilityWorker {
     this.pump();
   }
 
-  isCurrent(segment: Segment): boolean {
-    return this.segment === segment;
+  /** Puts what is in memory of the tail block over `bytes` as they were read at `offset` of a segment; nothing is in flight. */
+  overlay(segment: Segment, offset: number, bytes: Uint8Array): void {
+    if (this.segment !== segment) return;
+    const from = Math.max(offset, segment.end - this.filled);
+    const to = Math.min(offset + bytes.length, segment.end);
+    if (from >= to) return;
+    const skipped = from - (segment.end - this.filled);
+    bytes.set(this.staging.subarray(skipped, skipped + to - from), from - offset);
   }
 
   /** The log ends at `index` now (after an install); nothing is queued or in flight. */

@@ -6,7 +6,7 @@
  * gone before anything new is appended.
  */
 import { at, type CommitIndex, next, NONE } from './commit-index.ts';
-import { BLOCK_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
+import { SEGMENT_HEADER_BYTES } from './constants.ts';
 import { frame } from './frame.ts';
 import { sameHash, ZERO_HASH } from './hash.ts';
 import type { LogFatal, ManifestState } from './log-contract.ts';
@@ -29,6 +29,8 @@ export interface InstallPort {
   /** The durable one. */
   readonly manifest: ManifestState;
   storeManifest(manifest: ManifestState, then: () => void): void;
+  /** The next frame goes behind the last one of `segment`. */
+  goOnIn(segment: Segment, then: () => void): void;
   poison(error: DiskError): void;
   fail(fatal: LogFatal): void;
 }
@@ -131,25 +133,7 @@ export class LogInstall {
       segment.last = keep;
       segment.marks.truncate(keep);
       segment.end = offset;
-      this.usePrefix(segment, done);
-    });
-  }
-
-  private usePrefix(segment: Segment, done: () => void): void {
-    const { worker } = this.store;
-    const length = segment.end % BLOCK_BYTES;
-    if (length === 0) {
-      worker.useSegment(segment, new Uint8Array(0));
-      done();
-      return;
-    }
-    segment.file.read(segment.end - length, length, (error, bytes) => {
-      if (error !== null || bytes === null || bytes.length !== length) {
-        this.store.poison(error ?? { code: 'EIO', message: 'the tail block cannot be read' });
-        return;
-      }
-      worker.useSegment(segment, bytes);
-      done();
+      store.goOnIn(segment, done);
     });
   }
 

@@ -2,16 +2,19 @@
  * Repairing damaged slots in place, with the same frames by hash.
  *
  * Invariants: a range is repaired from its first slot up, because only the offset of that one is known; a frame is written only where the chain says it
- * belongs; repairs run alone, so no append is in flight to the same block; a block that is shared with other frames is written only if the device gives it.
+ * belongs; repairs run alone, so no append is in flight to the same block; a block that is shared with other frames is written only if the device gives it,
+ * and then as two reads gave it, or as the worker has it in memory.
  */
 import { assert } from '../assert.ts';
 import type { CommitIndex } from './commit-index.ts';
 import { BLOCK_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
+import type { DurabilityWorker } from './durability-worker.ts';
 import type { FrameBatch } from './frame-batch.ts';
 import { sameHash } from './hash.ts';
 import type { IndexRange } from './log-contract.ts';
 import type { LogSegments } from './log-segments.ts';
 import type { FaultyRange } from './recovery-open.ts';
+import { readAgreed } from './salvage.ts';
 import type { Segment } from './segment.ts';
 import type { DiskError, DiskFile, DiskReadCallback } from './virtual-disk.ts';
 
@@ -19,8 +22,7 @@ import type { DiskError, DiskFile, DiskReadCallback } from './virtual-disk.ts';
 export interface RepairPort {
   readonly segments: LogSegments;
   poison(error: DiskError): void;
-  /** The bytes of a segment changed: the worker may have its tail block in memory. */
-  reloadPrefix(segment: Segment, then: () => void): void;
+  readonly worker: DurabilityWorker;
 }
 
 interface Waiting {
@@ -174,6 +176,7 @@ export class LogRepair {
     }
     const part = whole.slice(whole.first, whole.first + fits - 1);
     const end = range.offset + part.bytes.length;
+    while (this.runsInto(range, segment, part.last, end)) this.widenAbove(range, segment);
     this.busy = segment;
     const { file } = segment;
     const blockStart = range.offset - (range.offset % BLOCK_BYTES);
@@ -188,12 +191,30 @@ export class LogRepair {
         this.store.poison(readError ?? { code: 'EIO', message: `${file.path} cannot be read at ${blockStart}` });
         return;
       }
+      this.store.worker.overlay(segment, blockStart, bytes);
       bytes.set(part.bytes, range.offset - blockStart);
       file.write(blockStart, bytes, true, (error) => {
         if (error !== null) this.store.poison(error);
         else this.written(range, segment, part, then);
       });
     });
+  }
+
+  /** The repaired frames do not end where the frames behind them were found: those are copies in a wrong place (simulator, misdirected-write). */
+  private runsInto(range: FaultyRange, segment: Segment, last: number, end: number): boolean {
+    const behind = segment.marks.above(range.to);
+    if (behind === null) return false;
+    return end > behind.offset || (last === range.to && behind.index === last + 1 && end !== behind.offset);
+  }
+
+  /** Counts the slots behind as damaged too, through the next damaged range of the segment; all are asked for again. */
+  private widenAbove(range: FaultyRange, segment: Segment): void {
+    const above = this.ranges.find((other) => other.from > range.to && other.segment === segment);
+    const from = range.to + 1;
+    range.to = above?.to ?? segment.last;
+    this.ranges = this.ranges.filter((other) => other !== above);
+    segment.marks.drop(from, range.to);
+    for (let index = from; index < (above?.from ?? range.to + 1); index++) this.onDamaged(index);
   }
 
   private written(range: FaultyRange, segment: Segment, part: FrameBatch, then: () => void): void {
@@ -207,7 +228,7 @@ export class LogRepair {
       segment.end = range.offset;
     }
     this.ranges = this.ranges.filter((other) => other.from <= other.to);
-    this.store.reloadPrefix(segment, then);
+    then();
   }
 }
 
@@ -240,8 +261,8 @@ function readAround(
       callback(null, bytes);
       return;
     }
-    file.read(at, BLOCK_BYTES, (error, block) => {
-      if (error !== null || block === null || block.length !== BLOCK_BYTES) {
+    readAgreed(file, at, BLOCK_BYTES, (error, block) => {
+      if (error !== null || block === null) {
         callback(error, null);
         return;
       }

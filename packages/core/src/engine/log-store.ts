@@ -10,7 +10,7 @@
 import { assert } from '../assert.ts';
 import { type Policy, SOUND } from '../policy.ts';
 import { at, type CommitIndex, min, next } from './commit-index.ts';
-import { BLOCK_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
+import { SEGMENT_HEADER_BYTES } from './constants.ts';
 import { DurabilityWorker } from './durability-worker.ts';
 import type { FrameBatch } from './frame-batch.ts';
 import type { FrameCodec } from './frame-codec.ts';
@@ -35,8 +35,11 @@ import { ManifestFile } from './manifest-file.ts';
 import { finishOpening, type OpenLog } from './recovery-open.ts';
 import { recover, type Recovery } from './recovery.ts';
 import type { Segment } from './segment.ts';
+import { TailBlock } from './tail-block.ts';
 import { TailFile } from './tail-file.ts';
 import { type DiskError, DiskFailure, type VirtualDisk } from './virtual-disk.ts';
+
+const NO_BYTES = new Uint8Array(0);
 
 type Operation =
   | { readonly kind: 'append'; readonly batch: FrameBatch; readonly view: number }
@@ -174,7 +177,9 @@ export class LogStore implements LogPort {
     this.repairs = new LogRepair(this, opened.faulty, (index) => options.events.onDamaged(index));
     this.installer = new LogInstall(this);
     const current = this.segments.current(record.end);
-    this.worker.useSegment(current, current === null ? new Uint8Array(0) : readPrefix(current));
+    const prefix = current === null ? null : new TailBlock(options.codec, current, manifest, record.endHash).readSync();
+    // What cannot be believed is left as it is: the next frame begins another segment.
+    this.worker.useSegment(prefix === null ? null : current, prefix ?? NO_BYTES);
     this.segments.prepare();
   }
 
@@ -466,19 +471,18 @@ export class LogStore implements LogPort {
     });
   }
 
-  /** For the parts of the store: bytes of a segment changed on the medium. */
-  reloadPrefix(segment: Segment, then: () => void): void {
-    const length = segment.end % BLOCK_BYTES;
-    if (!this.worker.isCurrent(segment) || length === 0) {
-      then();
-      return;
-    }
-    segment.file.read(segment.end - length, length, (error, bytes) => {
-      if (error !== null || bytes === null || bytes.length !== length) {
-        this.poison(error ?? { code: 'EIO', message: 'the tail block cannot be read' });
-        return;
+  /** For the parts of the store: the worker goes on behind the last frame of `segment`; in another one when its tail block cannot be believed. */
+  goOnIn(segment: Segment, then: () => void): void {
+    const { worker, repairs, options } = this;
+    const block = new TailBlock(options.codec, segment, this.manifest, worker.writtenHash);
+    block.read((prefix) => {
+      if (this.stopped) return;
+      worker.useSegment(prefix === null ? null : segment, prefix ?? NO_BYTES);
+      const { damaged } = block;
+      if (prefix === null && damaged !== null && !repairs.isFaulty(damaged.index)) {
+        repairs.found(damaged.index, segment, damaged.offset);
+        options.events.onDamaged(damaged.index);
       }
-      this.worker.useSegment(segment, bytes);
       then();
     });
   }
@@ -499,16 +503,6 @@ export class LogStore implements LogPort {
     for (let i = 0; i < batch.count; i++)
       assert(batch.offsets[i + 1]! - batch.offsets[i]! <= most, 'a frame fits an empty segment');
   }
-}
-
-/** The tail block of a segment up to its end. Blocking. */
-function readPrefix(segment: {
-  readonly file: { readSync(offset: number, into: Uint8Array): number };
-  readonly end: number;
-}): Uint8Array {
-  const prefix = new Uint8Array(segment.end % BLOCK_BYTES);
-  segment.file.readSync(segment.end - prefix.length, prefix);
-  return prefix;
 }
 
 /** The first frames of a batch, about `maxBytes` of them, at least one. */

@@ -14,6 +14,7 @@ import { encodeManifest, MANIFEST_PATHS, manifestBytes } from './manifest.ts';
 import type { Recovery } from './recovery.ts';
 import { endOffsetOf, type FoundSegment } from './recovery-physical.ts';
 import type { Gap } from './recovery-scan.ts';
+import { readAgreedSync } from './salvage.ts';
 import { encodeSegmentHeader, LOG_DIRECTORY, type Segment, segmentPath } from './segment.ts';
 import { RECYCLED_PATH } from './spare-segment.ts';
 import { encodeTail, slotOffset, TAIL_FILE_BYTES, TAIL_PATH, TAIL_SLOT_BYTES } from './tail-record.ts';
@@ -25,7 +26,7 @@ const ZERO_PIECE_BYTES = 1024 * 1024;
 /** A damaged range of the log and where it starts; `segment` null: in no file. */
 export interface FaultyRange {
   from: number;
-  readonly to: number;
+  to: number;
   segment: Segment | null;
   offset: number;
   /** Chain hash of from - 1; null when not known. */
@@ -181,7 +182,7 @@ function rewrite(file: DiskFile, from: number, end: number): void {
   const stop = Math.min(Math.ceil(end / BLOCK_BYTES) * BLOCK_BYTES, file.size());
   for (let at = start; at < stop; at += ZERO_PIECE_BYTES) {
     const piece = new Uint8Array(Math.min(ZERO_PIECE_BYTES, stop - at));
-    file.readSync(at, piece);
+    readAgreedSync(file, at, piece);
     file.writeSync(at, piece);
   }
 }
@@ -192,7 +193,7 @@ function extend(file: DiskFile, size: number): void {
   let from = Math.floor(file.size() / BLOCK_BYTES) * BLOCK_BYTES;
   if (from < file.size()) {
     const block = new Uint8Array(BLOCK_BYTES);
-    file.readSync(from, block);
+    readAgreedSync(file, from, block);
     file.writeSync(from, block);
     from += BLOCK_BYTES;
   }
@@ -205,7 +206,7 @@ function extend(file: DiskFile, size: number): void {
 function repairHeader(file: DiskFile, base: number, prevHash: Uint8Array | null, recovery: Recovery): void {
   if (prevHash === null) return;
   const block = new Uint8Array(BLOCK_BYTES);
-  file.readSync(0, block);
+  readAgreedSync(file, 0, block);
   encodeSegmentHeader(block, base, prevHash, recovery.manifest.clusterId, recovery.manifest.view, true);
   file.writeSync(0, block);
   file.barrierSync();

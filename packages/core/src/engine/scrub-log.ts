@@ -122,10 +122,8 @@ export class LogScrub {
             store.poison(failure);
             return;
           }
-          store.reloadPrefix(segment, () => {
-            release();
-            done(SEGMENT_HEADER_BYTES, false);
-          });
+          release();
+          done(SEGMENT_HEADER_BYTES, false);
         });
       });
     });

@@ -9,6 +9,7 @@ import { crc32c } from './codec/crc32c.ts';
 import { BLOCK_BYTES, HASH_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { FrameBatch } from './frame-batch.ts';
 import { readU32, readU64, writeU32, writeU64 } from './frame.ts';
+import { readAgreed } from './salvage.ts';
 import type { DiskCallback, DiskFile } from './virtual-disk.ts';
 
 export const LOG_DIRECTORY = 'log';
@@ -144,6 +145,15 @@ export class OffsetMarks {
     this.count++;
   }
 
+  /** Forgets the marks of from..to: these frames do not stand where they were found. */
+  drop(from: number, to: number): void {
+    const start = this.below(from - 1) + 1;
+    const behind = this.below(to) + 1;
+    this.indexes.copyWithin(start, behind, this.count);
+    this.offsets.copyWithin(start, behind, this.count);
+    this.count -= behind - start;
+  }
+
   /** Position of the last mark at or below `index`, or -1. */
   private below(index: number): number {
     let low = 0;
@@ -159,6 +169,13 @@ export class OffsetMarks {
   /** The last mark at or below `index`, or null. */
   find(index: number): { readonly index: number; readonly offset: number } | null {
     const at = this.below(index);
+    return at < 0 ? null : { index: this.indexes[at]!, offset: this.offsets[at]! };
+  }
+
+  /** The last mark whose frame begins at or before `offset`, or null. */
+  atOffset(offset: number): { readonly index: number; readonly offset: number } | null {
+    let at = this.count - 1;
+    while (at >= 0 && this.offsets[at]! > offset) at--;
     return at < 0 ? null : { index: this.indexes[at]!, offset: this.offsets[at]! };
   }
 
@@ -201,7 +218,7 @@ export interface Segment {
 /** Writes the header of a segment again, from what is known of it (recycled or not: it claims nothing about what stands behind); nothing else may be written to its first block meanwhile. */
 export function rewriteSegmentHeader(segment: Segment, clusterId: Uint8Array, view: number, done: DiskCallback): void {
   const { file } = segment;
-  file.read(0, BLOCK_BYTES, (error, bytes) => {
+  readAgreed(file, 0, BLOCK_BYTES, (error, bytes) => {
     if (error !== null || bytes === null) {
       done(error);
       return;

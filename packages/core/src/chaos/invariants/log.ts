@@ -113,7 +113,7 @@ export class LogInvariants {
     );
     for (let index = first; index <= this.canonical.last; index++) {
       const entry = this.canonical.entries[index]!;
-      mustHold(log.mayHave(index, entry.hash), 'log', 'the-log-is-the-canonical-one', () => {
+      mustHold(log.has(index, entry.hash), 'log', 'the-log-is-the-canonical-one', () => {
         const found = log.hashesAt(index).map(toHex).join(', ') || 'nothing';
         return `r${replica.id} came to rest without committed entry ${index} (${toHex(entry.hash)}) on its medium; there is ${found}`;
       });
@@ -123,19 +123,12 @@ export class LogInvariants {
   /** The entry that became committed: on the medium of a quorum, with one chain hash. */
   private durableOnQuorum(replica: Observed, index: number): DurableFrame {
     const own = this.logs[replica.id - 1]!;
-    const candidates = [own, ...this.logs.filter((log) => log !== own)];
-    for (const holds of [
-      (log: DurableLog, hash: Uint8Array): boolean => log.has(index, hash),
-      (log: DurableLog, hash: Uint8Array): boolean => log.mayHave(index, hash),
-    ]) {
-      for (const log of candidates) {
-        for (const hash of log.hashesAt(index)) {
-          const found = log.frameOf(index, hash)!;
-          // A log that may have anything must not vouch for a frame that was given up.
-          if (!this.continues(found)) continue;
-          const count = this.logs.filter((other, i) => holds(other, hash) || this.hadLost(i + 1, index, hash)).length;
-          if (count >= this.quorum) return found;
-        }
+    for (const log of [own, ...this.logs.filter((other) => other !== own)]) {
+      for (const hash of log.hashesAt(index)) {
+        const found = log.frameOf(index, hash)!;
+        if (!this.continues(found)) continue;
+        const count = this.logs.filter((other, i) => other.has(index, hash) || this.hadLost(i + 1, index, hash)).length;
+        if (count >= this.quorum) return found;
       }
     }
     const counts = new Map<string, number>();

@@ -12,6 +12,12 @@ export const REGRESSION_SEEDS: readonly RegressionSeed[] = [
   { seed: 108, replicas: null, what: 'frames that an install had cut were read back and applied' },
   { seed: 261, replicas: null, what: 'a second install from far behind forgot what the first knew to be committed' },
   { seed: 300, replicas: null, what: 'an empty log below the stored headers was never settled by an install' },
+  {
+    seed: 1021,
+    replicas: null,
+    what: 'the checker took damage that a misdirected repair carried along for what was meant',
+  },
+  { seed: 1022, replicas: null, what: 'the same, with rot beside the repaired frame' },
   { seed: 20032, replicas: null, what: 'a segment freed while a rotation renamed the recycled one took its name' },
   {
     seed: 731021,
