@@ -93,6 +93,10 @@ export class AimedNemesis {
         return this.damagedHolder(primary, one, other, event.durationUs, prng);
       case 'deposed-reader':
         return this.deposedReader(primary, event.durationUs, prng);
+      case 'hole-below-promise':
+        return this.holeBelowPromise(primary, one, other, prng);
+      case 'late-promise':
+        return this.latePromise(primary, event.durationUs);
       case 'foreign-cluster':
         return this.foreignCluster(primary, one, prng);
       default:
@@ -149,6 +153,93 @@ export class AimedNemesis {
           });
         },
       );
+    });
+  }
+
+  /** A backup's promises are lost, it restarts with a hole below the last of them, and promises again what it can read. */
+  private holeBelowPromise(primary: SimMachine, holder: SimMachine, other: SimMachine, prng: Prng): void {
+    const cuts = new Cuts(this.world);
+    const deaf = new Cuts(this.world);
+    cuts.isolate(other);
+    deaf.one(holder, primary);
+    const ready = (): boolean => durableOf(holder) > commitOf(primary) + 3;
+    this.until(PATIENCE_US / 4, ready, () => {
+      const first = commitOf(primary) + 1;
+      const last = this.lastOf(holder, first);
+      if (last !== null) {
+        this.ports.kill(holder, prng.range(1, 3) * 1000, 1);
+        if (!holder.alive) this.storage.rotIndex(holder, first, prng);
+      }
+      deaf.heal();
+      this.world.queue.after(100_000, () => cuts.heal());
+    });
+  }
+
+  /**
+   * Promises of an old view come late, to a primary of a newer view that begins with the same frames, while their sender does not know that view and the third
+   * replica has a log of a view in between.
+   */
+  private latePromise(primary: SimMachine, downUs: number): void {
+    const { world, ports } = this;
+    const n = stateOf(primary)!;
+    const between = world.machine(n.primaryOf(n.view + 2));
+    const holder = world.machine(n.primaryOf(n.view + 1));
+    const late: (() => void)[] = [];
+    const cuts = new Cuts(world);
+    cuts.isolate(between);
+    holder.withhold = (to, message, deliver) => {
+      if (to !== primary.id || message.type !== 'prepareOk') return false;
+      late.push(deliver);
+      return true;
+    };
+    primary.device.stallUntilUs = world.queue.now + PATIENCE_US;
+    const from = durableOf(primary);
+    this.until(
+      PATIENCE_US / 2,
+      () => durableOf(holder) > from && commitOf(primary) <= from,
+      (came) => {
+        holder.withhold = null;
+        primary.device.stallUntilUs = 0;
+        cuts.heal();
+        if (!came) return late.forEach((deliver) => deliver());
+        ports.kill(primary, 5000, 0);
+        this.viewBetween(primary, between, holder, late, downUs);
+      },
+    );
+  }
+
+  /** The replica in between becomes primary by the vote of the old one, which never hears of it. */
+  private viewBetween(
+    old: SimMachine,
+    between: SimMachine,
+    holder: SimMachine,
+    late: readonly (() => void)[],
+    downUs: number,
+  ): void {
+    const { world, ports } = this;
+    const cuts = new Cuts(world);
+    const isolation = new Cuts(world);
+    isolation.isolate(holder);
+    between.withhold = (to, message) => to === old.id && message.type === 'startView';
+    const acting = (): boolean =>
+      stateOf(between)?.isPrimary === true && stateOf(between)!.durable >= stateOf(between)!.end;
+    this.until(VIEW_PATIENCE_US, acting, (came) => {
+      between.withhold = null;
+      isolation.heal();
+      if (!came) return;
+      cuts.isolate(between);
+      old.withhold = (to, message) =>
+        to === holder.id && (message.type === 'startView' || message.type === 'commit' || message.type === 'prepare');
+      const again = (): boolean => stateOf(old)?.isPrimary === true && stateOf(old)!.durable >= stateOf(old)!.end;
+      this.until(VIEW_PATIENCE_US, again, (settled) => {
+        for (const deliver of late) deliver();
+        world.queue.after(20_000, () => {
+          old.withhold = null;
+          if (ports.stopped()) return;
+          if (settled) ports.kill(old, downUs, 1);
+          cuts.heal();
+        });
+      });
     });
   }
 

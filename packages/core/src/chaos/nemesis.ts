@@ -446,4 +446,5 @@ function soothe(machine: SimMachine): void {
   machine.crashInOpen = 0;
   machine.onArmedWrite = null;
   machine.onPromise = null;
+  machine.withhold = null;
 }

@@ -50,6 +50,8 @@ export const FAULT_KINDS = [
   'wipe',
   'damaged-holder',
   'deposed-reader',
+  'hole-below-promise',
+  'late-promise',
   'foreign-cluster',
   'upgrade',
 ] as const;
@@ -59,6 +61,8 @@ export type FaultKind = (typeof FAULT_KINDS)[number];
 export const AIMED_KINDS = [
   'damaged-holder',
   'deposed-reader',
+  'hole-below-promise',
+  'late-promise',
   'foreign-cluster',
 ] as const satisfies readonly FaultKind[];
 export type AimedKind = (typeof AIMED_KINDS)[number];
@@ -172,9 +176,7 @@ export function drawProfile(prng: Prng, replicas: number | null): Profile {
   };
   // Drawn last: the seeds without them stay what they were.
   const wipe = prng.chance(0.15) ? 0.7 : 0;
-  const aimed = prng.chance(0.4)
-    ? prng.pick(['damaged-holder', 'deposed-reader', null, null, 'foreign-cluster'] as const)
-    : null;
+  const aimed = prng.chance(0.4) ? prng.pick(AIMED_KINDS) : null;
   const upgrades = prng.chance(0.25);
   const misdirectedRead = prng.chance(0.3) ? 0.2 + prng.float() * 0.7 : 0;
   const weights = { ...profile.faults.weights, wipe, 'misdirected-read': misdirectedRead };
@@ -232,6 +234,8 @@ function drawFaults(prng: Prng): FaultRates {
       wipe: 0,
       'damaged-holder': 0,
       'deposed-reader': 0,
+      'hole-below-promise': 0,
+      'late-promise': 0,
       'foreign-cluster': 0,
       upgrade: 0,
     },

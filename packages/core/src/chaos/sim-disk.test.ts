@@ -227,6 +227,30 @@ test('a misdirected write is reported as done; the medium holds it elsewhere', (
   expect(inode.isIntact(0, BLOCK_BYTES)).toBe(true);
 });
 
+test('damage that was read and is written back is not what was meant; the same bytes from memory are', () => {
+  for (const carried of [true, false]) {
+    const over = device();
+    const { queue, storage, open } = world(5, over);
+    const file = open().open('0.seg', { create: true });
+    file.writeSync(0, block(1, 16));
+    file.barrierSync();
+    const inode = storage.get('0.seg')!;
+    over.due['misdirected-write'] = 1;
+    file.write(0, block(2), true, () => {});
+    settle(queue);
+    let bytes = block(1);
+    if (carried) file.read(0, BLOCK_BYTES, (_, read) => (bytes = read!));
+    settle(queue);
+    bytes[BLOCK_BYTES / 2] = 3;
+    file.write(0, bytes, true, () => {});
+    settle(queue);
+    expect(inode.medium[0]).toBe(1);
+    expect(inode.intended[0]).toBe(carried ? 2 : 1);
+    expect(inode.intended[BLOCK_BYTES / 2]).toBe(3);
+    expect(inode.isIntact(0, BLOCK_BYTES)).toBe(!carried);
+  }
+});
+
 test('a misdirected read shows other bytes once; where the atlas forbids it, never', () => {
   for (const allowed of [true, false]) {
     const over = device();

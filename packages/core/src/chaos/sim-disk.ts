@@ -338,7 +338,8 @@ class SimFile implements DiskFile {
   readSync(offset: number, into: Uint8Array): number {
     if (this.disk.strikes('read'))
       throw new DiskFailure({ code: 'EIO', message: `read ${this.path}: simulated input/output error` });
-    const visible = this.inode.visible;
+    const { visible } = this.inode;
+    this.inode.wasRead(offset, into.length);
     const part = visible.subarray(offset, Math.min(visible.length, offset + into.length));
     into.set(part);
     return part.length;
@@ -429,6 +430,7 @@ class SimFile implements DiskFile {
       const misdirected = device.due['misdirected-read'] > 0 && exposed() && this.disk.strikes('misdirected-read');
       const from = misdirected ? this.elsewhere(offset) : offset;
       bytes = this.inode.visible.slice(from, from + length);
+      this.inode.wasRead(offset, length);
       this.disk.stats.reads++;
       this.disk.stats.bytesRead += bytes.length;
     };

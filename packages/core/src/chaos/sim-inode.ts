@@ -4,15 +4,16 @@
  * Invariants: the medium differs from the cache only where an unsynced write lies or where a failed write or barrier has dropped pages; a durable
  * write supersedes every older unsynced write to the same bytes; after a power cut the cache is the medium.
  */
-import { SECTOR_BYTES } from '../engine/constants.ts';
+import { BLOCK_BYTES, SECTOR_BYTES } from '../engine/constants.ts';
 import type { Prng } from '../prng.ts';
-import { Extent, SimMedium } from './sim-medium.ts';
+import { Extent, type ReadBlocks, SimMedium } from './sim-medium.ts';
 
 /** A write that a process believes done but that no barrier has covered. */
 interface Unsynced {
   readonly sequence: number;
   readonly offset: number;
   readonly bytes: Uint8Array;
+  readonly read: ReadBlocks;
 }
 
 export type MediumWatcher = (inode: SimInode, firstChanged: number) => void;
@@ -23,6 +24,8 @@ export class SimInode {
   private readonly mediumBytes: SimMedium;
   private unsynced: Unsynced[] = [];
   private sequence = 0;
+  /** Blocks that a process has read as a whole, and not written since: what it writes back unchanged it may have from there. */
+  private readonly read = new Set<number>();
 
   /** `watcher` hears of every change of what was meant to be durable; damage changes nothing of that. */
   constructor(id: number, watcher: MediumWatcher) {
@@ -43,11 +46,6 @@ export class SimInode {
   /** The same, had no injected damage struck. */
   get intended(): Uint8Array {
     return this.mediumBytes.intended;
-  }
-
-  /** Injected damage has struck it once, mended since or not. */
-  get everDamaged(): boolean {
-    return this.mediumBytes.everDamaged;
   }
 
   /** Sectors that hold something else than was written. */
@@ -74,16 +72,23 @@ export class SimInode {
     return this.mediumBytes.isIntact(from, to);
   }
 
+  /** A process has read [offset, offset + length). */
+  wasRead(offset: number, length: number): void {
+    const end = Math.floor((offset + length) / BLOCK_BYTES);
+    for (let block = Math.ceil(offset / BLOCK_BYTES); block < end; block++) this.read.add(block);
+  }
+
   /** A completed write. `bytes` is copied unless the write is durable. */
   write(offset: number, bytes: Uint8Array, durable: boolean): void {
+    const read = this.takeRead(offset, bytes.length);
     this.cache.write(offset, bytes);
     this.sequence++;
     if (!durable) {
-      this.unsynced.push({ sequence: this.sequence, offset, bytes: bytes.slice() });
+      this.unsynced.push({ sequence: this.sequence, offset, bytes: bytes.slice(), read });
       return;
     }
     this.forgetUnsynced(offset, bytes.length);
-    this.mediumBytes.land(offset, bytes);
+    this.mediumBytes.land(offset, bytes, read);
   }
 
   /** Makes the writes up to `sequence` durable, in order. */
@@ -91,7 +96,7 @@ export class SimInode {
     let done = 0;
     for (const write of this.unsynced) {
       if (write.sequence > sequence) break;
-      this.mediumBytes.land(write.offset, write.bytes);
+      this.mediumBytes.land(write.offset, write.bytes, write.read);
       done++;
     }
     if (done > 0) this.unsynced.splice(0, done);
@@ -102,7 +107,7 @@ export class SimInode {
    * they are dropped from memory.
    */
   failBarrier(prng: Prng, survival: number): void {
-    for (const write of this.unsynced) this.landSome(write.offset, write.bytes, prng, survival);
+    for (const write of this.unsynced) this.landSome(write.offset, write.bytes, write.read, prng, survival);
     this.unsynced = [];
     if (prng.chance(0.5)) this.dropPages();
   }
@@ -112,7 +117,7 @@ export class SimInode {
     this.forgetUnsynced(offset, bytes.length);
     this.cache.write(offset, bytes);
     this.sequence++;
-    this.landSome(offset, bytes, prng, survival);
+    this.landSome(offset, bytes, this.takeRead(offset, bytes.length), prng, survival);
     this.mediumBytes.extend(this.cache.size);
     if (prng.chance(0.5)) this.dropPages();
   }
@@ -146,7 +151,7 @@ export class SimInode {
     const size = grows ? this.cache.size : this.mediumBytes.size;
     for (const write of this.unsynced) {
       eachSector(write.offset, write.bytes, (at, part) => {
-        if (prng.chance(survival) && at + part.length <= size) this.mediumBytes.land(at, part);
+        if (prng.chance(survival) && at + part.length <= size) this.mediumBytes.land(at, part, write.read);
         else lost++;
       });
     }
@@ -176,7 +181,7 @@ export class SimInode {
   misdirect(offset: number, bytes: Uint8Array, victim: number): void {
     this.sequence++;
     this.forgetUnsynced(offset, bytes.length);
-    this.mediumBytes.landElsewhere(offset, bytes, victim);
+    this.mediumBytes.landElsewhere(offset, bytes, victim, this.takeRead(offset, bytes.length));
     this.dropPages();
   }
 
@@ -184,10 +189,22 @@ export class SimInode {
     if (this.unsynced.length > 0) this.unsynced = this.unsynced.flatMap((old) => without(old, offset, length));
   }
 
-  private landSome(offset: number, bytes: Uint8Array, prng: Prng, survival: number): void {
+  private landSome(offset: number, bytes: Uint8Array, read: ReadBlocks, prng: Prng, survival: number): void {
     eachSector(offset, bytes, (at, part) => {
-      if (prng.chance(survival)) this.mediumBytes.land(at, part);
+      if (prng.chance(survival)) this.mediumBytes.land(at, part, read);
     });
+  }
+
+  /** The blocks of a write that were read before; those that it writes as a whole are so no more. */
+  private takeRead(offset: number, length: number): ReadBlocks {
+    if (this.read.size === 0) return null;
+    const taken = new Set<number>();
+    for (let block = Math.floor(offset / BLOCK_BYTES); block * BLOCK_BYTES < offset + length; block++) {
+      if (!this.read.has(block)) continue;
+      taken.add(block);
+      if (block * BLOCK_BYTES >= offset && (block + 1) * BLOCK_BYTES <= offset + length) this.read.delete(block);
+    }
+    return taken.size > 0 ? taken : null;
   }
 }
 

@@ -63,6 +63,8 @@ export class SimMachine implements Observed {
   onPromise: (() => void) | null = null;
   /** The versions of the application that its program runs. */
   program: VersionRange = { oldest: 1, newest: 1 };
+  /** Set by the nemesis: true when it keeps a message back; it may call `deliver` later. */
+  withhold: ((to: number, message: Message, deliver: () => void) => boolean) | null = null;
   /** Down for ever: it is not started again. */
   lost = false;
   private readonly world: World;
@@ -370,6 +372,7 @@ export class SimMachine implements Observed {
     if (message.type === 'prepareOk' || message.type === 'doViewChange') this.onPromise?.();
     const machine = world.machine(to);
     const parcel = parcelOf(message, ++this.sent % ENCODE_EVERY === 0);
+    if (this.withhold?.(to, message, () => machine.receive(this.id, parcel)) === true) return;
     world.network.send(this.id, to, parcel, (arrived) => machine.receive(this.id, arrived));
   }
 

@@ -5,10 +5,13 @@
  * Invariants: both are equal outside the damaged sectors; a write to a damaged sector heals it; only `land` and `landElsewhere` change the
  * intended bytes, and they tell the watcher the first one that differs.
  */
-import { SECTOR_BYTES } from '../engine/constants.ts';
+import { BLOCK_BYTES, SECTOR_BYTES } from '../engine/constants.ts';
 
 const CAPACITY_MIN = 4096;
 const NO_BYTES = new Uint8Array(0);
+
+/** Blocks that the writer had read, and not written since; null: none. */
+export type ReadBlocks = ReadonlySet<number> | null;
 
 /** Bytes of a file that grow by doubling, and that two extents may share until one of them writes. */
 export class Extent {
@@ -58,8 +61,6 @@ export class SimMedium {
   /** Null while nothing is damaged: then it is the same as `extent`. */
   private ideal: Extent | null = null;
   private readonly damaged = new Set<number>();
-  /** Damaged sectors that a misdirected write should have reached. */
-  private readonly missed = new Set<number>();
   private readonly changed: (firstChanged: number) => void;
 
   /** `changed` hears the first intended byte that differs, after each change. */
@@ -81,9 +82,6 @@ export class SimMedium {
     return this.ideal === null ? this.extent.content : this.ideal.content;
   }
 
-  /** Damage has struck once. */
-  everDamaged = false;
-
   /** Sectors whose content is not what was written. */
   get damagedSectors(): number {
     return this.damaged.size;
@@ -91,34 +89,47 @@ export class SimMedium {
 
   /** No damaged sector touches [from, to). */
   isIntact(from: number, to: number): boolean {
-    return !touches(this.damaged, from, to);
+    if (this.damaged.size === 0) return true;
+    const last = Math.floor((to - 1) / SECTOR_BYTES);
+    for (let sector = Math.floor(from / SECTOR_BYTES); sector <= last; sector++)
+      if (this.damaged.has(sector)) return false;
+    return true;
   }
 
   /**
-   * Bytes reach the medium where they belong. What a read-modify-write takes along unchanged, at its start and its end, heals nothing: damage stays
-   * damage, however often it is copied back.
+   * Bytes reach the medium where they belong. What a read-modify-write takes along unchanged, at the start and the end of a block of `read`, heals nothing:
+   * damage stays damage, however often it is copied back.
    */
-  land(offset: number, bytes: Uint8Array): void {
+  land(offset: number, bytes: Uint8Array, read: ReadBlocks): void {
     const { ideal } = this;
     if (ideal === null) return this.write(this.extent, offset, bytes);
-    const end = offset + bytes.length;
-    // A place that a misdirected write has missed holds older frames, and the same ones may well be written there again.
-    if (this.isIntact(offset, end) || touches(this.missed, offset, end)) {
-      this.write(ideal, offset, bytes);
-    } else {
-      const { from, to } = this.changedPart(offset, bytes);
-      if (from < to) this.write(ideal, offset + from, bytes.subarray(from, to));
+    for (const { from, to } of this.meant(offset, bytes, read)) {
+      this.write(ideal, offset + from, bytes.subarray(from, to));
     }
     this.extent.write(offset, bytes);
-    this.note(offset, end);
+    this.note(offset, offset + bytes.length);
     if (this.damaged.size === 0) this.ideal = null;
   }
 
-  /** The part of `bytes` that differs from what the medium holds at `offset`. */
-  private changedPart(offset: number, bytes: Uint8Array): { readonly from: number; readonly to: number } {
-    const real = this.extent.content.subarray(offset, offset + bytes.length);
+  /** The parts of `bytes` that are not taken along. The same bytes from memory are meant: what was cut stands there still, and may well be written there again. */
+  private meant(offset: number, bytes: Uint8Array, read: ReadBlocks): { readonly from: number; readonly to: number }[] {
+    if (read === null || this.isIntact(offset, offset + bytes.length)) return [{ from: 0, to: bytes.length }];
+    const parts: { readonly from: number; readonly to: number }[] = [];
+    for (let at = 0; at < bytes.length; ) {
+      const block = Math.floor((offset + at) / BLOCK_BYTES);
+      const end = Math.min((block + 1) * BLOCK_BYTES - offset, bytes.length);
+      const [from, to] = read.has(block) ? this.changedPart(offset, at, bytes.subarray(at, end)) : [at, end];
+      if (from < to) parts.push({ from, to });
+      at = end;
+    }
+    return parts;
+  }
+
+  /** From where to where `bytes`, to be written at `offset` + `at`, differ from what the medium holds there; from `offset`. */
+  private changedPart(offset: number, at: number, bytes: Uint8Array): [number, number] {
+    const real = this.extent.content.subarray(offset + at, offset + at + bytes.length);
     const from = commonStart(real, bytes);
-    return { from, to: bytes.length - (from === bytes.length ? 0 : commonEnd(real, bytes)) };
+    return [at + from, at + bytes.length - (from === bytes.length ? 0 : commonEnd(real, bytes))];
   }
 
   /** Writes what was intended, and tells where it differs. */
@@ -135,24 +146,16 @@ export class SimMedium {
   }
 
   /** A misdirected write: `bytes` belong at `offset` but overwrite what is at `victim` (within the file). */
-  landElsewhere(offset: number, bytes: Uint8Array, victim: number): void {
+  landElsewhere(offset: number, bytes: Uint8Array, victim: number, read: ReadBlocks): void {
     // As in `land`: damage that a read-modify-write takes along is not what was meant, wherever it lands.
-    const sound = this.isIntact(offset, offset + bytes.length) || touches(this.missed, offset, offset + bytes.length);
-    const { from, to } = sound ? { from: 0, to: bytes.length } : this.changedPart(offset, bytes);
-    const meant = bytes.subarray(from, to);
+    const parts = this.meant(offset, bytes, read);
     const ideal = this.damage();
-    const before = ideal.size;
-    ideal.reserve(offset + bytes.length);
-    const first = Math.min(offset + from + firstDifference(ideal.bytes, offset + from, meant), before);
-    ideal.write(offset + from, meant);
+    for (const { from, to } of parts) this.write(ideal, offset + from, bytes.subarray(from, to));
     const room = Math.max(0, Math.min(bytes.length, this.extent.size - victim));
     this.extent.write(victim, bytes.subarray(0, room));
     if (this.extent.size < ideal.size) this.extent.write(ideal.size - 1, new Uint8Array(1));
     this.note(victim, victim + room);
     this.note(offset, offset + bytes.length);
-    for (let at = offset; at < offset + bytes.length; at += SECTOR_BYTES)
-      this.missed.add(Math.floor(at / SECTOR_BYTES));
-    this.changed(first);
   }
 
   /** The medium holds other bytes than were written: latent, nobody is told. */
@@ -164,11 +167,10 @@ export class SimMedium {
 
   /** Grows to `size` with zeros. */
   extend(size: number): void {
-    if (size > this.size) this.land(size - 1, new Uint8Array(1));
+    if (size > this.size) this.land(size - 1, new Uint8Array(1), null);
   }
 
   private damage(): Extent {
-    this.everDamaged = true;
     if (this.ideal === null) {
       this.ideal = new Extent();
       this.ideal.share(this.extent);
@@ -182,12 +184,8 @@ export class SimMedium {
     if (to <= from || ideal === null) return;
     const last = Math.floor((to - 1) / SECTOR_BYTES);
     for (let sector = Math.floor(from / SECTOR_BYTES); sector <= last; sector++) {
-      if (this.sectorDiffers(sector, ideal)) {
-        this.damaged.add(sector);
-      } else {
-        this.damaged.delete(sector);
-        this.missed.delete(sector);
-      }
+      if (this.sectorDiffers(sector, ideal)) this.damaged.add(sector);
+      else this.damaged.delete(sector);
     }
   }
 
@@ -230,12 +228,4 @@ function commonEnd(a: Uint8Array, b: Uint8Array): number {
   let i = 0;
   while (i < b.length && a[a.length - 1 - i] === b[b.length - 1 - i]) i++;
   return i - (i % GRAIN);
-}
-
-/** True when one of the sectors of [from, to) is in the set. */
-function touches(sectors: ReadonlySet<number>, from: number, to: number): boolean {
-  if (sectors.size === 0) return false;
-  const last = Math.floor((to - 1) / SECTOR_BYTES);
-  for (let sector = Math.floor(from / SECTOR_BYTES); sector <= last; sector++) if (sectors.has(sector)) return true;
-  return false;
 }

@@ -111,17 +111,13 @@ export class LogScrub {
           done(SEGMENT_HEADER_BYTES, false);
           return;
         }
-        this.report({
-          file: segment.file.path,
-          index: null,
-          fault: error?.message ?? 'its header is damaged',
-          remedy: 'rewritten',
-        });
-        rewriteSegmentHeader(segment, store.manifest.clusterId, store.manifest.view, (failure) => {
+        rewriteSegmentHeader(segment, store.manifest.clusterId, store.manifest.view, (failure, written) => {
           if (failure !== null) {
             store.poison(failure);
             return;
           }
+          const fault = error?.message ?? 'its header is damaged';
+          if (written) this.report({ file: segment.file.path, index: null, fault, remedy: 'rewritten' });
           release();
           done(SEGMENT_HEADER_BYTES, false);
         });

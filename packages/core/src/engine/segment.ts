@@ -10,7 +10,7 @@ import { BLOCK_BYTES, HASH_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { FrameBatch } from './frame-batch.ts';
 import { readU32, readU64, writeU32, writeU64 } from './frame.ts';
 import { readAgreed } from './salvage.ts';
-import type { DiskCallback, DiskFile } from './virtual-disk.ts';
+import type { DiskError, DiskFile } from './virtual-disk.ts';
 
 export const LOG_DIRECTORY = 'log';
 export const SEGMENT_VERSION = 2;
@@ -215,15 +215,20 @@ export interface Segment {
   end: number;
 }
 
-/** Writes the header of a segment again, from what is known of it (recycled or not: it claims nothing about what stands behind); nothing else may be written to its first block meanwhile. */
-export function rewriteSegmentHeader(segment: Segment, clusterId: Uint8Array, view: number, done: DiskCallback): void {
+/** Writes the header of a segment again, from what is known of it (recycled or not: it claims nothing about what stands behind); nothing else may be written to its first block meanwhile. Not written when the device does not give what shares that block. */
+export function rewriteSegmentHeader(
+  segment: Segment,
+  clusterId: Uint8Array,
+  view: number,
+  done: (error: DiskError | null, written: boolean) => void,
+): void {
   const { file } = segment;
   readAgreed(file, 0, BLOCK_BYTES, (error, bytes) => {
     if (error !== null || bytes === null) {
-      done(error);
+      done(error?.code === 'EIO' ? null : error, false);
       return;
     }
     encodeSegmentHeader(bytes, segment.base, segment.prevHash, clusterId, view, true);
-    file.write(0, bytes, true, done);
+    file.write(0, bytes, true, (failure) => done(failure, failure === null));
   });
 }

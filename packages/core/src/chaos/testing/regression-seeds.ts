@@ -17,7 +17,7 @@ export const REGRESSION_SEEDS: readonly RegressionSeed[] = [
     replicas: null,
     what: 'the checker took damage that a misdirected repair carried along for what was meant',
   },
-  { seed: 1022, replicas: null, what: 'the same, with rot beside the repaired frame' },
+  { seed: 1022, replicas: null, what: 'the same, with rot where a misdirected repair should have gone' },
   { seed: 20032, replicas: null, what: 'a segment freed while a rotation renamed the recycled one took its name' },
   {
     seed: 731021,
