@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { kv } from './apps/kv.ts';
 import { ReplicaBench } from './chaos/testing/replica-bench.ts';
 import { toHex } from './engine/hash.ts';
-import { snapshotPath } from './engine/snapshot-path.ts';
+import { snapshotPartPath, snapshotPath } from './engine/snapshot-path.ts';
 import type { ApplicationModule, Event } from './kernel/types.ts';
 import { SOUND } from './policy.ts';
 import { Prng } from './prng.ts';
@@ -21,6 +21,14 @@ function converged(bench: ReplicaBench): boolean {
   const seen = bench.replicas.map((replica) => replica?.status());
   const [first] = seen;
   return seen.every((s) => s !== undefined && s.applied === first!.applied && s.digest === first!.digest);
+}
+
+/** A file that somebody left. */
+function put(bench: ReplicaBench, id: number, path: string, bytes: Uint8Array): void {
+  const file = bench.disk(id).open(path, { create: true });
+  file.writeSync(0, bytes);
+  file.barrierSync();
+  bench.disk(id).syncDirectorySync('snapshots');
 }
 
 /** r3 stays away until the others have compacted what it needs. */
@@ -169,6 +177,34 @@ test('a transfer is resumed after a crash of its receiver: chunks that are there
   expect(before).toBeGreaterThan(12);
   expect(bench.r(3).snapshots.list().at(-1)!.index).toBeGreaterThan(90);
   bench.until(() => converged(bench));
+});
+
+test('a longer file of an earlier attempt leaves nothing behind the end of the snapshot', () => {
+  const bench = farBehind();
+  const index = checkpointOf(bench.r(1));
+  put(bench, 3, snapshotPartPath(index), new Uint8Array(1 << 20).fill(7));
+  bench.start(3);
+  bench.until(() => bench.eventsOf(3, 'install').length === 1);
+  expect(bench.r(3).executor.applied).toBeGreaterThanOrEqual(index);
+  const path = snapshotPath(index);
+  expect(toHex(bench.disk(3).content(path))).toBe(toHex(bench.disk(1).content(path)));
+});
+
+test('what a crash left unfinished is gone at the next start, unless it is refused', () => {
+  let module = kv as unknown as ApplicationModule;
+  const bench = new ReplicaBench(3, {}, () => module);
+  bench.put(45);
+  bench.until(() => checkpointOf(bench.r(3)) === 40);
+  bench.crash(3);
+  const left = [`${snapshotPath(50)}.tmp`, snapshotPartPath(30), snapshotPartPath(200)];
+  for (const path of left) put(bench, 3, path, new Uint8Array(4096));
+  module = { ...module, name: 'another' };
+  expect(() => bench.start(3)).toThrow(/E_SNAPSHOT/);
+  expect(bench.disk(3).paths()).toEqual(expect.arrayContaining(left));
+  module = kv as unknown as ApplicationModule;
+  bench.restart(3);
+  // What was fetched of a snapshot ahead may help a transfer that goes on.
+  expect(left.filter((path) => bench.disk(3).paths().includes(path))).toEqual([snapshotPartPath(200)]);
 });
 
 test('a damaged chunk is not believed: it is asked for again', () => {

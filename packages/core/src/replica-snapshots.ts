@@ -31,7 +31,6 @@ export function restoreNewest(
   log: RecoveredLog,
   notes: string[],
 ): Refusal | null {
-  files.sweep(log.manifest.checkpoint.index);
   const limit = Math.min(log.manifest.checkpoint.index, log.end);
   const damaged: number[] = [];
   const snapshot = files.newest(limit, (text, index) => {
@@ -50,6 +49,7 @@ export function restoreNewest(
     return { code: 'E_SNAPSHOT', message: `${why} (${notes.join('; ')}): restore the directory from a backup` };
   }
   for (const index of damaged) files.remove(index);
+  files.sweep(log.manifest.checkpoint.index, executor.applied);
   return null;
 }
 

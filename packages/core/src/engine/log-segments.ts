@@ -50,10 +50,11 @@ export class LogSegments {
 
   constructor(options: SegmentsOptions) {
     this.options = options;
-    const { disk, segmentBytes } = options;
+    const { disk, segmentBytes, policy } = options;
     this.spare = new SpareSegment({
       disk,
       segmentBytes,
+      policy,
       onReady: () => {
         this.startRotation();
         options.onReady();
@@ -63,10 +64,16 @@ export class LogSegments {
     });
   }
 
-  /** `recycled`: the freed segment that an earlier run kept. */
-  adopt(segments: readonly Segment[], leftovers: readonly number[], recycled: DiskFile | null): void {
+  /** `recycled`: the freed segment that an earlier run kept; `spare`: the one that it made ahead. */
+  adopt(
+    segments: readonly Segment[],
+    leftovers: readonly number[],
+    recycled: DiskFile | null,
+    spare: DiskFile | null,
+  ): void {
     this.list = [...segments];
     this.leftovers = [...leftovers];
+    if (spare !== null) this.spare.keep(spare);
     if (recycled !== null) this.spare.recycle(recycled);
   }
 

@@ -154,6 +154,7 @@ export class LogStore implements LogPort {
       opened.segments,
       opened.leftovers.map((found) => found.base),
       opened.recycled,
+      opened.spare,
     );
     this.worker = new DurabilityWorker(
       {

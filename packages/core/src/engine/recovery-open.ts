@@ -16,7 +16,7 @@ import { endOffsetOf, type FoundSegment } from './recovery-physical.ts';
 import type { Gap } from './recovery-scan.ts';
 import { readAgreedSync } from './salvage.ts';
 import { encodeSegmentHeader, LOG_DIRECTORY, type Segment, segmentPath } from './segment.ts';
-import { RECYCLED_PATH } from './spare-segment.ts';
+import { RECYCLED_PATH, SPARE_NEW_PATH, SPARE_PATH } from './spare-segment.ts';
 import { encodeTail, slotOffset, TAIL_FILE_BYTES, TAIL_PATH, TAIL_SLOT_BYTES } from './tail-record.ts';
 import { DiskFailure, type DiskFile, type VirtualDisk } from './virtual-disk.ts';
 
@@ -47,6 +47,8 @@ export interface OpenLog {
   readonly leftovers: readonly FoundSegment[];
   /** A freed segment that waits to be used again. */
   readonly recycled: DiskFile | null;
+  /** The segment that an earlier run made ahead. */
+  readonly spare: DiskFile | null;
 }
 
 /** Writes what opening must write. Throws DiskFailure. `sync` false: the skip-barrier-at-open mutation. */
@@ -68,7 +70,9 @@ export function finishOpening(
   const unsettled = recovery.record.tail !== 'at-end';
   const leftovers = notKept(recovery, opened.segments);
   if (!unsettled) removeSegments(disk, leftovers);
-  const recycled = openRecycled(disk, segmentBytes);
+  removeIfThere(disk, SPARE_NEW_PATH);
+  const recycled = openMade(disk, RECYCLED_PATH, segmentBytes);
+  const spare = openMade(disk, SPARE_PATH, segmentBytes);
   return {
     ...opened,
     manifestFiles,
@@ -77,17 +81,26 @@ export function finishOpening(
     unsettled,
     leftovers: unsettled ? leftovers : [],
     recycled,
+    spare,
   };
 }
 
-/** The freed segment that an earlier run kept: it was wholly written, so it is as good as a spare one if it has the right size. */
-function openRecycled(disk: VirtualDisk, segmentBytes: number): DiskFile | null {
-  if (!disk.list(LOG_DIRECTORY).some((name) => `${LOG_DIRECTORY}/${name}` === RECYCLED_PATH)) return null;
-  const file = disk.open(RECYCLED_PATH);
+/** A freed segment that an earlier run kept, or one that it made ahead: it got this name when it was wholly written, so it is as good as a new one if it has the right size. */
+function openMade(disk: VirtualDisk, path: string, segmentBytes: number): DiskFile | null {
+  if (!isThere(disk, path)) return null;
+  const file = disk.open(path);
   if (file.size() === segmentBytes) return file;
   file.close();
-  disk.unlinkSync(RECYCLED_PATH);
+  disk.unlinkSync(path);
   return null;
+}
+
+function isThere(disk: VirtualDisk, path: string): boolean {
+  return disk.list(LOG_DIRECTORY).some((name) => `${LOG_DIRECTORY}/${name}` === path);
+}
+
+function removeIfThere(disk: VirtualDisk, path: string): void {
+  if (isThere(disk, path)) disk.unlinkSync(path);
 }
 
 /** The copy that lost first, then the one that won. */

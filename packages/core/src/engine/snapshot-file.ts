@@ -17,7 +17,7 @@ import {
   snapshotDigest,
   wholeBlocks,
 } from './snapshot-format.ts';
-import { SNAPSHOT_DIRECTORY, snapshotIndexes, snapshotPath } from './snapshot-path.ts';
+import { SNAPSHOT_DIRECTORY, snapshotIndexes, snapshotPartIndex, snapshotPath } from './snapshot-path.ts';
 import { SnapshotWriter } from './snapshot-writer.ts';
 import { DiskFailure, type DiskFile, type VirtualDisk } from './virtual-disk.ts';
 
@@ -135,13 +135,17 @@ export class SnapshotStore {
     }
   }
 
-  /** Removes what a process run that ended left: unfinished files (parts of a transfer apart) and snapshots above `limit`. Blocking. */
-  sweep(limit: number): void {
+  /**
+   * Removes what a process run that ended left: files that were being written, snapshots above `limit`, and what was fetched of one at or below `restored`, which nobody
+   * needs any more. Blocking.
+   */
+  sweep(limit: number, restored: number): void {
     const { disk } = this.options;
     for (const name of disk.list(SNAPSHOT_DIRECTORY)) {
       const [index] = snapshotIndexes([name]);
-      if (!name.endsWith('.tmp') && (index === undefined || index <= limit)) continue;
-      disk.unlinkSync(`${SNAPSHOT_DIRECTORY}/${name}`);
+      const part = snapshotPartIndex(name);
+      const unfinished = name.endsWith('.tmp') || (part !== null && part <= restored);
+      if (unfinished || (index !== undefined && index > limit)) disk.unlinkSync(`${SNAPSHOT_DIRECTORY}/${name}`);
     }
   }
 

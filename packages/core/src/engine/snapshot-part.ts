@@ -20,7 +20,7 @@ import {
   wholeBlocks,
 } from './snapshot-format.ts';
 import { SNAPSHOT_DIRECTORY, snapshotPartPath, snapshotPath } from './snapshot-path.ts';
-import type { DiskError, DiskFile, VirtualDisk } from './virtual-disk.ts';
+import { type DiskError, DiskFailure, type DiskFile, type VirtualDisk } from './virtual-disk.ts';
 
 /** What to do next. */
 export type PartStep =
@@ -46,8 +46,8 @@ export class SnapshotPart {
   readonly index: number;
   readonly digest: Uint8Array;
   private readonly options: SnapshotPartOptions;
-  private readonly file: DiskFile;
-  private readonly sizeAtStart: number;
+  private file: DiskFile;
+  private sizeAtStart: number;
   private block: Uint8Array | null = null;
   private header: SnapshotHeader | null = null;
   private layout: SnapshotLayout | null = null;
@@ -134,12 +134,31 @@ export class SnapshotPart {
     const header = decodeSnapshotHeader(bytes, codec);
     if (typeof header === 'string' || !sameHash(snapshotDigest(bytes, codec), file)) return false;
     if (header.index !== index || !sameHash(header.clusterId, clusterId)) return false;
+    const layout = layoutOf(header);
+    if (this.sizeAtStart > layout.fileBytes && !this.beginAnew()) return true;
     this.block = bytes.slice();
     this.header = header;
-    this.layout = layoutOf(header);
+    this.layout = layout;
     this.table = new Uint8Array(wholeBlocks(this.layout.tableBytes));
     this.tableGood = this.table.length === 0;
     return true;
+  }
+
+  /** An earlier attempt left a longer file, of other bytes: what is behind the end would be part of the snapshot. */
+  private beginAnew(): boolean {
+    const { disk } = this.options;
+    const path = snapshotPartPath(this.index);
+    this.file.close();
+    try {
+      disk.unlinkSync(path);
+      this.file = disk.open(path, { create: true });
+      this.sizeAtStart = 0;
+      return true;
+    } catch (error) {
+      if (!(error instanceof DiskFailure)) throw error;
+      this.failure = error.message;
+      return false;
+    }
   }
 
   private takeTable(offset: number, bytes: Uint8Array, header: SnapshotHeader, layout: SnapshotLayout): boolean {

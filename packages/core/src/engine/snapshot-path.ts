@@ -18,3 +18,8 @@ export function snapshotIndexes(names: readonly string[]): number[] {
     .map((name) => Number(name.slice(0, 20)))
     .sort((a, b) => a - b);
 }
+
+/** The snapshot that a file of this name is a fetched part of, or null. */
+export function snapshotPartIndex(name: string): number | null {
+  return /^\d{20}\.snap\.part$/.test(name) ? Number(name.slice(0, 20)) : null;
+}

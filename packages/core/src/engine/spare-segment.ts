@@ -3,14 +3,18 @@
  * and not inside an append, and appends never change a file's size. A segment that compaction freed is as good: `log/recycled` is taken before another
  * one is made, and its old frames do no harm, as they are of lower indexes and chain to nothing.
  *
- * Invariants: `log/spare` holds zeros only, wholly, when it is ready; one write of it is in flight at a time; ENOSPC is no error but a state, tried again at
- * each tick; at most one segment is recycled at a time, and its new name is durable before it is handed over.
+ * Invariants: `log/spare` has its name only once it is wholly written and barriered, so that the next start takes it as it is (what is being made is `log/spare.new`);
+ * one write of it is in flight at a time; ENOSPC is no error but a state, tried again at each tick; at most one segment is recycled at a time, and its new name is
+ * durable before it is handed over.
  */
 import { assert } from '../assert.ts';
+import type { Policy } from '../policy.ts';
 import { LOG_DIRECTORY } from './segment.ts';
 import { type DiskError, DiskFailure, type DiskFile, type VirtualDisk } from './virtual-disk.ts';
 
 export const SPARE_PATH = `${LOG_DIRECTORY}/spare`;
+/** What is to become the next one. */
+export const SPARE_NEW_PATH = `${SPARE_PATH}.new`;
 /** A freed segment that waits to be used again. */
 export const RECYCLED_PATH = `${LOG_DIRECTORY}/recycled`;
 /** Zeros are written in pieces of this many bytes. */
@@ -19,6 +23,7 @@ const PIECE_BYTES = 1024 * 1024;
 export interface SpareOptions {
   readonly disk: VirtualDisk;
   readonly segmentBytes: number;
+  readonly policy: Policy;
   onReady(): void;
   onSpace(full: boolean): void;
   onError(error: DiskError): void;
@@ -38,6 +43,8 @@ export class SpareSegment {
   private state: 'none' | 'writing' | 'ready' | 'full' = 'none';
   /** Bytes of zeros written. */
   private written = 0;
+  /** It has its name, not yet durably. */
+  private named = false;
   private recycled: DiskFile | null = null;
 
   constructor(options: SpareOptions) {
@@ -67,6 +74,13 @@ export class SpareSegment {
     this.options.onReady();
   }
 
+  /** Takes what an earlier run made. */
+  keep(file: DiskFile): void {
+    assert(this.state === 'none', 'nothing is being made yet');
+    this.file = file;
+    this.state = 'ready';
+  }
+
   /** Begins to make the next one, or goes on after the disk was full. */
   start(): void {
     if (this.state === 'writing' || this.ready) return;
@@ -87,6 +101,7 @@ export class SpareSegment {
     this.file = null;
     this.state = 'none';
     this.written = 0;
+    this.named = false;
     return { file, path: SPARE_PATH };
   }
 
@@ -97,7 +112,7 @@ export class SpareSegment {
 
   private create(): boolean {
     try {
-      this.file = this.options.disk.open(SPARE_PATH, { create: true });
+      this.file = this.options.disk.open(SPARE_NEW_PATH, { create: true });
       this.written = 0;
       return true;
     } catch (error) {
@@ -116,7 +131,7 @@ export class SpareSegment {
     this.writing = true;
     const length = Math.min(this.zeros.length, this.options.segmentBytes - this.written);
     if (length === 0) {
-      file.barrier((error) => this.finished(error));
+      file.barrier((error) => this.nameIt(error));
       return;
     }
     file.write(
@@ -133,6 +148,21 @@ export class SpareSegment {
         this.writePiece();
       },
     );
+  }
+
+  /** It is whole and durable: now it gets its name. */
+  private nameIt(error: DiskError | null): void {
+    const { disk, policy } = this.options;
+    const renamed = (failure: DiskError | null): void => {
+      if (failure !== null || policy.noDirectoryFsync) {
+        this.finished(failure);
+        return;
+      }
+      this.named = true;
+      disk.syncDirectory(LOG_DIRECTORY, (problem) => this.finished(problem));
+    };
+    if (error !== null || this.named) renamed(error);
+    else disk.rename(SPARE_NEW_PATH, SPARE_PATH, renamed);
   }
 
   private finished(error: DiskError | null): void {

@@ -6,7 +6,7 @@
  * a sample drawn from a fixed seed. CHRONON_CRASH_STATES=N raises the bound; `all` is one million a moment.
  */
 import { Prng } from '../../prng.ts';
-import { SPARE_PATH } from '../spare-segment.ts';
+import { SPARE_NEW_PATH } from '../spare-segment.ts';
 import type { CrashChoice, MemoryDisk, UnsyncedWrite } from './memory-disk.ts';
 
 /** States looked at per moment, unless the environment says otherwise. */
@@ -86,7 +86,7 @@ function* corners(writes: number): Generator<number[]> {
 function waysOf(write: UnsyncedWrite): Ways {
   const sectors = write.live.length;
   // Zeros that are written ahead: whether all are there or none makes every difference there is.
-  if (write.path === SPARE_PATH) return { count: 2, sector: (way) => way === 1 };
+  if (write.path === SPARE_NEW_PATH) return { count: 2, sector: (way) => way === 1 };
   if (sectors <= FREE_SECTORS) {
     const all = 2 ** sectors;
     // Way 1 is all of them: the last mask changes places with the first.
