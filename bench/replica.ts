@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util';
 import { kv } from '@chronon/core/apps/kv';
 import { encodePut } from '@chronon/core/apps/kv-calls';
 import { formatMachine } from '@chronon/core/chaos/format';
+import { concat } from '@chronon/core/chaos/parcel';
 
 import type { FrameCodec } from '@chronon/core/engine/frame-codec';
 import { SOUND } from '@chronon/core/policy';
@@ -72,18 +73,7 @@ class World {
       policy: SOUND,
       monotonicMs: () => this.nowMs,
       wallMs: () => 1e12 + this.nowMs,
-      send: (to, message) => {
-        const chunks = encodeMessage(message);
-        let length = 0;
-        for (const chunk of chunks) length += chunk.length;
-        const bytes = new Uint8Array(length);
-        let at = 0;
-        for (const chunk of chunks) {
-          bytes.set(chunk, at);
-          at += chunk.length;
-        }
-        this.network.push({ to, from: id, bytes });
-      },
+      send: (to, message) => void this.network.push({ to, from: id, bytes: concat(encodeMessage(message)) }),
       reply: (_, message) => void this.outgoing.push(message),
       defer: (task) => void this.deferred.push(task),
       sink: () => null,

@@ -12,33 +12,13 @@ const MUTATION = 'ack-before-barrier';
 
 describe('chronon simulate', () => {
   it('passes, says how fast, and comes to the same trace hash twice', () => {
-    const ran = chronon(
-      'simulate',
-      '--seeds',
-      '4',
-      '--first-seed',
-      '11',
-      '--replicas',
-      '3,7',
-      '--check-determinism',
-      '--json',
-    );
+    const seeds = ['--seeds', '4', '--first-seed', '11', '--replicas', '3,7', '--json'];
+    const ran = chronon('simulate', ...seeds, '--check-determinism');
     const report = JSON.parse(ran.stdout) as Record<string, unknown>;
     expect(ran.code).toBe(0);
     expect(report).toMatchObject({ ok: true, verdict: 'pass', seeds: 4, failures: [] });
     expect(report['simulatedSecondsPerSecond']).toBeGreaterThan(0);
-    const again = chronon(
-      'simulate',
-      '--seeds',
-      '4',
-      '--first-seed',
-      '11',
-      '--replicas',
-      '3,7',
-      '--threads',
-      '1',
-      '--json',
-    );
+    const again = chronon('simulate', ...seeds, '--threads', '1');
     expect((JSON.parse(again.stdout) as Record<string, unknown>)['traceHash']).toBe(report['traceHash']);
   });
 

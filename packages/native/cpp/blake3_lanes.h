@@ -46,6 +46,17 @@ inline __attribute__((always_inline)) void Transpose(const __m256i* in, __m256i*
   out[7] = _mm256_permute2x128_si256(b3, b7, 0x31);
 }
 
+// One round of either width: its eight mixings, in the order of the message schedule.
+#define CHRONON_ROUND(MIX, r)                                                  \
+  MIX(0, 4, 8, 12, m[kSchedule[r][0]], m[kSchedule[r][1]])                     \
+  MIX(1, 5, 9, 13, m[kSchedule[r][2]], m[kSchedule[r][3]])                     \
+  MIX(2, 6, 10, 14, m[kSchedule[r][4]], m[kSchedule[r][5]])                    \
+  MIX(3, 7, 11, 15, m[kSchedule[r][6]], m[kSchedule[r][7]])                    \
+  MIX(0, 5, 10, 15, m[kSchedule[r][8]], m[kSchedule[r][9]])                    \
+  MIX(1, 6, 11, 12, m[kSchedule[r][10]], m[kSchedule[r][11]])                  \
+  MIX(2, 7, 8, 13, m[kSchedule[r][12]], m[kSchedule[r][13]])                   \
+  MIX(3, 4, 9, 14, m[kSchedule[r][14]], m[kSchedule[r][15]])
+
 #define CHRONON_ROTATE8(v, bits) _mm256_or_si256(_mm256_srli_epi32(v, bits), _mm256_slli_epi32(v, 32 - (bits)))
 #define CHRONON_MIX8(a, b, c, d, x, y)                                         \
   v[a] = _mm256_add_epi32(_mm256_add_epi32(v[a], x), v[b]);                    \
@@ -58,15 +69,7 @@ inline __attribute__((always_inline)) void Transpose(const __m256i* in, __m256i*
   v[c] = _mm256_add_epi32(v[c], v[d]);                                         \
   v[b] = _mm256_xor_si256(v[b], v[c]);                                         \
   v[b] = CHRONON_ROTATE8(v[b], 7);
-#define CHRONON_ROUND8(r)                                                      \
-  CHRONON_MIX8(0, 4, 8, 12, m[kSchedule[r][0]], m[kSchedule[r][1]])            \
-  CHRONON_MIX8(1, 5, 9, 13, m[kSchedule[r][2]], m[kSchedule[r][3]])            \
-  CHRONON_MIX8(2, 6, 10, 14, m[kSchedule[r][4]], m[kSchedule[r][5]])           \
-  CHRONON_MIX8(3, 7, 11, 15, m[kSchedule[r][6]], m[kSchedule[r][7]])           \
-  CHRONON_MIX8(0, 5, 10, 15, m[kSchedule[r][8]], m[kSchedule[r][9]])           \
-  CHRONON_MIX8(1, 6, 11, 12, m[kSchedule[r][10]], m[kSchedule[r][11]])         \
-  CHRONON_MIX8(2, 7, 8, 13, m[kSchedule[r][12]], m[kSchedule[r][13]])          \
-  CHRONON_MIX8(3, 4, 9, 14, m[kSchedule[r][14]], m[kSchedule[r][15]])
+#define CHRONON_ROUND8(r) CHRONON_ROUND(CHRONON_MIX8, r)
 
 // Runs `count` (1..8) lanes to their ends. Lanes may differ in length; a lane that is over keeps its chaining value.
 inline void RunLanesAvx2(const Lane* lanes, uint32_t count) {
@@ -178,15 +181,7 @@ inline __attribute__((always_inline)) void Transpose16(const __m512i* in, __m512
   v[d] = _mm512_ror_epi32(_mm512_xor_si512(v[d], v[a]), 8);                    \
   v[c] = _mm512_add_epi32(v[c], v[d]);                                         \
   v[b] = _mm512_ror_epi32(_mm512_xor_si512(v[b], v[c]), 7);
-#define CHRONON_ROUND16(r)                                                     \
-  CHRONON_MIX16(0, 4, 8, 12, m[kSchedule[r][0]], m[kSchedule[r][1]])           \
-  CHRONON_MIX16(1, 5, 9, 13, m[kSchedule[r][2]], m[kSchedule[r][3]])           \
-  CHRONON_MIX16(2, 6, 10, 14, m[kSchedule[r][4]], m[kSchedule[r][5]])          \
-  CHRONON_MIX16(3, 7, 11, 15, m[kSchedule[r][6]], m[kSchedule[r][7]])          \
-  CHRONON_MIX16(0, 5, 10, 15, m[kSchedule[r][8]], m[kSchedule[r][9]])          \
-  CHRONON_MIX16(1, 6, 11, 12, m[kSchedule[r][10]], m[kSchedule[r][11]])        \
-  CHRONON_MIX16(2, 7, 8, 13, m[kSchedule[r][12]], m[kSchedule[r][13]])         \
-  CHRONON_MIX16(3, 4, 9, 14, m[kSchedule[r][14]], m[kSchedule[r][15]])
+#define CHRONON_ROUND16(r) CHRONON_ROUND(CHRONON_MIX16, r)
 
 // As RunLanesAvx2, with up to sixteen lanes. A block is one register; rotations are instructions.
 inline void RunLanesAvx512(const Lane* lanes, uint32_t count) {
@@ -250,6 +245,7 @@ inline void RunLanesAvx512(const Lane* lanes, uint32_t count) {
 
 #undef CHRONON_ROUND16
 #undef CHRONON_MIX16
+#undef CHRONON_ROUND
 #pragma GCC pop_options
 #endif
 

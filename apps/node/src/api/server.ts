@@ -18,6 +18,7 @@ import {
   type HttpRefusal,
 } from '../transport/http-guard.ts';
 import { limitConnections } from '../transport/connection-caps.ts';
+import { listenOn, portOf } from '../transport/listen.ts';
 import { admitUpgrade, isRefusal, refuseUpgrade } from '../transport/upgrade.ts';
 import type { ApiHost } from './host.ts';
 import type { AppRouter } from './router.ts';
@@ -104,18 +105,11 @@ export class ApiServer {
   }
 
   async listen(): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      this.server.once('error', reject);
-      this.server.listen(this.options.port, this.options.bindHost, () => {
-        this.server.off('error', reject);
-        resolve();
-      });
-    });
+    await listenOn(this.server, this.options.port, this.options.bindHost);
   }
 
   get port(): number {
-    const address = this.server.address();
-    return typeof address === 'object' && address !== null ? address.port : this.options.port;
+    return portOf(this.server, this.options.port);
   }
 
   close(): void {

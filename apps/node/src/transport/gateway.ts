@@ -23,6 +23,7 @@ import { hasRole, type Authenticator, type Principal } from './auth.ts';
 import { limitConnections } from './connection-caps.ts';
 import { plain } from './framing.ts';
 import { onClientError, type GuardRules } from './http-guard.ts';
+import { listenOn, portOf } from './listen.ts';
 import { admitUpgrade, isRefusal, refuseUpgrade } from './upgrade.ts';
 
 /** Largest message of a client, in bytes. */
@@ -127,18 +128,11 @@ export class Gateway {
   }
 
   async listen(): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      this.server.once('error', reject);
-      this.server.listen(this.options.port, this.options.bindHost, () => {
-        this.server.off('error', reject);
-        resolve();
-      });
-    });
+    await listenOn(this.server, this.options.port, this.options.bindHost);
   }
 
   get port(): number {
-    const address = this.server.address();
-    return typeof address === 'object' && address !== null ? address.port : this.options.port;
+    return portOf(this.server, this.options.port);
   }
 
   get connectionCount(): number {

@@ -14,6 +14,7 @@ import { ConnectionCaps } from './connection-caps.ts';
 import type { Crc32c } from './crc-combine.ts';
 import { encodeFrame, LINK, type WireFrame } from './framing.ts';
 import type { Reject } from './handshake.ts';
+import { listenOn, portOf } from './listen.ts';
 import { PeerLink, type LinkEvents, type LinkIdentity, type LinkTimes } from './peer-link.ts';
 
 export interface PeerAddress {
@@ -183,13 +184,7 @@ export class PeerNetwork<M extends object> {
 
   /** Binds the peer port and starts dialling. */
   async listen(): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      this.server.once('error', reject);
-      this.server.listen(this.options.port, this.options.bindHost, () => {
-        this.server.off('error', reject);
-        resolve();
-      });
-    });
+    await listenOn(this.server, this.options.port, this.options.bindHost);
     this.server.on('error', (error) => {
       this.options.log.error({ err: error }, 'peer port');
     });
@@ -224,8 +219,7 @@ export class PeerNetwork<M extends object> {
 
   /** The port that was bound (for port 0). */
   get port(): number {
-    const address = this.server.address();
-    return typeof address === 'object' && address !== null ? address.port : this.options.port;
+    return portOf(this.server, this.options.port);
   }
 
   report(): PeerReport[] {

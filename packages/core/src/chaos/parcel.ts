@@ -60,7 +60,8 @@ function isBulky(message: Message): boolean {
   }
 }
 
-function concat(parts: readonly Uint8Array[]): Uint8Array {
+/** The chunks of an encoded message as one run of bytes. */
+export function concat(parts: readonly Uint8Array[]): Uint8Array {
   if (parts.length === 1) return parts[0]!;
   let length = 0;
   for (const part of parts) length += part.length;

@@ -5,8 +5,7 @@
 import { expect, test } from 'vitest';
 import { createWasmCodec } from './codec/wasm.ts';
 import { toHex } from './hash.ts';
-import { Bench, Chain, formatted, manifest, openLog, suffix } from './testing/log-harness.ts';
-import { MemoryDisk } from './testing/memory-disk.ts';
+import { filled, openLog } from './testing/log-harness.ts';
 
 const codec = await createWasmCodec();
 const over = { codec, segmentBytes: 8 * 1024 };
@@ -14,14 +13,7 @@ const over = { codec, segmentBytes: 8 * 1024 };
 const ZEROS_STEP = 97;
 
 test('one flipped byte anywhere is harmless or faulty', { timeout: 120_000 }, () => {
-  const disk = formatted(new MemoryDisk());
-  const chain = new Chain();
-  const first = new Bench(disk, over);
-  for (let i = 0; i < 6; i++) first.append(chain.next([0, 60, 1600]));
-  first.settle();
-  first.store.saveManifest(manifest({ view: 2, headers: suffix(...chain.batches.slice(3)) }), () => {});
-  first.settle();
-  first.store.close();
+  const { disk, chain } = filled(over);
   const end = chain.first - 1;
   const seen = { harmless: 0, faulty: 0 };
   for (const path of disk.paths()) {

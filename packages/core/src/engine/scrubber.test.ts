@@ -10,7 +10,7 @@ import { decodeSegmentHeader } from './segment.ts';
 import { SnapshotStore } from './snapshot-file.ts';
 import { snapshotPath } from './snapshot-path.ts';
 import { decodeTail, TAIL_PATH } from './tail-record.ts';
-import { batch, Bench, Chain, CLUSTER, formatted, manifest, suffix } from './testing/log-harness.ts';
+import { batch, Bench, Chain, CLUSTER, filled, formatted, manifest, suffix } from './testing/log-harness.ts';
 import { snapshotMeta } from './testing/snapshot-harness.ts';
 import { MemoryDisk } from './testing/memory-disk.ts';
 
@@ -64,20 +64,8 @@ class ScrubBench {
   }
 }
 
-function filled(): { disk: MemoryDisk; chain: Chain } {
-  const disk = formatted(new MemoryDisk());
-  const chain = new Chain();
-  const first = new Bench(disk, over);
-  for (let i = 0; i < 6; i++) first.append(chain.next([0, 60, 1600]));
-  first.settle();
-  first.store.saveManifest(manifest({ view: 2, headers: suffix(...chain.batches.slice(3)) }), () => {});
-  first.settle();
-  first.store.close();
-  return { disk, chain };
-}
-
 test('a whole log: passes come and go, nothing is found and nothing is written', () => {
-  const { disk, chain } = filled();
+  const { disk, chain } = filled(over);
   const running = new ScrubBench(disk, chain);
   const writes = disk.stats.writes;
   running.pass().pass().pass();
@@ -89,7 +77,7 @@ test('a whole log: passes come and go, nothing is found and nothing is written',
 test('a rotten byte anywhere that means something is found by one pass and whole after the repair', {
   timeout: 120_000,
 }, () => {
-  const { disk, chain } = filled();
+  const { disk, chain } = filled(over);
   const good = disk.clone();
   new ScrubBench(good, chain);
   let found = 0;
@@ -162,7 +150,7 @@ function offsetOf(segment: Uint8Array, index: number): number {
 }
 
 test('a block that the device does not give is damage of its frames only', () => {
-  const { disk, chain } = filled();
+  const { disk, chain } = filled(over);
   const running = new ScrubBench(disk, chain);
   const path = disk.paths().find((name) => name.endsWith('.seg'))!;
   disk.unreadable.add(`${path}:1`);
@@ -178,7 +166,7 @@ test('a block that the device does not give is damage of its frames only', () =>
 });
 
 test('the rate is bounded, and a busy log is left three quarters of it', () => {
-  const { disk, chain } = filled();
+  const { disk, chain } = filled(over);
   const quiet = new ScrubBench(disk.clone(), chain, 1000);
   const ticksOf = (running: ScrubBench, busy: boolean): number => {
     let ticks = 0;
@@ -205,7 +193,7 @@ test('the rate is bounded, and a busy log is left three quarters of it', () => {
 });
 
 test('writes, installs, compactions and a full disk while it reads: nothing is called damaged', () => {
-  const { disk, chain } = filled();
+  const { disk, chain } = filled(over);
   const running = new ScrubBench(disk, chain, 4096);
   let view = 2;
   let compactions = 0;
@@ -253,7 +241,7 @@ test('writes, installs, compactions and a full disk while it reads: nothing is c
 });
 
 test('a rotten byte anywhere in a snapshot is found, and that the next snapshot replaces it is said', () => {
-  const { disk, chain } = filled();
+  const { disk, chain } = filled(over);
   const running = new ScrubBench(disk, chain, 4096);
   const files = new SnapshotStore({ disk, codec, clusterId: CLUSTER, chunkBytes: BLOCK_BYTES });
   const written: string[] = [];
@@ -320,7 +308,7 @@ test('a block that the device does not give now: what shares it is left alone, a
 });
 
 test('a segment header in a block that the device does not give: the replica goes on', () => {
-  const { disk, chain } = filled();
+  const { disk, chain } = filled(over);
   const running = new ScrubBench(disk, chain);
   const path = disk.paths().find((name) => name.endsWith('.seg'))!;
   const intact = disk.content(path).slice();

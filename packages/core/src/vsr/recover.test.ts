@@ -1,8 +1,8 @@
 /** Replacing a wiped replica, scripted: docs/protocol.md, "A wiped disk". */
 import { describe, expect, it } from 'vitest';
 import { NONE } from '../engine/commit-index.ts';
-import { elected, type Lab, primaryId, successes } from './testing/lab.ts';
-import { type Boot, BOOT, type DoViewChange } from './messages.ts';
+import { elected, type Lab, primaryId, successes, voteOf } from './testing/lab.ts';
+import { type Boot, BOOT } from './messages.ts';
 
 const NEW_BOOT = new Uint8Array(16).fill(99);
 
@@ -85,21 +85,8 @@ describe('recover', () => {
   it('a wiped replica with an old DoViewChange in flight: the vote of the old incarnation is discarded', () => {
     const { lab, primary, gone, third } = wiped();
     // The old incarnation had voted for the next view before its disk was wiped.
-    const n = lab.r(third).node.state;
-    const old: DoViewChange = {
-      type: 'doViewChange',
-      view: n.view + 1,
-      logView: n.logView,
-      head: n.head,
-      headHash: n.headHash.slice(),
-      commit: n.commit,
-      present: n.durable,
-      promised: n.promised,
-      faulty: [],
-      headers: n.ring.all(),
-      generation: n.manifest.generation,
-      incarnations: [...n.manifest.incarnations],
-    };
+    const vote = voteOf(lab, third);
+    const old = { ...vote, view: vote.view + 1 };
     lab.join(gone, NEW_BOOT, ask(lab, gone)!);
     lab.run(60);
     expect(lab.r(gone).node.state.standby).toBe(false);

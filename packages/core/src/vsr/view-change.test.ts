@@ -1,8 +1,7 @@
 /** View changes, scripted: each test is named after a sentence of docs/protocol.md, "View change", or of its list of defects. */
 import { describe, expect, it } from 'vitest';
 import { at, NONE } from '../engine/commit-index.ts';
-import { elected, type Lab, others, primaryId, successes } from './testing/lab.ts';
-import type { DoViewChange } from './messages.ts';
+import { elected, type Lab, others, primaryId, successes, voteOf } from './testing/lab.ts';
 
 /** A cluster of three in which `x` is acknowledged by the primary and one backup only. */
 function onTwo(): { lab: Lab; primary: number; backup: number; third: number; index: number } {
@@ -126,7 +125,7 @@ describe('what a replica forgot', () => {
     const [backup] = others(lab, primary) as [number];
     const { state } = lab.r(primary).node;
     const incarnations = state.members.map((id) => (id === backup ? 2 : 1));
-    const vote = { ...anyVote(lab, primary), incarnations };
+    const vote = { ...voteOf(lab, primary), incarnations };
     lab.step(backup, { type: 'message', from: primary, message: vote });
     expect(lab.r(backup).halts).toEqual(['E_DUP_NODE']);
   });
@@ -135,7 +134,7 @@ describe('what a replica forgot', () => {
     const lab = elected(3);
     const primary = primaryId(lab);
     const [backup] = others(lab, primary) as [number];
-    lab.step(backup, { type: 'message', from: primary, message: { ...anyVote(lab, primary), generation: 1 } });
+    lab.step(backup, { type: 'message', from: primary, message: { ...voteOf(lab, primary), generation: 1 } });
     expect(lab.r(backup).halts).toEqual(['E_GENERATION']);
   });
 
@@ -145,29 +144,11 @@ describe('what a replica forgot', () => {
     const [backup, third] = others(lab, primary) as [number, number];
     const incarnations = lab.r(primary).node.state.members.map((id) => (id === third ? 3 : 1));
     lab.crash(third);
-    lab.step(backup, { type: 'message', from: primary, message: { ...anyVote(lab, primary), incarnations } });
+    lab.step(backup, { type: 'message', from: primary, message: { ...voteOf(lab, primary), incarnations } });
     lab.settle();
     expect(lab.r(backup).manifest.incarnations).toEqual(incarnations);
   });
 });
-
-function anyVote(lab: Lab, id: number): DoViewChange {
-  const n = lab.r(id).node.state;
-  return {
-    type: 'doViewChange',
-    view: n.view,
-    logView: n.logView,
-    head: n.head,
-    headHash: n.headHash.slice(),
-    commit: n.commit,
-    present: n.durable,
-    promised: n.promised,
-    faulty: [],
-    headers: n.ring.all(),
-    generation: 0,
-    incarnations: n.members.map(() => 1),
-  };
-}
 
 describe('two frames of one (view, index)', () => {
   it('a backup that gets another frame of the view it holds treats it as fatal, never as a suffix to replace', () => {

@@ -11,7 +11,7 @@ import { ZERO_HASH } from '../hash.ts';
 import { HEADER_RECORD_BYTES, HeaderSuffix, writeHeaderRecord } from '../header-suffix.ts';
 import type { LogFatal, LogOptions, ManifestState, RecoveredLog, Refusal } from '../log-contract.ts';
 import { LogStore } from '../log-store.ts';
-import type { MemoryDisk } from './memory-disk.ts';
+import { MemoryDisk } from './memory-disk.ts';
 
 export const CLUSTER = new Uint8Array(16).fill(7);
 
@@ -159,4 +159,17 @@ export class Chain {
   hashOf(index: number): Uint8Array {
     return this.batches.find((part) => part.contains(index))!.hashOf(index);
   }
+}
+
+/** A closed log of eighteen frames in several segments, large and small, with a manifest that holds the headers of its end. */
+export function filled(over: ConstructorParameters<typeof Bench>[1]): { disk: MemoryDisk; chain: Chain } {
+  const disk = formatted(new MemoryDisk());
+  const chain = new Chain();
+  const first = new Bench(disk, over);
+  for (let i = 0; i < 6; i++) first.append(chain.next([0, 60, 1600]));
+  first.settle();
+  first.store.saveManifest(manifest({ view: 2, headers: suffix(...chain.batches.slice(3)) }), () => {});
+  first.settle();
+  first.store.close();
+  return { disk, chain };
 }

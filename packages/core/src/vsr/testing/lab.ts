@@ -17,7 +17,7 @@ import { type Policy, SOUND } from '../../policy.ts';
 import { EMPTY_BODY, REPLY, type Reply } from '../../reply.ts';
 import { type ClientMessage, TO_CLIENT } from '../client-protocol.ts';
 import { HeaderRing } from '../header-ring.ts';
-import type { Boot, Message } from '../messages.ts';
+import type { Boot, DoViewChange, Message } from '../messages.ts';
 import { type Input, VsrNode } from '../node.ts';
 import type { SessionPort, VsrConfig } from '../state.ts';
 
@@ -421,4 +421,23 @@ export function command(lab: Lab, id: number, number: number): void {
   writeEnvelope(payload, 0, KIND.command, 1, 5, number, 0);
   lab.step(id, { type: 'request', origin: 1, payload, full: false });
   lab.step(id, { type: 'flush' });
+}
+
+/** What replica `id` would say now in a DoViewChange of its view. */
+export function voteOf(lab: Lab, id: number): DoViewChange {
+  const n = lab.r(id).node.state;
+  return {
+    type: 'doViewChange',
+    view: n.view,
+    logView: n.logView,
+    head: n.head,
+    headHash: n.headHash.slice(),
+    commit: n.commit,
+    present: n.durable,
+    promised: n.promised,
+    faulty: [],
+    headers: n.ring.all(),
+    generation: n.manifest.generation,
+    incarnations: [...n.manifest.incarnations],
+  };
 }
