@@ -165,8 +165,7 @@ export class Replica implements ReplicaHandle {
   /** Ticks since the log last made progress with something to do. A full disk is no stall: it has its own alarm. */
   private watchStall(): void {
     const { store, config } = this;
-    const report = store.report();
-    const mark = report.durable + report.tailWrites + report.manifestWrites + report.disk.writes + store.progress;
+    const mark = store.mark;
     const moved = mark !== this.progressMark || store.idle || store.full;
     this.progressMark = mark;
     this.stalledTicks = moved ? 0 : this.stalledTicks + 1;

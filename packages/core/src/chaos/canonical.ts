@@ -9,7 +9,7 @@ import { BankModel } from '../apps/models/bank-model.ts';
 import { FRAME_HEADER_BYTES } from '../engine/constants.ts';
 import type { FrameCodec } from '../engine/frame-codec.ts';
 import { blockTimeMs, envelope, frame, KIND, writeU32 } from '../engine/frame.ts';
-import { sameHash, toHex } from '../engine/hash.ts';
+import { toHex } from '../engine/hash.ts';
 import { decodeVersion, FIRST_VERSION } from '../engine/version-entry.ts';
 import { IDEMPOTENCY_FULL } from '../kernel/idempotency.ts';
 import { decodeValue, encodeValue } from '../kernel/values.ts';
@@ -93,7 +93,7 @@ export class CanonicalLog {
     const previous = this.entries[index - 1];
     mustHold(index === this.entries.length, 'log', 'commit-without-gaps', () => `entry ${index} follows ${this.last}`);
     mustHold(
-      previous === undefined || sameHash(frame.prevHash(bytes, 0), previous.hash),
+      previous === undefined || frame.chainsTo(bytes, 0, previous.hash),
       'log',
       'parents-chain',
       () => `committed entry ${index} does not chain to committed entry ${index - 1}`,

@@ -4,10 +4,10 @@
  *
  * Invariants: the index of frames is a cache of the medium: any byte that changes drops what lies behind it.
  */
-import { FRAME_HEADER_BYTES, HASH_BYTES, SEGMENT_HEADER_BYTES } from '../engine/constants.ts';
+import { FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES } from '../engine/constants.ts';
 import type { FrameCodec } from '../engine/frame-codec.ts';
-import { frame, readU32, readU64 } from '../engine/frame.ts';
-import { sameHash } from '../engine/hash.ts';
+import { frame, OFFSET, readU32, readU64 } from '../engine/frame.ts';
+import { copyHash, sameHash } from '../engine/hash.ts';
 import type { SimInode } from './sim-inode.ts';
 import type { SimStorage } from './sim-storage.ts';
 
@@ -179,14 +179,14 @@ export class DurableLog {
     if (known === 0) segment.base = readU64(bytes, 8);
     const start = known === 0 ? SEGMENT_HEADER_BYTES : segment.ends[known - 1]!;
     if (start + FRAME_HEADER_BYTES > bytes.length) return;
-    const chain = (known === 0 ? bytes.subarray(16, 16 + HASH_BYTES) : segment.hashes[known - 1]!).slice();
+    const chain = known === 0 ? copyHash(bytes, 16) : copyHash(segment.hashes[known - 1]!);
     const result = this.codec.verify(bytes, start, bytes.length, segment.base + known, chain);
     let at = start;
     for (let i = 0; i < result.count; i++) {
       const end = at + frame.size(bytes, at);
       const last = i === result.count - 1;
       segment.ends.push(end);
-      segment.hashes.push(last ? chain : frame.prevHash(bytes, end).slice());
+      segment.hashes.push(last ? chain : copyHash(bytes, end + OFFSET.prevHash));
       this.onFrame(segment.base + known + i, frame.view(bytes, at), segment.hashes[known + i]!);
       at = end;
     }

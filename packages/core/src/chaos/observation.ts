@@ -16,7 +16,7 @@ export interface Observation {
   readonly applied: number;
   readonly durable: number;
   readonly last: number;
-  /** D at `applied`, 16 bytes. */
+  /** D at `applied`, 16 bytes, for the caller to keep. */
   digest(): Uint8Array;
 }
 

@@ -140,8 +140,7 @@ export class SimMedium {
     const i = firstDifference(extent.bytes, offset, bytes);
     if (i === bytes.length && !grew) return;
     const first = grew ? Math.min(offset + i, extent.size) : offset + i;
-    extent.write(offset + i, i === 0 ? bytes : bytes.subarray(i));
-    if (end > extent.size) extent.size = end;
+    extent.write(offset, bytes);
     this.changed(first);
   }
 
@@ -196,9 +195,16 @@ export class SimMedium {
   }
 }
 
+/** Looked at byte by byte before words are compared. */
+const NEAR_BYTES = 64;
+
 /** How many bytes from `offset` on are equal already; whole words at a time where both sides are aligned. */
 function firstDifference(target: Uint8Array, offset: number, bytes: Uint8Array): number {
   let i = 0;
+  // Most differ near their start; two views cost more than such a stretch.
+  const near = Math.min(bytes.length, NEAR_BYTES);
+  while (i < near && target[offset + i] === bytes[i]) i++;
+  if (i < near) return i;
   if (offset % 4 === 0 && bytes.byteOffset % 4 === 0) {
     const words = bytes.length >> 2;
     const a = new Int32Array(target.buffer, target.byteOffset + offset, words);

@@ -4,6 +4,7 @@
  */
 import { assert } from '../assert.ts';
 import { ENVELOPE_BYTES, FRAME_ALIGN_BYTES, FRAME_HEADER_BYTES } from './constants.ts';
+import { isHashAt } from './hash.ts';
 
 /** Byte offsets of the header fields. */
 export const OFFSET = {
@@ -73,6 +74,8 @@ export const frame = {
   flags: (b: Uint8Array, at: number): number => readU16(b, at + OFFSET.flags),
   schema: (b: Uint8Array, at: number): number => readU16(b, at + OFFSET.schema),
   prevHash: (b: Uint8Array, at: number): Uint8Array => b.subarray(at + OFFSET.prevHash, at + OFFSET.prevHash + 16),
+  /** The chain hash of the entry before it is `hash`; without a view. */
+  chainsTo: (b: Uint8Array, at: number, hash: Uint8Array): boolean => isHashAt(b, at + OFFSET.prevHash, hash),
   payloadHash: (b: Uint8Array, at: number): Uint8Array =>
     b.subarray(at + OFFSET.payloadHash, at + OFFSET.payloadHash + 16),
   payload: (b: Uint8Array, at: number): Uint8Array =>

@@ -10,6 +10,25 @@ export function sameHash(a: Uint8Array, b: Uint8Array): boolean {
   return true;
 }
 
+/** The hash that stands at bytes[at] is `hash`: without a view of it. */
+export function isHashAt(bytes: Uint8Array, at: number, hash: Uint8Array): boolean {
+  for (let i = 0; i < HASH_BYTES; i++) if (bytes[at + i] !== hash[i]) return false;
+  return true;
+}
+
+/** A copy of the hash that stands at bytes[at]. */
+export function copyHash(bytes: Uint8Array, at = 0): Uint8Array {
+  const hash = new Uint8Array(HASH_BYTES);
+  for (let i = 0; i < HASH_BYTES; i++) hash[i] = bytes[at + i]!;
+  return hash;
+}
+
+/** No hash stands at bytes[at]: all zero. */
+export function isNoHash(bytes: Uint8Array, at: number): boolean {
+  for (let i = 0; i < HASH_BYTES; i++) if (bytes[at + i] !== 0) return false;
+  return true;
+}
+
 /** Equal in length and content. */
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;

@@ -9,6 +9,7 @@ import { assert } from '../assert.ts';
 import { below, type CommitIndex } from './commit-index.ts';
 import { FRAME_HEADER_BYTES, HASH_BYTES } from './constants.ts';
 import { frame, readU64, OFFSET } from './frame.ts';
+import { isNoHash } from './hash.ts';
 import type { FrameBatch } from './frame-batch.ts';
 
 export const HEADER_RECORD_BYTES = FRAME_HEADER_BYTES + HASH_BYTES;
@@ -54,8 +55,7 @@ export class HeaderSuffix {
   /** Chain hash of `index`, or null when unknown. */
   hash(index: number): Uint8Array | null {
     const at = this.at(index) + FRAME_HEADER_BYTES;
-    const hash = this.bytes.subarray(at, at + HASH_BYTES);
-    return allZero(hash) ? null : hash;
+    return isNoHash(this.bytes, at) ? null : this.bytes.subarray(at, at + HASH_BYTES);
   }
 
   /** View in which the entry was first proposed, or null when unknown. */
@@ -80,8 +80,22 @@ export class HeaderSuffix {
 export function writeHeaderRecord(batch: FrameBatch, index: number, out: Uint8Array, offset: number): void {
   const at = batch.offsetOf(index);
   assert(frame.index(batch.bytes, at) === index, 'the batch is indexed right');
-  out.set(batch.bytes.subarray(at, at + FRAME_HEADER_BYTES), offset);
-  out.set(batch.hashOf(index), offset + FRAME_HEADER_BYTES);
+  const isLast = index === batch.last;
+  const hash = isLast ? batch.lastHash : batch.bytes;
+  writeRecord(batch.bytes, at, hash, isLast ? 0 : batch.offsetOf(index + 1) + OFFSET.prevHash, out, offset);
+}
+
+/** A record at out[offset]: the header that stands at bytes[at], and the chain hash at hash[hashAt]. Byte by byte: shorter than making views. */
+export function writeRecord(
+  bytes: Uint8Array,
+  at: number,
+  hash: Uint8Array,
+  hashAt: number,
+  out: Uint8Array,
+  offset: number,
+): void {
+  for (let i = 0; i < FRAME_HEADER_BYTES; i++) out[offset + i] = bytes[at + i]!;
+  for (let i = 0; i < HASH_BYTES; i++) out[offset + FRAME_HEADER_BYTES + i] = hash[hashAt + i]!;
 }
 
 function allZero(bytes: Uint8Array): boolean {

@@ -308,6 +308,12 @@ export class LogStore implements LogPort {
     });
   }
 
+  /** Another number whenever something of the log has been done. */
+  get mark(): number {
+    const { tail, manifestFile, options } = this;
+    return this.durable + tail.writes + manifestFile.writes + options.disk.stats.writes + this.progress;
+  }
+
   report(): LogReport {
     return {
       durable: this.durable,

@@ -10,8 +10,8 @@ import { at, below, type CommitIndex, max, next, NONE } from './commit-index.ts'
 import { FRAME_HEADER_BYTES, HASH_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { FrameCodec } from './frame-codec.ts';
 import { frame, OFFSET, readU32 } from './frame.ts';
-import { sameHash, toHex, ZERO_HASH } from './hash.ts';
-import { HEADER_RECORD_BYTES } from './header-suffix.ts';
+import { copyHash, isHashAt, sameHash, toHex, ZERO_HASH } from './hash.ts';
+import { HEADER_RECORD_BYTES, writeRecord } from './header-suffix.ts';
 import type { ManifestState, Refusal } from './log-contract.ts';
 import { cutRun, faultAt, type Piece, runAt, scanRegion, walkRun } from './recovery-scan.ts';
 import {
@@ -80,11 +80,10 @@ export class RecordRing {
     this.indexes = new Float64Array(capacity).fill(-1);
   }
 
-  note(index: number, bytes: Uint8Array, at: number, hash: Uint8Array): void {
+  note(index: number, bytes: Uint8Array, at: number, hash: Uint8Array, hashAt: number): void {
     const slot = index % this.capacity;
     this.indexes[slot] = index;
-    this.bytes.set(bytes.subarray(at, at + FRAME_HEADER_BYTES), slot * HEADER_RECORD_BYTES);
-    this.bytes.set(hash, slot * HEADER_RECORD_BYTES + FRAME_HEADER_BYTES);
+    writeRecord(bytes, at, hash, hashAt, this.bytes, slot * HEADER_RECORD_BYTES);
   }
 
   /** The record of `index` (header ++ hash, a view), or null when it was not noted. */
@@ -328,25 +327,32 @@ class LogScan {
         continue;
       }
       segment.marks.mark(piece.first, piece.start);
-      walkRun(bytes, piece, (index, at, hash) => this.note(segment, bytes, index, at, hash));
+      walkRun(bytes, piece, (index, at, hash, hashAt) => this.note(segment, bytes, index, at, hash, hashAt));
       this.log.end = at(piece.last);
       this.log.endHash = piece.lastHash;
     }
   }
 
-  private note(segment: FoundSegment, bytes: Uint8Array, index: number, offset: number, hash: Uint8Array): void {
+  private note(
+    segment: FoundSegment,
+    bytes: Uint8Array,
+    index: number,
+    offset: number,
+    hash: Uint8Array,
+    hashAt: number,
+  ): void {
     const { log } = this;
     const view = frame.view(bytes, offset);
     if (!(view <= log.viewMax)) log.viewMax = view;
     segment.marks.noteAgain(index, offset, frame.size(bytes, offset));
-    log.records.note(index, bytes, offset, hash);
-    if (this.joints.has(index)) this.joints.set(index, hash.slice());
+    log.records.note(index, bytes, offset, hash, hashAt);
+    if (this.joints.has(index)) this.joints.set(index, copyHash(hash, hashAt));
     const { headers, logView } = this.context.manifest;
     if (index === log.sameViewThrough + 1 && view === logView) log.sameViewThrough = at(index);
     if (!headers.contains(index)) return;
     const stored = headers.hash(index);
     if (stored === null) return;
-    if (sameHash(stored, hash)) log.agreed = at(index);
+    if (isHashAt(hash, hashAt, stored)) log.agreed = at(index);
     else log.differs ??= index;
   }
 

@@ -11,7 +11,7 @@ import { assert } from '../assert.ts';
 import { FRAME_ALIGN_BYTES, FRAME_HEADER_BYTES, HASH_BYTES, PAYLOAD_BYTES_MAX } from './constants.ts';
 import type { FrameCodec, FrameFault } from './frame-codec.ts';
 import { frame, frameBytes, OFFSET, readU32, readU64 } from './frame.ts';
-import { sameHash } from './hash.ts';
+import { isHashAt, sameHash } from './hash.ts';
 import type { HeaderSuffix } from './header-suffix.ts';
 
 /** The shortest frame. */
@@ -241,24 +241,25 @@ function isAnchored(bytes: Uint8Array, run: Run, region: Region, headers: Header
     if (!region.exact || run.end === region.limit) return true;
   }
   let anchored = false;
-  walkRun(bytes, run, (index, _at, hash) => {
+  walkRun(bytes, run, (index, _at, hash, hashAt) => {
     if (anchored || !headers.contains(index)) return;
     const stored = headers.hash(index);
-    anchored = stored !== null && sameHash(stored, hash);
+    anchored = stored !== null && isHashAt(hash, hashAt, stored);
   });
   return anchored;
 }
 
-/** Visits each frame of a run: index, offset, chain hash (a view). */
+/** Visits each frame of a run: index, offset, and where its chain hash stands. */
 export function walkRun(
   bytes: Uint8Array,
   run: Run,
-  visit: (index: number, at: number, hash: Uint8Array) => void,
+  visit: (index: number, at: number, hash: Uint8Array, hashAt: number) => void,
 ): void {
   let at = run.start;
   for (let index = run.first; index <= run.last; index++) {
     const next = at + frame.size(bytes, at);
-    visit(index, at, index === run.last ? run.lastHash : frame.prevHash(bytes, next));
+    if (index === run.last) visit(index, at, run.lastHash, 0);
+    else visit(index, at, bytes, next + OFFSET.prevHash);
     at = next;
   }
   assert(at === run.end, 'a run ends where its last frame ends');

@@ -9,10 +9,10 @@
  */
 import { assert } from '../assert.ts';
 import { type CommitIndex, fromWire, max, NONE, toWire } from './commit-index.ts';
-import { BLOCK_BYTES, HASH_BYTES, SECTOR_BYTES } from './constants.ts';
+import { BLOCK_BYTES, SECTOR_BYTES } from './constants.ts';
 import { crc32c } from './codec/crc32c.ts';
 import { readU32, readU64, writeU32, writeU64 } from './frame.ts';
-import { sameHash, toHex } from './hash.ts';
+import { copyHash, isHashAt, toHex } from './hash.ts';
 
 export const TAIL_PATH = 'log/tail';
 export const TAIL_SLOT_BYTES = 2 * BLOCK_BYTES;
@@ -105,7 +105,8 @@ export function slotOffset(sequence: number): number {
 export function decodeTail(bytes: Uint8Array, clusterId: Uint8Array | null): TailDecoded {
   if (bytes.length < TAIL_FILE_BYTES)
     return { kind: 'lost', reason: `the file has ${bytes.length} bytes of ${TAIL_FILE_BYTES}`, sequence: 0 };
-  let newest: TailState | null = null;
+  let newestAt = -1;
+  let newestSequence = 0;
   let damagedCopies = 0;
   let lost: string | null = null;
   for (let slot = 0; slot < 2; slot++) {
@@ -118,32 +119,42 @@ export function decodeTail(bytes: Uint8Array, clusterId: Uint8Array | null): Tai
       }
       const version = readU32(bytes, at + AT.version);
       if (version !== TAIL_VERSION) return { kind: 'version', version };
-      const id = bytes.subarray(at + AT.clusterId, at + AT.clusterId + HASH_BYTES);
-      if (clusterId !== null && !sameHash(id, clusterId)) return { kind: 'cluster', clusterId: id.slice() };
-      const tail = decodeCopy(bytes, at);
-      if (tail === null || tail.sequence % 2 !== slot) {
+      if (clusterId !== null && !isHashAt(bytes, at + AT.clusterId, clusterId))
+        return { kind: 'cluster', clusterId: copyHash(bytes, at + AT.clusterId) };
+      const sequence = readU64(bytes, at + AT.sequence);
+      if (!isInRange(bytes, at) || sequence % 2 !== slot) {
         damagedCopies++;
         continue;
       }
       valid++;
-      if (newest === null || tail.sequence > newest.sequence) newest = tail;
+      if (newestAt === -1 || sequence > newestSequence) {
+        newestAt = at;
+        newestSequence = sequence;
+      }
     }
     if (valid === 0) lost ??= `both copies of slot ${slot} are unreadable`;
   }
-  if (lost !== null) return { kind: 'lost', reason: lost, sequence: newest === null ? 0 : newest.sequence };
-  assert(newest !== null, 'each slot has a valid copy');
-  return { kind: 'ok', tail: newest, damagedCopies };
+  if (lost !== null) return { kind: 'lost', reason: lost, sequence: newestSequence };
+  assert(newestAt !== -1, 'each slot has a valid copy');
+  return { kind: 'ok', tail: decodeCopy(bytes, newestAt), damagedCopies };
 }
 
-function decodeCopy(bytes: Uint8Array, at: number): TailState | null {
+/** Every field of the copy is a number that this program can count with. */
+function isInRange(bytes: Uint8Array, at: number): boolean {
+  const views = readU64(bytes, at + AT.sequence) + readU64(bytes, at + AT.logView);
+  const indexes = readU64(bytes, at + AT.lastIndex) + readU64(bytes, at + AT.promised);
+  const place = readU64(bytes, at + AT.segment) + readU64(bytes, at + AT.endOffset);
+  return !Number.isNaN(views + indexes + place);
+}
+
+function decodeCopy(bytes: Uint8Array, at: number): TailState {
   const sequence = readU64(bytes, at + AT.sequence);
   const logView = readU64(bytes, at + AT.logView);
   const last = readU64(bytes, at + AT.lastIndex);
   const segment = readU64(bytes, at + AT.segment);
   const endOffset = readU64(bytes, at + AT.endOffset);
   const promised = readU64(bytes, at + AT.promised);
-  if (Number.isNaN(sequence + logView + last + segment + endOffset + promised)) return null;
-  const hash = bytes.slice(at + AT.chainHash, at + AT.chainHash + HASH_BYTES);
+  const hash = copyHash(bytes, at + AT.chainHash);
   return { sequence, logView, index: fromWire(last), hash, segment, endOffset, promised: fromWire(promised) };
 }
 

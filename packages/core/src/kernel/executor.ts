@@ -14,7 +14,6 @@ import type { CommitIndex } from '../engine/commit-index.ts';
 import { ENVELOPE_BYTES, FRAME_HEADER_BYTES, HASH_BYTES } from '../engine/constants.ts';
 import { blockTimeMs, envelope, ENVELOPE_VERSION, frame, keyProblem, KIND, OFFSET, SCHEMA } from '../engine/frame.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
-import { sameHash } from '../engine/hash.ts';
 import { decodeVersion, FIRST_VERSION, rangeText, runs, type VersionRange } from '../engine/version-entry.ts';
 import { type Policy, SOUND } from '../policy.ts';
 import { EMPTY_BODY, REPLY, type Reply, type ReplyStatus } from '../reply.ts';
@@ -141,7 +140,7 @@ export class Executor<State = unknown> implements StateMachine {
       throw this.halt(new Halt('E_APPLY_ORDER', what));
     }
     const { bytes, offsets, first, last } = batch;
-    if (!sameHash(frame.prevHash(bytes, offsets[from - first]!), this.lastHash)) {
+    if (!frame.chainsTo(bytes, offsets[from - first]!, this.lastHash)) {
       throw this.halt(new Halt('E_APPLY_ORDER', `frame ${from} does not chain to the entry applied before it`));
     }
     let index = from;

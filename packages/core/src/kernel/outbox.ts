@@ -60,6 +60,8 @@ export class Outbox {
   private pendingEffects = new VersionedMap<number, Effect>();
   private deadEffects = new VersionedMap<number, Effect>();
   private acknowledgedEffects: Effect[] = [];
+  /** The bytes of each of them, made by the first snapshot that has it. */
+  private acknowledgedBytes: (Uint8Array | null)[] = [];
   private acknowledgedCount = 0;
   private droppedDead = 0;
   private readonly idScratch = new Uint8Array(2 * HASH_BYTES + 4);
@@ -107,7 +109,10 @@ export class Outbox {
     this.acknowledgedCount++;
     const small = effect.payload.length <= ACKNOWLEDGED_PAYLOAD_BYTES_MAX;
     this.acknowledgedEffects.push(small ? effect : { ...effect, payload: NO_PAYLOAD });
-    if (this.acknowledgedEffects.length > ACKNOWLEDGED_KEPT) this.acknowledgedEffects.shift();
+    this.acknowledgedBytes.push(null);
+    if (this.acknowledgedEffects.length <= ACKNOWLEDGED_KEPT) return;
+    this.acknowledgedEffects.shift();
+    this.acknowledgedBytes.shift();
   }
 
   /** An attempt failed; another may start at `notBefore`. A report of an attempt that is counted already changes nothing. */
@@ -196,7 +201,8 @@ export class Outbox {
     const encode = (w: ByteWriter, _place: number, effect: Effect): void => encodeEffect(w, effect);
     const w = new ByteWriter(1024);
     w.varint(this.acknowledgedEffects.length);
-    for (const effect of this.acknowledgedEffects) encodeEffect(w, effect);
+    for (let i = 0; i < this.acknowledgedEffects.length; i++)
+      w.bytes((this.acknowledgedBytes[i] ??= effectBytes(this.acknowledgedEffects[i]!)));
     w.varint(this.acknowledgedCount);
     w.varint(this.droppedDead);
     return joined(
@@ -220,6 +226,7 @@ export class Outbox {
     this.pendingEffects = pending;
     this.deadEffects = dead;
     this.acknowledgedEffects = acknowledged;
+    this.acknowledgedBytes = acknowledged.map(() => null);
     this.acknowledgedCount = acknowledgedCount;
     this.droppedDead = droppedDead;
   }
@@ -245,6 +252,12 @@ function encodeEffect(w: ByteWriter, effect: Effect): void {
   w.varint(effect.notBefore);
   w.u8(effect.lastError === null ? 0 : 1);
   if (effect.lastError !== null) w.text(effect.lastError);
+}
+
+function effectBytes(effect: Effect): Uint8Array {
+  const w = new ByteWriter(128);
+  encodeEffect(w, effect);
+  return w.copy();
 }
 
 function decodeEffect(r: ByteReader): Effect {

@@ -60,7 +60,8 @@ export interface EffectPorts {
   onEvent?(id: string, event: EffectEvent): void;
 }
 
-type Outcome = 'acknowledge' | 'fail' | 'bury';
+const OUTCOMES = ['acknowledge', 'fail', 'bury'] as const;
+type Outcome = (typeof OUTCOMES)[number];
 
 /** One effect between its start and the commit of its report. */
 interface Flight {
@@ -161,7 +162,8 @@ export class SideEffectManager {
       for (const flight of this.flights.values()) flight.signal.abort();
       this.flights.clear();
       this.waits.clear();
-      for (const reports of Object.values(this.reports)) {
+      for (const outcome of OUTCOMES) {
+        const reports = this.reports[outcome];
         reports.gathered = [];
         reports.outstanding = [];
       }
@@ -173,7 +175,8 @@ export class SideEffectManager {
 
   /** Takes out of flight what the log has settled. An entry applies as a whole, so its first effect speaks for all. */
   private settle(): void {
-    for (const [outcome, reports] of Object.entries(this.reports) as [Outcome, Reports][]) {
+    for (const outcome of OUTCOMES) {
+      const reports = this.reports[outcome];
       const first = reports.outstanding[0];
       if (first === undefined || !this.isSettled(first, outcome)) continue;
       for (const flight of reports.outstanding) this.land(flight, outcome);
@@ -301,7 +304,8 @@ export class SideEffectManager {
 
   /** Proposes what is gathered, and again what does not commit. */
   private report(): void {
-    for (const reports of Object.values(this.reports)) {
+    for (const outcome of OUTCOMES) {
+      const reports = this.reports[outcome];
       const late = this.nowMs - reports.proposedMs >= this.config.reproposeAfterMs;
       if (reports.outstanding.length > 0) {
         // Exactly the same effects again: whichever copy commits, all of them are settled.

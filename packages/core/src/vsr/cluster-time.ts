@@ -27,21 +27,29 @@ interface Sample {
 
 /** The smallest interval that lies in as many of `intervals` as possible, and in how many. */
 export function smallestShared(intervals: readonly Interval[]): Interval & { readonly count: number } {
-  const edges = intervals.flatMap(({ low, high }) => [
-    { at: low, enters: true },
-    { at: high, enters: false },
-  ]);
-  edges.sort((a, b) => a.at - b.at || Number(b.enters) - Number(a.enters));
   let best = { low: 0, high: 0, count: 0 };
-  let count = 0;
-  for (const [i, edge] of edges.entries()) {
-    count += edge.enters ? 1 : -1;
-    const next = edges[i + 1];
-    if (next === undefined || count < best.count || count === 0) continue;
-    const smaller = count === best.count && next.at - edge.at < best.high - best.low;
-    if (count > best.count || smaller) best = { low: edge.at, high: next.at, count };
+  // A best one begins where one of them begins. They are few: looking at each pair is shorter than sorting edges.
+  for (let i = 0; i < intervals.length; i++) {
+    const { low } = intervals[i]!;
+    let count = 0;
+    let high = Number.POSITIVE_INFINITY;
+    for (let j = 0; j < intervals.length; j++) {
+      const other = intervals[j]!;
+      if (other.low > low || other.high < low) continue;
+      count++;
+      if (other.high < high) high = other.high;
+    }
+    const earlier = high - low === best.high - best.low && low < best.low;
+    const smaller = count === best.count && (high - low < best.high - best.low || earlier);
+    if (count > best.count || smaller) best = { low, high, count };
   }
   return best;
+}
+
+/** How far off a sample may be by now, in ms; Infinity: forgotten. */
+function errorNow(sample: Sample, monotonicMs: number): number {
+  const ageMs = monotonicMs - sample.atMs;
+  return ageMs < 2 * CLOCK_WINDOW_MS ? sample.errorMs + CLOCK_DRIFT_MAX * ageMs : Number.POSITIVE_INFINITY;
 }
 
 export class ClusterTime {
@@ -98,13 +106,12 @@ export class ClusterTime {
     for (const peer of this.peers) {
       const known = this.samples.get(peer);
       if (known === undefined) continue;
-      const best = [known.best, known.before]
-        .filter((sample) => sample !== null && monotonicMs - sample.atMs < 2 * CLOCK_WINDOW_MS)
-        .map((sample) => ({ sample: sample!, error: sample!.errorMs + CLOCK_DRIFT_MAX * (monotonicMs - sample!.atMs) }))
-        .sort((a, b) => a.error - b.error)[0];
-      if (best === undefined) continue;
-      const error = best.error + this.toleranceMs;
-      all.push({ id: peer, interval: { low: best.sample.offsetMs - error, high: best.sample.offsetMs + error } });
+      const newError = errorNow(known.best, monotonicMs);
+      const oldError = known.before === null ? Number.POSITIVE_INFINITY : errorNow(known.before, monotonicMs);
+      const sample = oldError < newError ? known.before! : known.best;
+      const error = Math.min(newError, oldError) + this.toleranceMs;
+      if (error === Number.POSITIVE_INFINITY) continue;
+      all.push({ id: peer, interval: { low: sample.offsetMs - error, high: sample.offsetMs + error } });
     }
     return all;
   }

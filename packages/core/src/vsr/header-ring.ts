@@ -8,6 +8,7 @@ import { type CommitIndex, NONE, at } from '../engine/commit-index.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
 import { HEADER_RECORD_BYTES, HeaderSuffix, writeHeaderRecord } from '../engine/header-suffix.ts';
 import { FRAME_HEADER_BYTES, HASH_BYTES } from '../engine/constants.ts';
+import { isHashAt, isNoHash } from '../engine/hash.ts';
 
 export class HeaderRing {
   private readonly capacity: number;
@@ -32,10 +33,19 @@ export class HeaderRing {
   /** Chain hash of `index` (a view: copy it to keep it), or null when it is outside or unknown. */
   hash(index: number): Uint8Array | null {
     if (!this.has(index)) return null;
-    const offset = (index % this.capacity) * HEADER_RECORD_BYTES + FRAME_HEADER_BYTES;
-    const hash = this.bytes.subarray(offset, offset + HASH_BYTES);
-    for (let i = 0; i < HASH_BYTES; i++) if (hash[i] !== 0) return hash;
-    return null;
+    const at = this.hashOffset(index);
+    return isNoHash(this.bytes, at) ? null : this.bytes.subarray(at, at + HASH_BYTES);
+  }
+
+  /** False when another chain hash is known for `index`: with one that is outside or unknown everything agrees. */
+  agrees(index: number, hash: Uint8Array): boolean {
+    if (!this.has(index)) return true;
+    const at = this.hashOffset(index);
+    return isHashAt(this.bytes, at, hash) || isNoHash(this.bytes, at);
+  }
+
+  private hashOffset(index: number): number {
+    return (index % this.capacity) * HEADER_RECORD_BYTES + FRAME_HEADER_BYTES;
   }
 
   /** Notes every frame of a batch that continues the run (or lies inside it). */
@@ -73,8 +83,8 @@ export class HeaderRing {
   header(index: number): Uint8Array | null {
     if (!this.has(index)) return null;
     const offset = (index % this.capacity) * HEADER_RECORD_BYTES;
-    const header = this.bytes.subarray(offset, offset + FRAME_HEADER_BYTES);
-    for (let i = 0; i < FRAME_HEADER_BYTES; i++) if (header[i] !== 0) return header;
+    for (let i = offset; i < offset + FRAME_HEADER_BYTES; i++)
+      if (this.bytes[i] !== 0) return this.bytes.subarray(offset, offset + FRAME_HEADER_BYTES);
     return null;
   }
 

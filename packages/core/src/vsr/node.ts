@@ -152,7 +152,9 @@ export class VsrNode {
 
   /** What has been asked of the host since it last took them. */
   takeOutputs(): Output[] {
-    return this.state.out.splice(0);
+    const taken = this.state.out;
+    this.state.out = [];
+    return taken;
   }
 
   get hasOutputs(): boolean {

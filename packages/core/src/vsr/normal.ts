@@ -7,7 +7,7 @@
 import { assert } from '../assert.ts';
 import { at, type CommitIndex, isNone, max, min, next, NONE } from '../engine/commit-index.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
-import { sameHash } from '../engine/hash.ts';
+import { copyHash, sameHash } from '../engine/hash.ts';
 import { heardConfirmed } from './divergence.ts';
 import { appendBatch, backlogged, intactRanges, moveCommit } from './log.ts';
 import type { Commit, Prepare, PrepareOk } from './messages.ts';
@@ -87,8 +87,7 @@ function consistent(n: NodeState, batch: FrameBatch): boolean {
     return false;
   }
   const common = Math.min(n.end, batch.last);
-  const own = n.ring.hash(common);
-  if (own === null || sameHash(own, batch.hashOf(common))) return true;
+  if (n.ring.agrees(common, batch.hashOf(common))) return true;
   n.halt('E_PROTOCOL', `index ${common} of view ${n.view} exists with two different hashes`);
   return false;
 }
@@ -100,7 +99,7 @@ export function sendPrepareOk(n: NodeState, first: number, last: number): void {
   for (const range of intactRanges(n, first, last)) {
     const hash = n.ring.hash(range.last);
     if (hash === null) continue;
-    n.send(primary, { type: 'prepareOk', view: n.view, first: range.first, last: range.last, hash: hash.slice() });
+    n.send(primary, { type: 'prepareOk', view: n.view, first: range.first, last: range.last, hash: copyHash(hash) });
   }
 }
 
@@ -148,8 +147,8 @@ export function onDurable(n: NodeState, index: number, hash: Uint8Array, epoch: 
   let through = index;
   for (let later = epoch + 1; later <= n.epoch; later++) through = Math.min(through, n.epochEnds[later]!);
   if (through > n.end || through <= n.durable) return;
-  const own = through === index ? n.ring.hash(index) : null;
-  assert(own === null || sameHash(own, hash), `the durable frame ${index} is the one in the log`);
+  if (through === index && !n.ring.agrees(index, hash))
+    assert(false, `the durable frame ${index} is the one in the log`);
   n.durable = at(through);
   n.promised = max(n.promised, n.durable);
   if (n.status === 'normal' && n.stored) promise(n);

@@ -207,7 +207,7 @@ export class NodeState {
   readonly sessions: SessionPort;
   readonly policy: Policy;
   readonly prng: Prng;
-  readonly out: Output[] = [];
+  out: Output[] = [];
 
   tickCount = 0;
   /** Set by the host before each step. */

@@ -4,7 +4,7 @@
  */
 import type { FrameBatch } from '../../engine/frame-batch.ts';
 import { frame } from '../../engine/frame.ts';
-import { sameHash, toHex } from '../../engine/hash.ts';
+import { copyHash, sameHash, toHex } from '../../engine/hash.ts';
 import type { CanonicalLog } from '../canonical.ts';
 import type { DurableFrame, DurableLog } from '../durable-log.ts';
 import type { Observation, Observed } from '../observation.ts';
@@ -22,6 +22,8 @@ export class LogInvariants {
   private readonly quorum: number;
   /** Chain hash of each frame ever seen, by index, then view. */
   private readonly proposed: Map<number, Uint8Array>[] = [];
+  /** A batch goes to several replicas, one after the other: the same object, which does not change. */
+  private lastBatch: FrameBatch | null = null;
   private readonly progress = new Map<number, Progress>();
   /** Chain hashes that a disk held above what was committed when it was wiped, by replica, then index: its promises may still be on their way. */
   private readonly lost = new Map<number, Map<number, Uint8Array[]>>();
@@ -36,7 +38,7 @@ export class LogInvariants {
   frameSeen(index: number, view: number, hash: Uint8Array, where: string): void {
     const views = (this.proposed[index] ??= new Map<number, Uint8Array>());
     const known = views.get(view);
-    if (known === undefined) views.set(view, hash.slice());
+    if (known === undefined) views.set(view, copyHash(hash));
     else if (!sameHash(known, hash)) {
       throw new Violation(
         'log',
@@ -47,6 +49,8 @@ export class LogInvariants {
   }
 
   batchSeen(batch: FrameBatch, where: string): void {
+    if (batch === this.lastBatch) return;
+    this.lastBatch = batch;
     for (let index = batch.first; index <= batch.last; index++) {
       this.frameSeen(index, batch.viewOf(index), batch.hashOf(index), where);
     }
@@ -146,7 +150,7 @@ export class LogInvariants {
   /** The frame chains to the newest committed entry. */
   private continues(found: DurableFrame): boolean {
     const before = this.canonical.entries[found.index - 1];
-    return before === undefined || sameHash(frame.prevHash(found.bytes, 0), before.hash);
+    return before === undefined || frame.chainsTo(found.bytes, 0, before.hash);
   }
 
   private hadLost(id: number, index: number, hash: Uint8Array): boolean {

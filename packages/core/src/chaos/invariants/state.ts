@@ -41,7 +41,7 @@ export class StateInvariants {
     this.seen.set(replica.id, { run: replica.run, applied: seen.applied });
     const digest = seen.digest();
     const known = this.digests[seen.applied];
-    if (known === undefined) this.digests[seen.applied] = digest.slice();
+    if (known === undefined) this.digests[seen.applied] = digest;
     else {
       mustHold(sameHash(known, digest), 'state', 'equal-applied-equal-digest', () => {
         return `r${replica.id} has digest ${toHex(digest)} at ${seen.applied}, elsewhere it was ${toHex(known)}`;
