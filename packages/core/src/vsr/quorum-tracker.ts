@@ -88,14 +88,17 @@ function coverOf(list: readonly IndexRange[], start: number): number {
   return -1;
 }
 
-/** The `n`-th largest (from 1) of the values, none of which is below `lowest`; `lowest` when there are fewer. Allocates nothing: asked after every message. */
-export function nthLargest<T extends number>(n: number, values: readonly T[], lowest: T): T {
+/**
+ * The `n`-th largest (from 1) of the first `of` values, none of which is below `lowest`; `lowest` when there are fewer. Allocates nothing: asked after
+ * every message.
+ */
+export function nthLargest<T extends number>(n: number, values: readonly T[], lowest: T, of = values.length): T {
   let best = lowest;
-  for (let i = 0; i < values.length; i++) {
+  for (let i = 0; i < of; i++) {
     const value = values[i]!;
     if (value <= best) continue;
     let count = 0;
-    for (let j = 0; j < values.length; j++) if (values[j]! >= value) count++;
+    for (let j = 0; j < of; j++) if (values[j]! >= value) count++;
     if (count >= n) best = value;
   }
   return best;

@@ -112,13 +112,14 @@ const scratch: number[] = [];
 
 /** What a quorum, this replica included, has reached at least; `lowest` stands for those that said nothing. */
 function nthOfOthers<T extends number>(n: NodeState, values: ReadonlyMap<number, T>, lowest: T): T {
+  // Never shortened: an array that is emptied gives its memory back.
   const others = scratch as T[];
-  others.length = 0;
+  let count = 0;
   for (let i = 0; i < n.members.length; i++) {
     const id = n.members[i]!;
-    if (id !== n.id) others.push(values.get(id) ?? lowest);
+    if (id !== n.id) others[count++] = values.get(id) ?? lowest;
   }
-  return nthLargest(n.quorum - 1, others, lowest);
+  return nthLargest(n.quorum - 1, others, lowest, count);
 }
 
 /** Highest round that a quorum (this primary included) has answered. */
