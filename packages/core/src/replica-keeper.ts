@@ -123,7 +123,11 @@ export class SnapshotKeeper implements SnapshotPort {
 
   private onTaken(snapshot: HeldSnapshot): void {
     this.replica.ports.onEvent({ kind: 'snapshot', index: snapshot.index, file: toHex(snapshot.file) });
-    this.replica.guarded(() => this.replica.step({ type: 'snapshot', snapshot }));
+    this.replica.guarded(() => {
+      this.replica.step({ type: 'snapshot', snapshot });
+      // A replica that catches up passes many points before anybody confirms one.
+      if (unconfirmedSurplus(this.replica.node.state).length > 0) this.retain();
+    });
   }
 
   private note(text: string): void {

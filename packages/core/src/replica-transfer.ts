@@ -3,7 +3,8 @@
  * log that peers hold begins above the own end.
  *
  * Invariants: only a confirmed snapshot is given or fetched; one part is asked for at a time, and so many are given a tick at most, so that the normal path is never
- * flooded; what is being sent is pinned until it has been idle for a bound; a peer that is silent or gives wrong bytes is left for another.
+ * flooded; what is being sent is pinned until it has been idle for a bound; a peer that is silent or gives wrong bytes is left for another,
+ * and so is a snapshot that only silent ones have.
  */
 import type { FrameCodec } from './engine/frame-codec.ts';
 import { sameHash } from './engine/hash.ts';
@@ -12,13 +13,13 @@ import { SnapshotPart } from './engine/snapshot-part.ts';
 import { snapshotPath } from './engine/snapshot-path.ts';
 import { DiskFailure, type DiskFile, type VirtualDisk } from './engine/virtual-disk.ts';
 import type { GetSnapshot, Message, SnapshotPart as PartMessage } from './vsr/messages.ts';
-import { mayInstall, wantedSnapshot } from './vsr/snapshots.ts';
+import { mayInstall, type WantedSnapshot, wantedSnapshot } from './vsr/snapshots.ts';
 import type { NodeState } from './vsr/state.ts';
 
 /** Parts given in one tick, all peers together: 25 MB/s at 128 KiB and 10 ms. */
 const PARTS_PER_TICK = 2;
 /** Longest part that is given, in bytes. */
-const PART_BYTES_MAX = 1024 * 1024;
+export const PART_BYTES_MAX = 1024 * 1024;
 /** A snapshot that nobody has asked for so long is not pinned any more, in ticks. */
 const PIN_TICKS = 500;
 /** A peer that has not answered for so long is left for another, in ticks. */
@@ -55,6 +56,8 @@ export class SnapshotTransfer {
   private nonce = 0;
   private waiting = new Map<number, GetSnapshot>();
   private given = 0;
+  /** Peers that were asked for a part in vain, by the tick of it, until they give one. */
+  private readonly silent = new Map<number, number>();
   /** Files being given, with the tick of the last question. */
   private readonly pins = new Map<number, { readonly file: DiskFile; tick: number }>();
 
@@ -141,14 +144,14 @@ export class SnapshotTransfer {
   private look(): void {
     const n = this.port.node();
     if (n.tickCount < this.pausedUntil) return;
-    const wanted = wantedSnapshot(n);
+    const wanted = wantedSnapshot(n, this.silent);
     if (wanted === null) {
       this.drop();
       return;
     }
     const { fetch } = this;
-    // A newer one is no reason to begin anew while somebody still has this one.
-    if (fetch !== null && this.sources(n, fetch).length === 0 && fetch.part.next().kind !== 'ready') this.drop();
+    // A newer one is no reason to begin anew while somebody who answers still has this one.
+    if (fetch !== null && !this.hasSource(n, fetch, wanted) && fetch.part.next().kind !== 'ready') this.drop();
     if (this.fetch === null) {
       try {
         const { disk, codec, clusterId } = this.port;
@@ -163,6 +166,12 @@ export class SnapshotTransfer {
       }
     }
     this.goOn();
+  }
+
+  private hasSource(n: NodeState, fetch: Fetch, wanted: WantedSnapshot): boolean {
+    const sources = this.sources(n, fetch);
+    if (sources.length === 0) return false;
+    return sameHash(wanted.file, fetch.part.digest) || sources.some((peer) => !this.silent.has(peer));
   }
 
   private sources(n: NodeState, fetch: Fetch): number[] {
@@ -190,7 +199,10 @@ export class SnapshotTransfer {
       case 'ask': {
         const { asked } = fetch;
         if (asked !== null && n.tickCount - asked.tick < PATIENCE_TICKS) return;
-        if (asked !== null) fetch.failed.set(fetch.source, n.tickCount);
+        if (asked !== null) {
+          fetch.failed.set(fetch.source, n.tickCount);
+          this.silent.set(fetch.source, n.tickCount);
+        }
         this.ask(n, fetch, step.offset, step.length);
       }
     }
@@ -222,6 +234,7 @@ export class SnapshotTransfer {
 
   onSnapshotPart(from: number, m: PartMessage): void {
     const { fetch } = this;
+    this.silent.delete(from);
     if (fetch === null || fetch.asked === null || from !== fetch.source) return;
     const { offset, length, nonce } = fetch.asked;
     if (m.nonce !== nonce || m.offset !== offset || m.index !== fetch.part.index) return;

@@ -10,14 +10,15 @@ import {
   mutationNames,
   replayCommand,
   runSeed,
-  type ScheduleFile,
+  type SavedRun,
+  scenarioOf,
   type SeedReport,
   type SeedRequest,
   shrinkSeed,
   Totals,
 } from '@chronon/core/chaos/cli';
+import { decodeScenario } from '@chronon/core/chaos/scenario';
 import { Command, Option } from 'commander';
-import { z } from 'zod';
 import { chooseCodec } from '../replica/choose-codec.ts';
 import { usage } from '../supervisor/failure.ts';
 import { EXIT } from './exit-codes.ts';
@@ -82,17 +83,19 @@ export const simulateCommand = new Command('simulate')
   )
   .option('--without <ids>', 'fault events to leave out, by id (a shrunk schedule)', idList)
   .addOption(
-    new Option('--schedule <file>', 'replay a schedule that --save wrote').conflicts([
+    new Option('--schedule <file>', 'replay what --save wrote, whatever that seed draws today').conflicts([
       'seed',
       'seeds',
       'minutes',
       'firstSeed',
       'replicas',
       'mutation',
-      'without',
     ]),
   )
-  .option('--save <file>', 'write the shrunk schedule of the first failing seed')
+  .option(
+    '--save <file>',
+    'write the world and the faults of the first failing seed, shrunk, or of one --seed that passes',
+  )
   .option('--trace <file>', 'write every event as a JSON line (one seed)')
   .option('--threads <n>', 'worker threads (default: all cores)', between(1, 1024))
   .option('--check-determinism', 'run each seed twice and compare the trace hashes')
@@ -123,9 +126,10 @@ export const simulateCommand = new Command('simulate')
 function planOf(flags: SimulateFlags): Plan {
   const twice = flags.checkDeterminism === true;
   if (flags.schedule !== undefined) {
-    const { seed, replicas, mutation, without } = readSchedule(flags.schedule);
-    const sizes = replicas === null ? null : [replicas];
-    return { sizes, mutation, without, twice, first: seed, count: 1, minutes: Number.POSITIVE_INFINITY };
+    const { mutation, scenario } = readSchedule(flags.schedule);
+    const { seed, profile } = scenario;
+    const once = { first: seed, count: 1, minutes: Number.POSITIVE_INFINITY };
+    return { sizes: [profile.replicas], mutation, without: flags.without ?? [], twice, scenario, ...once };
   }
   const fresh = flags.minutes === undefined ? 1 : Math.floor(Math.random() * FRESH_SEEDS_BELOW);
   const unbounded = flags.minutes === undefined ? SEEDS_DEFAULT : Number.POSITIVE_INFINITY;
@@ -185,6 +189,7 @@ async function simulateSeeds(plan: Plan, flags: SimulateFlags): Promise<number> 
   const failed = [...totals.failures].sort((a, b) => a.seed - b.seed)[0];
   if (failed !== undefined && flags.shrink && !interrupted && (plan.mutation === null || plan.count === 1))
     json['shrunk'] = await shrunkOf(requestOf(plan, failed.seed), failed, flags);
+  else if (flags.save !== undefined && plan.count === 1) await saveRun(requestOf(plan, plan.first), null, flags.save);
   if (flags.json === true) printJson(json);
   return totals.passed(plan.mutation !== null) ? EXIT.ok : EXIT.failed;
 }
@@ -200,12 +205,13 @@ async function everyMutation({ first, count, sizes }: Plan, flags: SimulateFlags
 }
 
 function requestOf(plan: Plan, seed: number): SeedRequest {
-  const { sizes, mutation, without, twice } = plan;
+  const { sizes, mutation, without, twice, scenario = null } = plan;
   return {
     seed,
     replicas: sizes?.[(seed - plan.first) % sizes.length] ?? null,
     mutation,
     without,
+    scenario,
     twice: twice === true,
   };
 }
@@ -232,28 +238,36 @@ async function shrunkOf(request: SeedRequest, failed: SeedReport, flags: Simulat
     for (const fault of faults) printLine(`  ${describeFault(fault)}`);
     printLine(`  replay: ${replay}`);
   }
-  if (flags.save !== undefined) {
-    const { seed, replicas, mutation } = request;
-    const file: ScheduleFile = { seed, replicas, mutation, without, invariant, faults };
-    writeFileSync(flags.save, `${JSON.stringify(file, null, 2)}\n`);
-  }
+  if (flags.save !== undefined) await saveRun({ ...request, without }, invariant, flags.save);
   return { seed: request.seed, ...shrunk, replay };
 }
 
-const SCHEDULE = z.object({
-  seed: z.int().nonnegative(),
-  replicas: z.union([z.literal(1), z.literal(3), z.literal(5), z.literal(7), z.null()]),
-  mutation: z.string().nullable(),
-  without: z.array(z.int().nonnegative()).max(100_000),
-});
-
-function readSchedule(path: string): ScheduleFile {
+async function saveRun(request: SeedRequest, invariant: string | null, path: string): Promise<void> {
+  const { codec } = await chooseCodec();
+  const run: SavedRun = { mutation: request.mutation, invariant, scenario: await scenarioOf(request, codec) };
   try {
-    return SCHEDULE.parse(JSON.parse(readFileSync(path, 'utf8')));
+    writeFileSync(path, `${JSON.stringify(run, null, 2)}\n`);
   } catch (error) {
-    const why = error instanceof z.ZodError ? z.prettifyError(error) : (error as Error).message;
-    throw usage(`${path} is not a schedule that --save wrote: ${why}`);
+    throw usage(`${path} cannot be written: ${(error as Error).message}`);
   }
+}
+
+function readSchedule(path: string): SavedRun {
+  const no = (why: string): never => {
+    throw usage(`${path} is not what --save wrote: ${why}`);
+  };
+  let parsed: Partial<Record<keyof SavedRun, unknown>> | null;
+  try {
+    parsed = JSON.parse(readFileSync(path, 'utf8')) as typeof parsed;
+  } catch (error) {
+    return no((error as Error).message);
+  }
+  const scenario = decodeScenario(parsed?.scenario);
+  if (typeof scenario === 'string') return no(scenario);
+  const mutation = parsed?.mutation ?? null;
+  return typeof mutation === 'string' || mutation === null
+    ? { mutation, invariant: null, scenario }
+    : no('its mutation is no name');
 }
 
 /** One seed in this thread, with its events written to a file. */

@@ -8,6 +8,10 @@ import { DurableManifest } from './durable-manifest.ts';
 import { DurableTail } from './durable-tail.ts';
 import { ClientInvariants } from './invariants/client.ts';
 import { EffectInvariants } from './invariants/effect.ts';
+import { snapshotPath } from '../engine/snapshot-path.ts';
+import { HASH_BYTES } from '../engine/constants.ts';
+import { checkReplay, type ReplaySettings, type Resting } from './invariants/replay.ts';
+import { ResourceInvariants } from './invariants/resource.ts';
 import { LogInvariants } from './invariants/log.ts';
 import { StateInvariants } from './invariants/state.ts';
 import { ViewInvariants } from './invariants/view.ts';
@@ -58,12 +62,18 @@ export class Checks {
   readonly state: StateInvariants;
   readonly client: ClientInvariants;
   readonly effect: EffectInvariants;
+  readonly resource: ResourceInvariants;
+  private readonly codec: FrameCodec;
+  private readonly tails: readonly DurableTail[];
+  private readonly replaySettings: ReplaySettings;
   /** By replica id. */
   private readonly judged: (Judged | undefined)[] = [];
   /** What is durable on each machine. */
   readonly logs: readonly DurableLog[];
 
   constructor(codec: FrameCodec, clusterId: Uint8Array, storages: readonly SimStorage[], limits: Profile['limits']) {
+    this.codec = codec;
+    this.replaySettings = { codec, clusterId, limits };
     this.canonical = new CanonicalLog(codec, clusterId, limits);
     const logs = storages.map(
       (storage) =>
@@ -73,14 +83,16 @@ export class Checks {
     );
     this.logs = logs;
     this.log = new LogInvariants(this.canonical, logs);
+    this.tails = storages.map((storage) => new DurableTail(storage));
     this.view = new ViewInvariants(
       logs,
       storages.map((storage) => new DurableManifest(storage, codec)),
-      storages.map((storage) => new DurableTail(storage)),
+      this.tails,
     );
     this.state = new StateInvariants(this.canonical);
     this.client = new ClientInvariants(this.canonical);
     this.effect = new EffectInvariants(this.canonical);
+    this.resource = new ResourceInvariants(limits);
   }
 
   /** After each step of a replica. What these checks look at is all in the observation: an equal one has been judged already. */
@@ -98,6 +110,21 @@ export class Checks {
   sends(replica: Observed, message: Message): void {
     if (message.type === 'prepare') this.log.batchSeen(message.batch, `in a Prepare of r${replica.id}`);
     this.view.sends(replica, message);
+    this.resource.sends(replica.id, message);
+  }
+
+  /** What the tail record on a machine states. */
+  promised(id: number): number {
+    return this.tails[id - 1]!.promised();
+  }
+
+  /** A snapshot is durable on a machine: written there, or fetched. */
+  snapshot(replica: Observed, index: number): void {
+    const file = this.logs[replica.id - 1]!.storage.durableFile(snapshotPath(index));
+    if (file === undefined) return;
+    const hash = new Uint8Array(HASH_BYTES);
+    this.codec.hash(file.intended, 0, file.intended.length, hash, 0);
+    this.state.snapshot(replica, index, hash);
   }
 
   startsEffect(replica: Observed, effect: EffectCall): void {
@@ -105,7 +132,13 @@ export class Checks {
   }
 
   /** When the cluster has come to rest. */
-  atRest(replicas: readonly Observed[]): void {
+  atRest(replicas: readonly (Observed & { readonly resting: Resting })[]): void {
+    checkReplay(
+      this.canonical,
+      this.logs,
+      replicas.map(({ resting }) => resting),
+      this.replaySettings,
+    );
     for (const replica of replicas) {
       this.step(replica);
       this.log.atRest(replica);

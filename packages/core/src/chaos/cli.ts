@@ -5,9 +5,17 @@
 import type { FrameCodec } from '../engine/frame-codec.ts';
 import { SOUND } from '../policy.ts';
 import type { FaultEvent } from './schedule.ts';
+import type { Scenario } from './scenario.ts';
 import { shrink } from './shrink.ts';
-import { simulate, type SimulationOptions, type SimulationResult } from './simulator.ts';
-import { COMMANDS_ACKNOWLEDGED_MIN, REQUIRED_STATISTICS, STATISTICS, type Statistic } from './sometimes.ts';
+import { simulate, type SimulationOptions, type SimulationResult, Simulator } from './simulator.ts';
+import {
+  COMMANDS_ACKNOWLEDGED_MIN,
+  REQUIRED_STATISTICS,
+  SOMETIMES,
+  STATISTICS,
+  type SometimesId,
+  type Statistic,
+} from './sometimes.ts';
 
 export interface SeedRequest {
   readonly seed: number;
@@ -16,6 +24,8 @@ export interface SeedRequest {
   readonly without: readonly number[];
   /** The seed is run twice, and must come to one trace hash. */
   readonly twice?: boolean;
+  /** Instead of what the seed draws. */
+  readonly scenario?: Scenario | null;
 }
 
 export interface SeedReport extends Omit<SimulationResult, 'schedule'> {
@@ -31,21 +41,20 @@ export interface ShrinkReport {
   readonly faults: readonly FaultEvent[];
 }
 
-/** A schedule as a file: what `--save` writes and `--schedule` reads. */
-export interface ScheduleFile {
-  readonly seed: number;
-  readonly replicas: number | null;
+/** A run as a file: what `--save` writes and `--schedule` reads. */
+export interface SavedRun {
   readonly mutation: string | null;
-  readonly without: readonly number[];
   /** What it breaks; for people. */
-  readonly invariant?: string;
-  readonly faults?: readonly FaultEvent[];
+  readonly invariant: string | null;
+  readonly scenario: Scenario;
 }
 
 /** Runs that a shrink may take. */
 export const SHRINK_RUNS_MAX = 200;
 /** From so many seeds on, each required statistic must be above zero in half of them. */
 export const SEEDS_FOR_STATISTICS = 100;
+/** From so many seeds on, each rare state must have been reached. */
+export const SEEDS_FOR_SOMETIMES = 200;
 
 /** Runs one seed. The mutations are loaded only when one is asked for. */
 export async function runSeed(
@@ -73,6 +82,12 @@ export async function shrinkSeed(
   const { without, left, runs } = shrink(options, failed, SHRINK_RUNS_MAX, patient);
   const faults = failed.schedule.filter(({ id }) => !without.includes(id));
   return { without, left, runs, faults };
+}
+
+/** The world of a seed and the faults that are left in it, whatever seeds will draw one day. */
+export async function scenarioOf(request: SeedRequest, codec: FrameCodec): Promise<Scenario> {
+  const { profile, schedule } = new Simulator(await optionsOf(request, codec, null));
+  return { seed: request.seed, profile, schedule: schedule.filter(({ id }) => !request.without.includes(id)) };
 }
 
 /** One fault of a schedule, in words. */
@@ -139,9 +154,18 @@ export class Totals {
     return possible.filter((name) => (this.seedsAbove.get(name) ?? 0) * 2 < this.seeds);
   }
 
+  /** Rare states that a large run never reached. */
+  get unreached(): SometimesId[] {
+    if (this.seeds < SEEDS_FOR_SOMETIMES || !this.severalReplicas) return [];
+    return SOMETIMES.filter((id) => !this.sometimes.has(id));
+  }
+
   /** `mutated`: a run that is meant to fail is not judged by its statistics. */
   passed(mutated: boolean): boolean {
-    return this.failures.length === 0 && (mutated || (this.poor.length === 0 && this.rare.length === 0));
+    return (
+      this.failures.length === 0 &&
+      (mutated || (this.poor.length === 0 && this.rare.length === 0 && this.unreached.length === 0))
+    );
   }
 
   get traceHash(): string {
@@ -162,6 +186,7 @@ export class Totals {
       seedsAboveZero: Object.fromEntries(this.seedsAbove),
       sometimes: Object.fromEntries([...this.sometimes].sort(byName)),
       tooRare: this.rare,
+      neverReached: this.unreached,
       tooFewCommands: this.poor,
       virtualMs: Math.round(this.virtualMs),
       realMs: Math.round(realMs),
@@ -190,6 +215,7 @@ export class Totals {
     for (const seed of this.poor)
       lines.push(`seed ${seed}: fewer than ${COMMANDS_ACKNOWLEDGED_MIN} commands acknowledged`);
     for (const name of this.rare) lines.push(`${name} was above zero in fewer than half of the seeds`);
+    for (const id of this.unreached) lines.push(`sometimes ${id} was never reached`);
     for (const report of [...this.failures].sort((a, b) => a.seed - b.seed)) {
       const { invariant, sentence } = report.violation!;
       lines.push(
@@ -219,8 +245,8 @@ async function optionsOf(
   codec: FrameCodec,
   traceSink: ((line: string) => void) | null,
 ): Promise<SimulationOptions> {
-  const { seed, replicas, mutation, without } = request;
-  const base = { seed, replicas, codec, traceSink, without: new Set(without) };
+  const { seed, replicas, mutation, without, scenario = null } = request;
+  const base = { seed, replicas, codec, traceSink, without: new Set(without), scenario };
   if (mutation === null) return { ...base, policy: SOUND };
   const { MUTATIONS } = await import('./mutations/index.ts');
   const policy = MUTATIONS.get(mutation);

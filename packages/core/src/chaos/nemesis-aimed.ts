@@ -10,7 +10,19 @@ import { ZERO_HASH } from '../engine/hash.ts';
 import type { Prng } from '../prng.ts';
 import type { Message } from '../vsr/messages.ts';
 import { confirmedRound } from '../vsr/reads.ts';
-import type { NodeState } from '../vsr/state.ts';
+import { snapshotUnderNewer, staleSuffix } from './aimed-storage.ts';
+import {
+  type AimedPorts,
+  commitOf,
+  Cuts,
+  durableOf,
+  lastDurable,
+  PATIENCE_US,
+  type Stage,
+  stateOf,
+  until,
+  VIEW_PATIENCE_US,
+} from './aimed-tools.ts';
 import type { DurableLog } from './durable-log.ts';
 import type { StorageNemesis } from './nemesis-storage.ts';
 import type { AimedKind } from './profile.ts';
@@ -18,63 +30,25 @@ import type { FaultEvent } from './schedule.ts';
 import type { SimMachine } from './sim-machine.ts';
 import type { World } from './world.ts';
 
-/** How often a script looks, microseconds. */
-const LOOK_US = 100;
-/** How long it waits for its moment, microseconds. */
-const PATIENCE_US = 600_000;
-/** A new view may take several attempts. */
-const VIEW_PATIENCE_US = 4_000_000;
-
-/** What a script may do beside looking; the nemesis does it. */
-export interface AimedPorts {
-  readonly stopped: () => boolean;
-  /** `survival` null: a process crash; else a power cut. */
-  readonly kill: (machine: SimMachine, downUs: number, survival: number | null) => void;
-  /** Lets a client reach one replica only. */
-  readonly confine: (client: number, replica: number, untilUs: number) => void;
-}
-
-/** The cuts of one script. */
-class Cuts {
-  private readonly world: World;
-  private held: (readonly [number, number])[] = [];
-
-  constructor(world: World) {
-    this.world = world;
-  }
-
-  one(from: SimMachine, to: SimMachine): void {
-    this.world.network.cut(from.id, to.id);
-    this.held.push([from.id, to.id]);
-  }
-
-  both(a: SimMachine, b: SimMachine): void {
-    this.one(a, b);
-    this.one(b, a);
-  }
-
-  isolate(machine: SimMachine): void {
-    for (const other of this.world.machines) if (other !== machine) this.both(machine, other);
-  }
-
-  heal(): void {
-    for (const [from, to] of this.held) this.world.network.heal(from, to);
-    this.held = [];
-  }
-}
+/** Reads that a client makes in a row at the moment that matters. */
+const READS = 3;
 
 export class AimedNemesis {
   private readonly world: World;
-  private readonly storage: StorageNemesis;
-  private readonly logs: readonly DurableLog[];
-  private readonly ports: AimedPorts;
+  private readonly stage: Stage;
   private running = false;
+  private strikes = 0;
 
   constructor(world: World, storage: StorageNemesis, logs: readonly DurableLog[], ports: AimedPorts) {
     this.world = world;
-    this.storage = storage;
-    this.logs = logs;
-    this.ports = ports;
+    const over = (): void => {
+      this.running = false;
+    };
+    this.stage = { world, storage, logs, ports, over };
+  }
+
+  private get ports(): Stage['ports'] {
+    return this.stage.ports;
   }
 
   strike(kind: AimedKind, event: FaultEvent, prng: Prng): void {
@@ -84,8 +58,9 @@ export class AimedNemesis {
     const backups = machines.filter((machine) => machine !== primary);
     if (backups.some((machine) => machine.paused || stateOf(machine)?.status !== 'normal')) return;
     this.running = true;
+    const strike = ++this.strikes;
     this.world.queue.after(event.durationUs + 2 * VIEW_PATIENCE_US, () => {
-      this.running = false;
+      if (this.strikes === strike) this.running = false;
     });
     const [one, other] = prng.shuffle(backups) as [SimMachine, SimMachine];
     switch (kind) {
@@ -99,6 +74,10 @@ export class AimedNemesis {
         return this.latePromise(primary, event.durationUs);
       case 'foreign-cluster':
         return this.foreignCluster(primary, one, prng);
+      case 'stale-suffix':
+        return staleSuffix(this.stage, primary, prng);
+      case 'snapshot-under-newer':
+        return snapshotUnderNewer(this.stage, primary, one, other, event.durationUs, prng);
       default:
     }
   }
@@ -114,7 +93,7 @@ export class AimedNemesis {
       this.ports.kill(holder, prng.range(1, 5) * 1000, 1);
       this.ports.kill(primary, downUs, 1);
       const last = this.lastOf(holder, from);
-      if (!holder.alive && last !== null) this.storage.rotIndex(holder, last, prng);
+      if (!holder.alive && last !== null) this.stage.storage.rotIndex(holder, last, prng);
       cuts.heal();
     });
   }
@@ -143,7 +122,10 @@ export class AimedNemesis {
         VIEW_PATIENCE_US,
         () => this.world.machines.some(newer),
         () => {
-          queue.after(prng.range(50, 500) * 1000, () => {
+          const wakes = prng.range(50, 500) * 1000;
+          // What is asked of it while it stands still waits in front of everything else.
+          for (let i = 1; i <= READS; i++) queue.after((wakes * i) / (READS + 1), () => this.confinedRead());
+          queue.after(wakes, () => {
             if (this.ports.stopped()) return;
             if (primary.run === run) primary.resume();
             queue.after(prng.range(1, 200) * 1000, () => {
@@ -168,7 +150,7 @@ export class AimedNemesis {
       const last = this.lastOf(holder, first);
       if (last !== null) {
         this.ports.kill(holder, prng.range(1, 3) * 1000, 1);
-        if (!holder.alive) this.storage.rotIndex(holder, first, prng);
+        if (!holder.alive) this.stage.storage.rotIndex(holder, first, prng);
       }
       deaf.heal();
       this.world.queue.after(100_000, () => cuts.heal());
@@ -243,6 +225,11 @@ export class AimedNemesis {
     });
   }
 
+  private confinedRead(): void {
+    if (this.ports.stopped()) return;
+    for (const client of this.world.clients.clients.slice(1)) client.readNow();
+  }
+
   /** A replica of another cluster, whose configuration names this one's address, sends its heartbeat: there more is committed. */
   private foreignCluster(primary: SimMachine, target: SimMachine, prng: Prng): void {
     const foreign = prng.bytes(16);
@@ -267,36 +254,11 @@ export class AimedNemesis {
     });
   }
 
-  /** The last durable index of a replica above `above`, or null. */
   private lastOf(machine: SimMachine, above: number): number | null {
-    const log = this.logs[machine.id - 1]!;
-    let last: number | null = null;
-    for (let index = above + 1; log.placeOf(index) !== null; index++) last = index;
-    return last;
+    return lastDurable(this.stage.logs[machine.id - 1]!, above);
   }
 
-  /** Calls `then` once `ready`, or with false when patience ends; never after the healing. */
   private until(patienceUs: number, ready: () => boolean, then: (came: boolean) => void): void {
-    const { queue } = this.world;
-    const endUs = queue.now + patienceUs;
-    const look = (): void => {
-      if (this.ports.stopped()) return;
-      const came = ready();
-      if (came || queue.now >= endUs) then(came);
-      else queue.after(LOOK_US, look);
-    };
-    look();
+    until(this.stage, patienceUs, ready, then);
   }
-}
-
-function stateOf(machine: SimMachine): NodeState | null {
-  return machine.replica?.node.state ?? null;
-}
-
-function commitOf(machine: SimMachine): number {
-  return stateOf(machine)?.commit ?? NONE;
-}
-
-function durableOf(machine: SimMachine): number {
-  return stateOf(machine)?.durable ?? NONE;
 }

@@ -68,10 +68,10 @@ export class StorageNemesis {
     this.world.statistics.tailsLost++;
   }
 
-  /** A sector of one frame goes bad. */
-  rotIndex(machine: SimMachine, index: number, prng: Prng): void {
+  /** A sector of one frame goes bad; false when the atlas does not let it. */
+  rotIndex(machine: SimMachine, index: number, prng: Prng): boolean {
     const place = this.logs[machine.id - 1]!.placeOf(index);
-    if (place !== null) this.rotSector(machine, place.path, place.to - 1, prng);
+    return place !== null && this.rotSector(machine, place.path, place.to - 1, prng);
   }
 
   private rotFrame(machine: SimMachine, prng: Prng): void {

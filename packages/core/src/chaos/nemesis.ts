@@ -7,6 +7,7 @@
 import { Prng } from '../prng.ts';
 import { TAIL_PATH } from '../engine/tail-record.ts';
 import type { FaultAtlas } from './fault-atlas.ts';
+import type { AimedPorts } from './aimed-tools.ts';
 import { AimedNemesis } from './nemesis-aimed.ts';
 import type { StorageNemesis } from './nemesis-storage.ts';
 import { UpgradeNemesis } from './nemesis-upgrade.ts';
@@ -62,11 +63,13 @@ export class Nemesis {
     this.storage = storage;
     this.restart = restart;
     this.upgrades = new UpgradeNemesis(world, (machine, downUs, rate) => this.kill(machine, downUs, rate));
-    this.aimed = new AimedNemesis(world, storage, world.checks.logs, {
+    const ports: AimedPorts = {
       stopped: () => this.stopped,
       kill: (machine, downUs, rate) => this.kill(machine, downUs, rate),
+      killInWrite: (machine, path, nth, downUs) => this.killInWrite(machine, path, nth, downUs, null),
       confine: (client, replica, untilUs) => this.confined.set(client, { replica, untilUs }),
-    });
+    };
+    this.aimed = new AimedNemesis(world, storage, world.checks.logs, ports);
   }
 
   plan(events: readonly FaultEvent[]): void {
@@ -291,12 +294,23 @@ export class Nemesis {
 
   /** The process dies while one of its next writes (to files whose path begins so) is in flight. */
   private arm(machine: SimMachine, event: FaultEvent, prng: Prng, survivalRate: number | null, path = ''): void {
+    if (machine.disk === null || !machine.alive) return;
+    this.killInWrite(machine, path, prng.range(1, path === '' ? 8 : 3), event.durationUs, survivalRate);
+  }
+
+  private killInWrite(
+    machine: SimMachine,
+    path: string,
+    nth: number,
+    downUs: number,
+    survivalRate: number | null,
+  ): void {
     const { disk, run } = machine;
     if (disk === null || !machine.alive) return;
     machine.onArmedWrite = () => {
-      if (machine.run === run && !this.stopped) this.kill(machine, event.durationUs, survivalRate);
+      if (machine.run === run && !this.stopped) this.kill(machine, downUs, survivalRate);
     };
-    disk.armCrash(prng.range(1, path === '' ? 8 : 3), path);
+    disk.armCrash(nth, path);
   }
 
   /** The process dies right after it has promised something or voted: a power cut, mostly. */

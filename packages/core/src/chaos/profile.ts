@@ -54,6 +54,8 @@ export const FAULT_KINDS = [
   'late-promise',
   'foreign-cluster',
   'upgrade',
+  'stale-suffix',
+  'snapshot-under-newer',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -64,12 +66,17 @@ export const AIMED_KINDS = [
   'hole-below-promise',
   'late-promise',
   'foreign-cluster',
+  'stale-suffix',
+  'snapshot-under-newer',
 ] as const satisfies readonly FaultKind[];
 export type AimedKind = (typeof AIMED_KINDS)[number];
 
 export function isAimed(kind: FaultKind): kind is AimedKind {
   return (AIMED_KINDS as readonly FaultKind[]).includes(kind);
 }
+
+/** Scripts that any world knows how to play; the others need one of their own (aimedAt). */
+const SCRIPTS = ['damaged-holder', 'deposed-reader', 'hole-below-promise', 'late-promise', 'foreign-cluster'] as const;
 
 export interface Profile {
   readonly replicas: number;
@@ -176,11 +183,19 @@ export function drawProfile(prng: Prng, replicas: number | null): Profile {
   };
   // Drawn last: the seeds without them stay what they were.
   const wipe = prng.chance(0.15) ? 0.7 : 0;
-  const aimed = prng.chance(0.4) ? prng.pick(AIMED_KINDS) : null;
+  const aimed = prng.chance(0.4) ? prng.pick(SCRIPTS) : null;
   const upgrades = prng.chance(0.25);
   const misdirectedRead = prng.chance(0.3) ? 0.2 + prng.float() * 0.7 : 0;
   const weights = { ...profile.faults.weights, wipe, 'misdirected-read': misdirectedRead };
-  return { ...profile, aimed, upgrades, faults: { ...profile.faults, weights } };
+  const whole = { ...profile, aimed, upgrades, faults: { ...profile.faults, weights } };
+  return prng.chance(0.2) ? aimedAt(whole, prng.pick(['stale-suffix', 'snapshot-under-newer'])) : whole;
+}
+
+/** A world in which the moment of that script comes: others must go on far without one. */
+export function aimedAt(profile: Profile, aimed: AimedKind): Profile {
+  if (aimed !== 'snapshot-under-newer' && aimed !== 'stale-suffix') return { ...profile, aimed };
+  const busy = { ...profile, aimed, pipelineMax: 16, inFlightMax: 4, thinkUs: Math.min(profile.thinkUs, 20 * MS) };
+  return aimed === 'stale-suffix' ? busy : { ...busy, snapshotEvery: 20, segmentBytes: 16 * 1024 };
 }
 
 function drawNetwork(prng: Prng): NetworkRates {
@@ -238,6 +253,8 @@ function drawFaults(prng: Prng): FaultRates {
       'late-promise': 0,
       'foreign-cluster': 0,
       upgrade: 0,
+      'stale-suffix': 0,
+      'snapshot-under-newer': 0,
     },
     aimAtPrimary: prng.pick([0.2, 0.5, 0.8]),
     crashInOpen: sometimes(prng, 0.5, 0.3),

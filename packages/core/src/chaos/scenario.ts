@@ -27,6 +27,8 @@ export function decodeScenario(value: unknown): Scenario | string {
   return { seed, profile: completed(profile), schedule: schedule as FaultEvent[] };
 }
 
+const NONE_STRIKES = Object.fromEntries(FAULT_KINDS.map((kind) => [kind, 0])) as Profile['faults']['weights'];
+
 function completed(profile: Profile): Profile {
   const all = Array.from({ length: profile.replicas }, (_, i) => i + 1);
   return {
@@ -34,6 +36,8 @@ function completed(profile: Profile): Profile {
     core: profile.core ?? all,
     heals: profile.heals ?? 'all',
     upgrades: profile.upgrades ?? false,
+    aimed: profile.aimed ?? null,
     disk: { ...profile.disk, shortWrites: profile.disk.shortWrites ?? 0 },
+    faults: { ...profile.faults, weights: { ...NONE_STRIKES, ...profile.faults.weights } },
   };
 }

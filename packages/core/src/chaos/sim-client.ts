@@ -264,6 +264,11 @@ export class SimClient {
     this.reads.set(process, (this.reads.get(process) ?? 0) + more);
   }
 
+  /** Its caller wants to know something at this very moment. */
+  readNow(): void {
+    if (this.calling && !this.process.dead) this.readSomething(this.process);
+  }
+
   private readSomething(process: SimProcess): void {
     if (this.prng.chance(0.3)) this.read(process, BANK_QUERY.total, null);
     else this.read(process, BANK_QUERY.balance, `a${this.prng.below(this.world.profile.accounts)}`);

@@ -14,7 +14,9 @@ import { max } from '../engine/commit-index.ts';
 import type { VersionRange } from '../engine/version-entry.ts';
 import { DiskFailure } from '../engine/virtual-disk.ts';
 import { describe } from './describe.ts';
+import type { Resting } from './invariants/replay.ts';
 import type { Observation, Observed } from './observation.ts';
+import { noteRareState } from './rare-states.ts';
 import { openParcel, type Parcel, parcelOf } from './parcel.ts';
 import { replicaConfig } from './replica-settings.ts';
 import type { SimClock } from './sim-clock.ts';
@@ -289,6 +291,11 @@ export class SimMachine implements Observed {
     return seen;
   }
 
+  /** As it is looked at when all is over. */
+  get resting(): Resting {
+    return { id: this.id, executor: this.replica!.executor };
+  }
+
   /** A message from another replica; `clusterId`: what its handshake said. */
   receive(from: number, parcel: Parcel, clusterId = this.world.clusterId): void {
     if (!isOfCluster(clusterId, this.world.clusterId, this.world.policy)) return;
@@ -381,6 +388,7 @@ export class SimMachine implements Observed {
     const { statistics } = world;
     world.watcher.onEvent?.(this.id, event);
     if (world.trace.verbose) world.trace.note('event', { replica: this.id, event: JSON.stringify(event) });
+    noteRareState(world, this, event);
     switch (event.kind) {
       case 'truncate':
         statistics.truncations++;
@@ -398,11 +406,11 @@ export class SimMachine implements Observed {
         break;
       case 'snapshot':
         statistics.snapshotsTaken++;
-        world.checks.state.snapshot(this, String(event.index), event.file);
+        world.checks.snapshot(this, event.index);
         break;
       case 'install':
         statistics.snapshotTransfers++;
-        world.sometimes.reached('snapshot-installed');
+        world.checks.snapshot(this, event.index);
         break;
       case 'version':
         world.sometimes.reached('version-activated');
@@ -456,8 +464,14 @@ export class SimMachine implements Observed {
   }
 
   private tickLater(run: number): void {
-    const { queue, profile } = this.world;
-    const enter = (): void => this.replica?.tick();
+    const { world } = this;
+    const { queue, profile } = world;
+    const enter = (): void => {
+      if (this.replica === null) return;
+      this.replica.tick();
+      // It may have halted in this very tick.
+      if (this.alive) world.checks.resource.look(this.id, this.replica);
+    };
     const tick = (): void => {
       if (this.run !== run || !this.alive) return;
       const { boot } = this;

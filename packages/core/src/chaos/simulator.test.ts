@@ -2,8 +2,6 @@ import { expect, test } from 'vitest';
 import { createWasmCodec } from '../engine/codec/wasm.ts';
 import { MUTATIONS, REQUIRED_MUTATIONS } from './mutations/index.ts';
 import { CAUGHT_BY } from './testing/mutation-seeds.ts';
-import { REGRESSION_SEEDS } from './testing/regression-seeds.ts';
-import type { Profile } from './profile.ts';
 import { shrink } from './shrink.ts';
 import { simulate } from './simulator.ts';
 import { COMMANDS_ACKNOWLEDGED_MIN } from './sometimes.ts';
@@ -17,16 +15,6 @@ test.each(SEEDS)('seed %i breaks no invariant', (seed) => {
   const result = simulate({ seed, replicas: null, codec });
   expect(result.violation).toBeNull();
   expect(result.statistics.commandsAcknowledged).toBeGreaterThanOrEqual(COMMANDS_ACKNOWLEDGED_MIN);
-});
-
-test.each(REGRESSION_SEEDS)('seed $seed stays mended: $what', ({ seed, replicas }) => {
-  // The world in which it failed: the scripts, upgrades and misdirected reads came later.
-  const adjust = (profile: Profile): Profile => {
-    const { faults } = profile;
-    const weights = { ...faults.weights, 'misdirected-read': 0 };
-    return { ...profile, aimed: null, upgrades: false, faults: { ...faults, weights } };
-  };
-  expect(simulate({ seed, replicas, codec, adjust }).violation).toBeNull();
 });
 
 test('a seed runs twice in the same way', () => {

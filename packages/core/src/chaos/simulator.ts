@@ -215,6 +215,7 @@ export class Simulator implements World {
     this.statistics.committed = this.checks.canonical.last + 1;
     this.statistics.viewChanges = this.viewChanges();
     this.statistics.events = this.queue.executed;
+    if (this.checks.view.cutByNacks > 0) this.sometimes.reached('nacks-cut-a-suffix');
     if (this.checks.canonical.duplicates > 0) this.sometimes.reached('duplicate-in-the-log');
     return {
       seed: this.options.seed,

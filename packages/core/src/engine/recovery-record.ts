@@ -64,9 +64,10 @@ function recordOf(
 
   const promised = min(max(tail.index, tail.promised), headers.last);
   const agreed = headers.count === 0 ? below(log.start) : log.agreed;
+  const joined = headers.count === 0 || (agreed !== null && agreed >= headers.first - 1);
+  if (policy.unconnectedFramesCount && !joined)
+    return build(log, manifest, tail, min(tail.index, log.end), true, promised, 'at-end');
   if (agreed === null) {
-    if (policy.unconnectedFramesCount)
-      return build(log, manifest, tail, min(tail.index, log.end), true, promised, 'at-end');
     const end = min(log.end, below(headers.first));
     return build(log, manifest, tail, end, false, promised, 'unchanged');
   }

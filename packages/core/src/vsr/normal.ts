@@ -19,7 +19,7 @@ import type { NodeState } from './state.ts';
 import { proposeVersion } from './versions.ts';
 
 /** Prepares kept while they are ahead of the own log or a view is being installed. */
-const STASH_MAX = 64;
+export const STASH_MAX = 64;
 
 /** A Prepare or Commit of another view: older ones are dropped, newer ones make this replica ask for that view's StartView. */
 function otherView(n: NodeState, from: number, view: number): boolean {

@@ -108,6 +108,16 @@ export class Requests {
     return this.bytes;
   }
 
+  /** Requests ahead of their turn. */
+  get parked(): number {
+    return this.parkedCount;
+  }
+
+  /** Bytes of their payloads. */
+  get parkedByteCount(): number {
+    return this.parkedBytes;
+  }
+
   peek(): Uint8Array | null {
     return this.count > 0 ? this.turns[this.turn]!.peek() : null;
   }

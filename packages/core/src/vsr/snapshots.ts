@@ -149,8 +149,14 @@ export function noteGone(n: NodeState, from: number, first: number): void {
   if (from < first && from === n.end + 1) n.snapshots.needed = max(n.snapshots.needed, at(first - 1));
 }
 
-/** The snapshot to fetch, or null when none is needed or known. */
-export function wantedSnapshot(n: NodeState): WantedSnapshot | null {
+/**
+ * The snapshot to fetch, or null when none is needed or known: the newest that somebody has who answers. `silentSince`: when each peer that does not answer was last
+ * asked in vain; with no other source, the one of whom that is longest ago.
+ */
+export function wantedSnapshot(
+  n: NodeState,
+  silentSince: ReadonlyMap<number, number> = new Map(),
+): WantedSnapshot | null {
   const least = leastNeeded(n);
   if (least === NONE) return null;
   const offers = new Map<string, { ref: SnapshotRef; sources: number[]; claimed: boolean }>();
@@ -166,9 +172,13 @@ export function wantedSnapshot(n: NodeState): WantedSnapshot | null {
     }
   }
   let best: WantedSnapshot | null = null;
+  let bestHope = Number.NEGATIVE_INFINITY;
   for (const { ref, sources, claimed } of offers.values()) {
     const confirmed = claimed || sources.length >= n.quorum;
-    if (confirmed && (best === null || ref.index > best.index)) best = { index: ref.index, file: ref.file, sources };
+    const hope = Math.max(...sources.map((peer) => -(silentSince.get(peer) ?? Number.NEGATIVE_INFINITY)));
+    if (!confirmed || (best !== null && (hope < bestHope || (hope === bestHope && ref.index < best.index)))) continue;
+    best = { index: ref.index, file: ref.file, sources };
+    bestHope = hope;
   }
   return best;
 }

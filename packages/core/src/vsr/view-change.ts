@@ -134,7 +134,8 @@ function vote(n: NodeState): DoViewChange {
     present: min(n.durable, n.end),
     // Frames still being written (a full disk holds them back) are left out, not nacked: after a crash they may be read back.
     promised: max(n.promised, n.end),
-    faulty: n.faulty,
+    // A copy: what is found damaged later is not what was said.
+    faulty: n.faulty.slice(),
     headers: recordHeaders(n),
     generation: n.manifest.generation,
     incarnations: n.manifest.incarnations,

@@ -15,7 +15,7 @@ interface Seen {
 export class StateInvariants {
   private readonly canonical: CanonicalLog;
   private readonly digests: (Uint8Array | undefined)[] = [];
-  private readonly snapshots = new Map<string, { readonly digest: string; readonly by: number }>();
+  private readonly snapshots = new Map<number, { readonly hash: Uint8Array; readonly by: number }>();
   private readonly seen = new Map<number, Seen>();
   /** Indexes that reached the application since the last look, by replica. */
   private pending: { replica: Observed; index: number; session: number; version: number }[] = [];
@@ -49,13 +49,13 @@ export class StateInvariants {
     }
   }
 
-  /** A snapshot file as it is on one machine. */
-  snapshot(replica: Observed, name: string, digest: string): void {
-    const known = this.snapshots.get(name);
-    if (known === undefined) this.snapshots.set(name, { digest, by: replica.id });
+  /** A snapshot file as one machine was made to hold it; `hash` is of all its bytes. */
+  snapshot(replica: Observed, index: number, hash: Uint8Array): void {
+    const known = this.snapshots.get(index);
+    if (known === undefined) this.snapshots.set(index, { hash, by: replica.id });
     else {
-      mustHold(known.digest === digest, 'state', 'snapshots-are-equal', () => {
-        return `snapshot ${name} of r${replica.id} differs from that of r${known.by}`;
+      mustHold(sameHash(known.hash, hash), 'state', 'snapshots-are-equal', () => {
+        return `snapshot ${index} of r${replica.id} differs from that of r${known.by}`;
       });
     }
   }

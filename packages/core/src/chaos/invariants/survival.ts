@@ -9,10 +9,8 @@ import { sameHash, toHex } from '../../engine/hash.ts';
 import type { RecoveredLog } from '../../engine/log-contract.ts';
 import { recover } from '../../engine/recovery.ts';
 import { SOUND } from '../../policy.ts';
-import { Prng } from '../../prng.ts';
 import type { CanonicalLog } from '../canonical.ts';
-import { EventQueue } from '../event-queue.ts';
-import { SimDisk, soundDevice } from '../sim-disk.ts';
+import { offlineDisk } from '../offline.ts';
 import type { SimStorage } from '../sim-storage.ts';
 import { mustHold } from '../violation.ts';
 
@@ -67,7 +65,8 @@ function choose(voters: readonly RecoveredLog[], blank: number, replicas: number
   const commit = Math.max(...voters.map((log) => log.head - pipelineMax));
   const nacksNeeded = replicas - (Math.floor(replicas / 2) + 1) + 1;
   for (let index = Math.max(0, commit + 1); index <= best.head; index++) {
-    const stands = voters.map((log) => standing(log, best, index));
+    const hash = statedHash(best, voters, index);
+    const stands = voters.map((log) => standing(log, best, index, hash));
     if (stands.includes('present')) continue;
     const nacks = blank + stands.filter((stand) => stand === 'nack').length;
     return nacks >= nacksNeeded ? { best, head: index - 1 } : null;
@@ -80,12 +79,32 @@ interface Choice {
   readonly head: number;
 }
 
-/** What a replica would say of the entry at `index` of the log of `best`. */
-function standing(log: RecoveredLog, best: RecoveredLog, index: number): 'present' | 'nack' | 'unknown' {
+/** Chain hash of `index` in the log of `best`; what damage hid there is in a log that is known to be the same from some index above on down. */
+function statedHash(best: RecoveredLog, voters: readonly RecoveredLog[], index: number): Uint8Array | null {
+  const own = hashAt(best, index);
+  if (own !== null) return own;
+  for (const log of voters) {
+    for (let above = Math.min(log.head, best.head); above > index; above--) {
+      const [theirs, asked] = [hashAt(log, above), hashAt(best, above)];
+      if (theirs === null || asked === null) continue;
+      if (sameHash(theirs, asked)) return hashAt(log, index);
+      break;
+    }
+  }
+  return null;
+}
+
+/** What a replica would say of the entry at `index`, whose chain hash is `asked` (null: nobody knows), of the log of `best`. */
+function standing(
+  log: RecoveredLog,
+  best: RecoveredLog,
+  index: number,
+  asked: Uint8Array | null,
+): 'present' | 'nack' | 'unknown' {
   const stranger = log.manifest.logView !== best.manifest.logView;
   if (stranger) {
     if (index > log.head) return index > log.promised ? 'nack' : 'unknown';
-    const [theirs, asked] = [hashAt(log, index), hashAt(best, index)];
+    const theirs = hashAt(log, index);
     if (theirs === null || asked === null) return 'unknown';
     if (!sameHash(theirs, asked)) return 'nack';
   }
@@ -131,16 +150,7 @@ function recoverWorst(
   settings: SurvivalSettings,
 ): RecoveredLog | 'blank' | 'refused' {
   const { codec, clusterId, pipelineMax } = settings;
-  const disk = new SimDisk({
-    queue: new EventQueue(),
-    storage: storage.worstImage(),
-    device: soundDevice(),
-    prng: new Prng(0),
-    enter: () => {},
-    onArmedWrite: () => {},
-    onFault: () => {},
-    mayHarm: () => false,
-  });
+  const disk = offlineDisk(storage);
   const expect = { clusterId, replicaId: storage.id };
   const recovery = recover({ disk, codec, expect, pipelineMax, policy: SOUND });
   if ('refusal' in recovery) {
