@@ -137,6 +137,10 @@ export class PlainDisk implements VirtualDisk {
     writeInTurn(links);
   }
 
+  allocate(bytes: number): Uint8Array {
+    return new Uint8Array(bytes);
+  }
+
   freeBytes(): number | null {
     return null;
   }

@@ -1,7 +1,8 @@
 // Page-aligned memory for O_DIRECT, handed out in runs of 4 KiB pages.
 //
-// Invariants: a run belongs to at most one request; the memory outlives every request (a ring that cannot be drained leaks
-// it on purpose); MADV_DONTFORK keeps a fork from moving a page that a device is still writing to.
+// Invariants: a run belongs to at most one request, or for good to the program, which writes from it without copying; the memory
+// outlives every request (a ring that cannot be drained leaks it on purpose) and every run that the program has; MADV_DONTFORK
+// keeps a fork from moving a page that a device is still writing to.
 #pragma once
 #include <sys/mman.h>
 
@@ -23,12 +24,35 @@ class Arena {
     memory_ = static_cast<uint8_t*>(memory);
     madvise(memory_, bytes_, MADV_DONTFORK);
     used_.assign(pages_, 0);
+    owners_ = new Owners(memory, bytes_);
     return true;
   }
 
   void Close() {
-    if (memory_ != nullptr) munmap(memory_, bytes_);
+    if (memory_ != nullptr) owners_->Give();
     memory_ = nullptr;
+  }
+
+  // The memory as a whole, counted by who may still use it; all on one thread.
+  class Owners {
+   public:
+    Owners(void* memory, size_t bytes) : memory_(memory), bytes_(bytes) {}
+    void Take() { count_++; }
+    void Give() {
+      if (--count_ > 0) return;
+      munmap(memory_, bytes_);
+      delete this;
+    }
+
+   private:
+    void* memory_;
+    size_t bytes_;
+    uint32_t count_ = 1;
+  };
+  Owners* owners() const { return owners_; }
+  // Whether bytes[0, length) are pages of this arena, from the start of one.
+  bool Holds(const uint8_t* bytes, size_t length) const {
+    return bytes >= memory_ && bytes + length <= memory_ + bytes_ && (bytes - memory_) % kPageBytes == 0;
   }
 
   // First page of a free run, or -1. First fit from the bottom: the low pages stay warm in the cache.
@@ -59,6 +83,7 @@ class Arena {
   size_t bytes() const { return bytes_; }
 
  private:
+  Owners* owners_ = nullptr;
   uint8_t* memory_ = nullptr;
   size_t bytes_ = 0;
   uint32_t pages_ = 0;

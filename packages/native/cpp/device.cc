@@ -200,6 +200,32 @@ napi_value Write(napi_env env, napi_callback_info info) {
   return Int(env, token);
 }
 
+// The program's pages stay taken as long as the arena: they are for buffers that live as long as their disk.
+void OnAllocationCollected(napi_env, void*, void* owners) { static_cast<Arena::Owners*>(owners)->Give(); }
+
+// allocate(bytes): ArrayBuffer over whole pages of the arena, or null when there are not so many
+napi_value Allocate(napi_env env, napi_callback_info info) {
+  size_t argc = 1;
+  napi_value argv[1], buffer;
+  Device* device = Unwrap(env, info, &argc, argv);
+  int32_t bytes;
+  if (device == nullptr || !GetInt(env, argv[0], &bytes)) return nullptr;
+  napi_get_null(env, &buffer);
+  if (bytes <= 0 || bytes % static_cast<int32_t>(Arena::kPageBytes) != 0) return buffer;
+  uint8_t* memory = device->ring.Allocate(static_cast<uint32_t>(bytes) / Arena::kPageBytes);
+  if (memory == nullptr) return buffer;
+  memset(memory, 0, static_cast<size_t>(bytes));
+  Arena::Owners* owners = device->ring.owners();
+  owners->Take();
+  // Refused where the engine lets no memory in from outside: the pages are lost, the program copies.
+  if (napi_create_external_arraybuffer(env, memory, static_cast<size_t>(bytes), OnAllocationCollected, owners, &buffer) !=
+      napi_ok) {
+    owners->Give();
+    napi_get_null(env, &buffer);
+  }
+  return buffer;
+}
+
 // read(fd, offset, length): token
 napi_value Read(napi_env env, napi_callback_info info) {
   size_t argc = 3;
@@ -328,6 +354,7 @@ napi_value State(napi_env env, napi_callback_info info) {
 void InitDevice(napi_env env, napi_value exports) {
   const napi_property_descriptor methods[] = {
       {"write", nullptr, Write, nullptr, nullptr, nullptr, napi_default, nullptr},
+      {"allocate", nullptr, Allocate, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"read", nullptr, Read, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"sync", nullptr, Sync, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"readBlocking", nullptr, ReadBlocking, nullptr, nullptr, nullptr, napi_default, nullptr},

@@ -119,10 +119,16 @@ int Ring::TakeToken(uint32_t pages) {
   free_.pop_back();
   Request& request = table_[token];
   request = Request();
+  request.memory = arena_.At(static_cast<uint32_t>(page));
   request.page = static_cast<uint32_t>(page);
   request.pages = pages;
   in_flight_++;
   return static_cast<int>(token);
+}
+
+uint8_t* Ring::Allocate(uint32_t pages) {
+  const int32_t page = arena_.Take(pages);
+  return page < 0 ? nullptr : arena_.At(static_cast<uint32_t>(page));
 }
 
 int Ring::Write(int fd, uint64_t offset, const uint8_t* bytes, uint32_t length, bool durable, int after) {
@@ -133,9 +139,12 @@ int Ring::Write(int fd, uint64_t offset, const uint8_t* bytes, uint32_t length, 
     before = &sqes_[(*sq_tail_ - 1) & sq_mask_];
     if (before->user_data != static_cast<uint64_t>(after) || table_[after].kind != Kind::kWrite) return -EINVAL;
   }
-  const int token = TakeToken(length / Arena::kPageBytes);
+  const bool in_place = arena_.Holds(bytes, length);
+  const int token = TakeToken(in_place ? 0 : length / Arena::kPageBytes);
   if (token < 0) return token;
   Request& request = table_[token];
+  if (in_place) request.memory = bytes;
+  else memcpy(arena_.At(request.page), bytes, length);
   request.kind = Kind::kWrite;
   request.durable = durable;
   request.fd = fd;
@@ -146,7 +155,6 @@ int Ring::Write(int fd, uint64_t offset, const uint8_t* bytes, uint32_t length, 
     request.previous = after;
     table_[after].next = token;
   }
-  memcpy(arena_.At(request.page), bytes, length);
   Queue(token);
   return token;
 }
@@ -216,7 +224,7 @@ void Ring::Queue(uint32_t token) {
     const bool write = request.kind == Kind::kWrite;
     sqe.opcode = write ? (registered_ ? IORING_OP_WRITE_FIXED : IORING_OP_WRITE)
                        : (registered_ ? IORING_OP_READ_FIXED : IORING_OP_READ);
-    sqe.addr = reinterpret_cast<uint64_t>(arena_.At(request.page) + request.done);
+    sqe.addr = reinterpret_cast<uint64_t>(request.memory + request.done);
     sqe.len = request.length - request.done;
     sqe.off = request.offset + request.done;
     if (write && request.durable) sqe.rw_flags = RWF_DSYNC;
@@ -383,7 +391,7 @@ const uint8_t* Ring::ReadBytes(int token, uint32_t* length) const {
   const Request& request = table_[token];
   if (request.kind != Kind::kRead || !request.finished) return nullptr;
   *length = request.done;
-  return arena_.At(request.page);
+  return request.memory;
 }
 
 void Ring::Release(int token) {

@@ -2,7 +2,8 @@
 //
 // Invariants:
 //  - at most one submission entry a request, and a submission queue as long as the request table: it never overflows;
-//  - a request's pages are in use from Write/Read until its completion was reported (a read: until Release);
+//  - a request's pages are in use from Write/Read until its completion was reported (a read: until Release); a write from pages
+//    that the program has (Allocate) takes none and copies nothing, and must not be changed meanwhile;
 //  - a write or read is reported once, with all its bytes or an error; short ones are continued here;
 //  - a write chained behind another one begins only when that one is wholly done: the kernel keeps the order within a
 //    submission (IOSQE_IO_LINK: an error or a short write cuts the chain), and what is left of a cut chain is handed to it again,
@@ -46,7 +47,11 @@ class Ring {
   int Write(int fd, uint64_t offset, const uint8_t* bytes, uint32_t length, bool durable, int after);
   int Read(int fd, uint64_t offset, uint32_t length);
   int Sync(int fd);
-  // Whether the next `requests` writes of `pages` pages together find room.
+  // Pages for the program, zeroed, until its owner gives them back; null when there are not so many.
+  uint8_t* Allocate(uint32_t pages);
+  Arena::Owners* owners() const { return arena_.owners(); }
+  bool Allocated(const uint8_t* bytes, size_t length) const { return arena_.Holds(bytes, length); }
+  // Whether the next `requests` writes of `pages` pages together, beside those that were allocated, find room.
   bool HasRoom(uint32_t requests, uint32_t pages) const { return free_.size() >= requests && arena_.HasRun(pages); }
   // Reads `length` bytes at `offset`, both whole blocks for the device, into `out`, past the page cache, and waits for them. Bytes
   // read (fewer at the end of the file), -errno, or -EAGAIN when no pages are free.
@@ -83,7 +88,9 @@ class Ring {
     bool broken = false;
     uint16_t rounds = 0;
     int fd = -1;
+    const uint8_t* memory = nullptr;
     uint32_t page = 0;
+    // Taken for this request; none when it writes from allocated ones.
     uint32_t pages = 0;
     uint32_t length = 0;
     uint32_t done = 0;

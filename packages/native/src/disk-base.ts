@@ -143,6 +143,10 @@ export abstract class DiskBase implements VirtualDisk {
     writeInTurn(links);
   }
 
+  allocate(bytes: number): Uint8Array {
+    return new Uint8Array(bytes);
+  }
+
   freeBytes(): number | null {
     try {
       const { bavail, bsize } = fs.statfsSync(this.root);

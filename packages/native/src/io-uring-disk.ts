@@ -1,6 +1,6 @@
 /**
- * IoUringDisk: VirtualDisk on io_uring and O_DIRECT (Linux). Bytes are copied once into page-aligned memory of the addon and
- * go from there to the device without the page cache; a durable write is one request with RWF_DSYNC, a barrier one fdatasync
+ * IoUringDisk: VirtualDisk on io_uring and O_DIRECT (Linux). Bytes stand in page-aligned memory of the addon (the log gathers its frames there,
+ * what others write is copied once) and go from there to the device without the page cache; a durable write is one request with RWF_DSYNC, a barrier one fdatasync
  * request. No thread of libuv's pool is held while the device works.
  *
  * Frames and their tail record (`writeChain`) are one submission of linked requests: the kernel begins the second when the first is
@@ -32,8 +32,11 @@ import { AGAIN, type ChainPart, RingQueue } from './ring-queue.ts';
 export const RING_REQUESTS = 128;
 /** Longest single request, in bytes: a whole write of the log. */
 export const PIECE_BYTES = 4 * 1024 * 1024;
-/** Page-aligned memory of one disk, in bytes: the log's longest write, its tail records, and a snapshot's or a spare segment's writes beside them. */
-export const RING_ARENA_BYTES = 3 * PIECE_BYTES;
+/**
+ * Page-aligned memory of one disk, in bytes: the log's two buffers of its longest write, its tail records, and a snapshot's and a spare segment's writes
+ * beside them.
+ */
+export const RING_ARENA_BYTES = 4 * PIECE_BYTES + 16 * BLOCK_BYTES;
 
 /** Blocking reads from this size on go past the page cache. */
 const LONG_READ_BYTES = 256 * 1024;
@@ -195,6 +198,10 @@ export class IoUringDisk extends DiskBase {
     if (!this.#queue.writeChain(parts)) return writeInTurn(links);
     for (const { file, offset, bytes, callback } of links)
       ends.push((file as IoUringFile).begun(offset, bytes, true, callback));
+  }
+
+  override allocate(bytes: number): Uint8Array {
+    return this.#queue.allocate(bytes) ?? super.allocate(bytes);
   }
 
   protected override closed(): void {

@@ -21,6 +21,8 @@ export interface NativeRing {
     durable: boolean,
     after: number,
   ): number;
+  /** Memory that is written from without copying, or null when there is not so much: whole blocks, for as long as the disk is used. */
+  allocate(bytes: number): ArrayBuffer | null;
   read(fd: number, offset: number, length: number): number;
   sync(fd: number): number;
   /** Fills `into` from `offset` on, a multiple of a block, past the page cache: bytes read (fewer at the end of the file) or -errno. Blocking. */
@@ -110,6 +112,7 @@ function load(): NativeLoad {
 /** Every method of the interfaces above: the compiler asks for those that are added. */
 const RING_METHODS: Readonly<Record<Exclude<keyof NativeRing, 'results' | 'onWake'>, true>> = {
   write: true,
+  allocate: true,
   read: true,
   sync: true,
   readBlocking: true,

@@ -37,6 +37,8 @@ export class RingQueue {
   /** By token, in the order they began. */
   readonly #running = new Map<number, RingDone>();
   #waiting: Waiting[] = [];
+  /** Memory of the ring that the program has: writes from it take no pages. */
+  readonly #allocated = new WeakSet<ArrayBufferLike>();
   #flushScheduled = false;
   #closed = false;
   /** -errno of the submission that failed. */
@@ -45,6 +47,14 @@ export class RingQueue {
   constructor(ring: NativeRing) {
     this.#ring = ring;
     ring.onWake = (count) => this.#onWake(count);
+  }
+
+  /** Memory for writes that are not copied, or null when the ring has not so much; whole blocks. */
+  allocate(bytes: number): Uint8Array | null {
+    const memory = this.#closed ? null : this.#ring.allocate(bytes);
+    if (memory === null) return null;
+    this.#allocated.add(memory);
+    return new Uint8Array(memory);
   }
 
   /** Writes bytes[from, from + length): whole blocks, no more than the ring has pages. */
@@ -63,8 +73,9 @@ export class RingQueue {
   /** Durable writes, each of which begins when the one before it is done. False when there is no room for all now; then nothing is begun. */
   writeChain(parts: readonly ChainPart[]): boolean {
     if (this.#closed || this.#fatal !== 0 || this.#waiting.length > 0) return false;
-    const bytes = parts.reduce((sum, part) => sum + part.bytes.length, 0);
-    if (!this.#ring.hasRoom(parts.length, bytes / BLOCK_BYTES)) return false;
+    let copied = 0;
+    for (const { bytes } of parts) if (!this.#allocated.has(bytes.buffer)) copied += bytes.length;
+    if (!this.#ring.hasRoom(parts.length, copied / BLOCK_BYTES)) return false;
     let after = UNCHAINED;
     for (const { fd, offset, bytes, done } of parts) {
       after = this.#ring.write(fd, offset, bytes, 0, bytes.length, true, after);

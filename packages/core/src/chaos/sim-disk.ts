@@ -219,6 +219,10 @@ export class SimDisk implements VirtualDisk {
     (link.file as SimFile).write(link.offset, link.bytes, true, done, () => this.beginLink(links, position + 1));
   }
 
+  allocate(bytes: number): Uint8Array {
+    return new Uint8Array(bytes);
+  }
+
   freeBytes(): number | null {
     const { capacityBytes } = this.options.storage;
     if (capacityBytes === Number.POSITIVE_INFINITY) return null;

@@ -1,11 +1,12 @@
 /**
- * DurabilityWorker: group commit. One write of frames is in flight at a time; every batch queued meanwhile goes into the next one. The tail record
- * goes to the disk with its frames, as the second link of one chain, so that the disk begins it when they are durable, whatever this thread does then; it
- * overlaps the next frames. When it is durable too, the promises that depend on both are released, in order.
+ * DurabilityWorker: group commit. One write of frames is in flight at a time; every batch that comes meanwhile is gathered in the other of two buffers,
+ * so that the next write needs no copying when its turn comes. The tail record goes to the disk with its frames, as the second link of one chain, so that
+ * the disk begins it when they are durable, whatever this thread does then; it overlaps the next frames. When it is durable too, the promises that depend
+ * on both are released, in order.
  *
  * Invariants:
- *  - bytes already acknowledged are rewritten unchanged: the tail block's old prefix stays at the start of the staging buffer;
- *  - staging does not change while its write is in flight;
+ *  - bytes already acknowledged are rewritten unchanged: the tail block's old prefix stands at the start of the buffer that is gathered;
+ *  - a buffer does not change while its write is in flight;
  *  - a promise is released only when its frames and a tail record at or above it are durable;
  *  - a disk error stops everything; nothing is ever tried again.
  */
@@ -40,13 +41,23 @@ interface Promised {
   readonly view: number;
 }
 
+/** The last frame in a buffer. */
+interface Gathered {
+  readonly index: CommitIndex;
+  readonly hash: Uint8Array;
+}
+
 export class DurabilityWorker {
   private readonly options: WorkerOptions;
-  private readonly staging: Uint8Array;
+  /** What is gathered for the next write, from the start of the tail block. */
+  private staging: Uint8Array;
+  /** The buffer of the write in flight; the next to gather in. */
+  private inFlight: Uint8Array;
   private segment: Segment | null = null;
+  /** Batches with frames that are not gathered yet. */
   private queue: FrameBatch[] = [];
   private queueHead = 0;
-  /** First frame of queue[queueHead] that is not written. */
+  /** First frame of queue[queueHead] that is not gathered. */
   private position = 0;
   private promised: Promised[] = [];
   private promisedHead = 0;
@@ -55,8 +66,11 @@ export class DurabilityWorker {
   private chained = false;
   private awaitingSegment = false;
   private stopped = false;
-  /** Bytes in staging, from the start of the tail block. */
+  /** Bytes in staging, and where they begin in the segment. */
   private filled = 0;
+  private offset = 0;
+  /** Last frame gathered for the next write; null when none is. */
+  private gathered: Gathered | null = null;
   /** Last frame of the write in flight. */
   private writingIndex: CommitIndex = NONE;
   private writingHash: Uint8Array = new Uint8Array(HASH_BYTES);
@@ -69,14 +83,20 @@ export class DurabilityWorker {
   constructor(options: WorkerOptions, written: CommitIndex, writtenHash: Uint8Array) {
     this.options = options;
     const whole = Math.min(WRITE_BYTES_MAX, options.segmentBytes);
-    this.staging = new Uint8Array(whole === WRITE_BYTES_MAX ? whole : whole + BLOCK_BYTES);
+    const bytes = whole === WRITE_BYTES_MAX ? whole : whole + BLOCK_BYTES;
+    this.staging = options.disk.allocate(bytes);
+    this.inFlight = options.disk.allocate(bytes);
     this.written = written;
     this.writtenHash = writtenHash;
     this.durable = written;
   }
 
   get idle(): boolean {
-    return !this.writing && this.queueHead === this.queue.length && this.options.tail.idle && this.released;
+    return !this.writing && this.nothingToWrite && this.options.tail.idle && this.released;
+  }
+
+  private get nothingToWrite(): boolean {
+    return this.gathered === null && this.queueHead === this.queue.length;
   }
 
   /** Queued frames wait for a segment that cannot be made. */
@@ -91,7 +111,8 @@ export class DurabilityWorker {
   enqueue(batch: FrameBatch, view: number): void {
     this.queue.push(batch);
     this.promised.push({ batch, view });
-    this.pump();
+    if (this.writing) this.gather();
+    else this.pump();
   }
 
   /** Frames that are queued or in flight, from `index` on, or null. */
@@ -105,7 +126,7 @@ export class DurabilityWorker {
 
   /** Goes on in `segment` behind its last frame; `prefix` is the content of its tail block up to there, verified. */
   useSegment(segment: Segment | null, prefix: Uint8Array): void {
-    assert(!this.writing, 'the staging buffer is free');
+    assert(!this.writing && this.gathered === null, 'the staging buffer is free');
     assert(
       segment === null || prefix.length === segment.end % BLOCK_BYTES,
       'the prefix is the tail block up to the end',
@@ -113,6 +134,7 @@ export class DurabilityWorker {
     this.segment = segment;
     this.staging.set(prefix);
     this.filled = prefix.length;
+    this.offset = (segment?.end ?? 0) - prefix.length;
     this.awaitingSegment = false;
     this.pump();
   }
@@ -129,7 +151,7 @@ export class DurabilityWorker {
 
   /** The log ends at `index` now (after an install); nothing is queued or in flight. */
   reset(index: CommitIndex, hash: Uint8Array): void {
-    assert(!this.writing && this.queueHead === this.queue.length, 'nothing is being written');
+    assert(!this.writing && this.nothingToWrite, 'nothing is being written');
     this.written = index;
     this.writtenHash = hash;
     this.durable = index;
@@ -155,35 +177,35 @@ export class DurabilityWorker {
 
   /** Issues the next write when there is something to write and nothing in flight. */
   private pump(): void {
-    if (this.writing || this.stopped || this.awaitingSegment || this.queueHead === this.queue.length) return;
-    const batch = this.queue[this.queueHead]!;
-    const size = batch.offsets[this.position + 1]! - batch.offsets[this.position]!;
-    const { segment } = this;
-    if (segment === null || segment.end + size > segment.bytes) {
+    if (this.writing || this.stopped || this.awaitingSegment || this.nothingToWrite) return;
+    if (this.gathered === null) this.gather();
+    if (this.gathered !== null) this.writeGathered(this.gathered);
+    else {
       this.awaitingSegment = true;
-      this.options.needSegment(batch.first + this.position, this.writtenHash);
-      return;
+      this.options.needSegment(this.queue[this.queueHead]!.first + this.position, this.writtenHash);
     }
-    this.writeFrames(segment);
   }
 
-  private writeFrames(segment: Segment): void {
-    const { staging } = this;
-    const blockStart = segment.end - this.filled;
-    const room = Math.min(staging.length, segment.bytes - blockStart);
-    let filled = this.filled;
+  /** Copies queued frames behind those gathered, as many as the buffer and the segment have room for. */
+  private gather(): void {
+    const { staging, segment, offset } = this;
+    if (segment === null) return;
+    const room = Math.min(staging.length, segment.bytes - offset);
     while (this.queueHead < this.queue.length) {
       const batch = this.queue[this.queueHead]!;
       const from = this.position;
-      const to = fitting(batch, from, room - filled);
+      const to = fitting(batch, from, room - this.filled);
       if (to === from) break;
       const start = batch.offsets[from]!;
       const end = batch.offsets[to]!;
-      staging.set(start === 0 && end === batch.bytes.length ? batch.bytes : batch.bytes.subarray(start, end), filled);
-      segment.marks.noteRun(batch, from, to, blockStart + filled);
-      filled += end - start;
-      this.writingIndex = (batch.first + to - 1) as CommitIndex;
-      this.writingHash = batch.hashOf(this.writingIndex);
+      staging.set(
+        start === 0 && end === batch.bytes.length ? batch.bytes : batch.bytes.subarray(start, end),
+        this.filled,
+      );
+      segment.marks.noteRun(batch, from, to, offset + this.filled);
+      this.filled += end - start;
+      const last = (batch.first + to - 1) as CommitIndex;
+      this.gathered = { index: last, hash: batch.hashOf(last) };
       if (to < batch.count) {
         this.position = to;
         break;
@@ -192,14 +214,29 @@ export class DurabilityWorker {
       this.queueHead++;
     }
     this.compactQueue();
+  }
+
+  /** Writes what is gathered, and goes on gathering in the other buffer, behind the same tail block. */
+  private writeGathered({ index, hash }: Gathered): void {
+    const { staging, segment, filled, offset } = this;
+    assert(segment !== null, 'frames are gathered for a segment');
     const length = Math.ceil(filled / BLOCK_BYTES) * BLOCK_BYTES;
     staging.fill(0, filled, length);
-    this.filled = filled;
-    segment.end = blockStart + filled;
-    segment.last = this.writingIndex;
     this.writing = true;
-    this.submit(segment, blockStart, staging.subarray(0, length));
-    if (this.options.policy.ackBeforeBarrier) this.acknowledgeEarly(segment, this.writingIndex);
+    this.writingIndex = index;
+    this.writingHash = hash;
+    segment.last = index;
+    segment.end = offset + filled;
+    this.submit(segment, offset, staging.subarray(0, length));
+    this.gathered = null;
+    const kept = filled % BLOCK_BYTES;
+    this.inFlight.set(staging.subarray(filled - kept, filled));
+    this.staging = this.inFlight;
+    this.inFlight = staging;
+    this.filled = kept;
+    this.offset = offset + filled - kept;
+    this.gather();
+    if (this.options.policy.ackBeforeBarrier) this.acknowledgeEarly(segment, index);
   }
 
   private submit(segment: Segment, offset: number, bytes: Uint8Array): void {
@@ -226,9 +263,6 @@ export class DurabilityWorker {
 
   private finishWrite(segment: Segment): void {
     this.writing = false;
-    const kept = this.filled % BLOCK_BYTES;
-    this.staging.copyWithin(0, this.filled - kept, this.filled);
-    this.filled = kept;
     this.written = this.writingIndex;
     this.writtenHash = this.writingHash;
     const { tail, policy } = this.options;

@@ -131,6 +131,7 @@ export class LogStore implements LogPort {
     this.manifestFile = new ManifestFile(opened.manifestFiles, codec, recovery.manifestSequence);
     const onError = (error: DiskError): void => this.poison(error);
     this.tail = new TailFile({
+      disk,
       file: opened.tailFile,
       clusterId: manifest.clusterId,
       sequence: opened.tailSequence,

@@ -11,9 +11,10 @@ import { type CommitIndex, NONE } from './commit-index.ts';
 import { HASH_BYTES } from './constants.ts';
 import { ZERO_HASH } from './hash.ts';
 import { encodeTail, slotOffset, TAIL_SLOT_BYTES } from './tail-record.ts';
-import type { ChainLink, DiskCallback, DiskError, DiskFile } from './virtual-disk.ts';
+import type { ChainLink, DiskCallback, DiskError, DiskFile, VirtualDisk } from './virtual-disk.ts';
 
 export interface TailFileOptions {
+  readonly disk: VirtualDisk;
   readonly file: DiskFile;
   readonly clusterId: Uint8Array;
   /** No record on disk has a higher sequence. */
@@ -130,7 +131,7 @@ export class TailFile {
 
   private newSlot(): Slot {
     const slot: Slot = {
-      bytes: new Uint8Array(TAIL_SLOT_BYTES),
+      bytes: this.options.disk.allocate(TAIL_SLOT_BYTES),
       inFlight: false,
       index: NONE,
       onWritten: (error) => {

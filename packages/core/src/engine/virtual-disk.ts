@@ -97,6 +97,11 @@ export interface VirtualDisk {
    * link's callback comes as that of `write`, in order; behind a link that failed none begins, and each ends with that error.
    */
   writeChain(links: readonly ChainLink[]): void;
+  /**
+   * Memory, zeroed, from the start of which this disk writes without copying where it can; any other is as right. It may be used as long as it is
+   * referenced, also after `close`.
+   */
+  allocate(bytes: number): Uint8Array;
   /** Bytes the file system still has, or null when unknown. */
   freeBytes(): number | null;
   /** Closes every file; calls in flight end with ECLOSED or their result. */

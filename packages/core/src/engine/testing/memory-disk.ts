@@ -253,6 +253,10 @@ export class MemoryDisk implements VirtualDisk {
     writeInTurn(links);
   }
 
+  allocate(bytes: number): Uint8Array {
+    return new Uint8Array(bytes);
+  }
+
   freeBytes(): number | null {
     return this.capacityBytes === Number.POSITIVE_INFINITY ? null : this.capacityBytes - this.usedBytes();
   }
