@@ -15,16 +15,21 @@ namespace chronon {
 class Arena {
  public:
   static constexpr uint32_t kPageBytes = 4096;
+  static constexpr size_t kHugeBytes = 2 * 1024 * 1024;
 
   bool Open(size_t bytes) {
     pages_ = static_cast<uint32_t>(bytes / kPageBytes);
     bytes_ = static_cast<size_t>(pages_) * kPageBytes;
-    void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) return false;
-    memory_ = static_cast<uint8_t*>(memory);
+    const size_t mapped = (bytes_ + kHugeBytes - 1) / kHugeBytes * kHugeBytes + kHugeBytes;
+    void* map = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED) return false;
+    const uintptr_t start = (reinterpret_cast<uintptr_t>(map) + kHugeBytes - 1) / kHugeBytes * kHugeBytes;
+    memory_ = reinterpret_cast<uint8_t*>(start);
     madvise(memory_, bytes_, MADV_DONTFORK);
+    // A device gets one entry for each stretch of memory: in scattered pages, 256 for a MiB (read three times as slowly by virtio).
+    madvise(memory_, mapped - kHugeBytes, MADV_HUGEPAGE);
     used_.assign(pages_, 0);
-    owners_ = new Owners(memory, bytes_);
+    owners_ = new Owners(map, mapped);
     return true;
   }
 
