@@ -29,6 +29,8 @@ class PlainFile implements DiskFile {
     return this.length;
   }
 
+  prefetch(): void {}
+
   readSync(offset: number, into: Uint8Array): number {
     const count = Math.max(0, Math.min(into.length, this.length - offset));
     into.fill(0, 0, count);

@@ -268,6 +268,20 @@ napi_value ReadBlocking(napi_env env, napi_callback_info info) {
   return result;
 }
 
+// prefetch(fd, offset, length): the next readBlocking will be of this range; length 0: it will not
+napi_value Prefetch(napi_env env, napi_callback_info info) {
+  size_t argc = 3;
+  napi_value argv[3];
+  Device* device = Unwrap(env, info, &argc, argv);
+  int32_t fd;
+  uint64_t offset, length;
+  if (device == nullptr || !GetInt(env, argv[0], &fd) || !GetOffset(env, argv[1], &offset) ||
+      !GetOffset(env, argv[2], &length))
+    return nullptr;
+  device->ring.Prefetch(fd, offset, length);
+  return Undefined(env);
+}
+
 // hasRoom(requests, pages): boolean
 napi_value HasRoom(napi_env env, napi_callback_info info) {
   size_t argc = 2;
@@ -358,6 +372,7 @@ void InitDevice(napi_env env, napi_value exports) {
       {"read", nullptr, Read, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"sync", nullptr, Sync, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"readBlocking", nullptr, ReadBlocking, nullptr, nullptr, nullptr, napi_default, nullptr},
+      {"prefetch", nullptr, Prefetch, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"hasRoom", nullptr, HasRoom, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"submit", nullptr, Submit, nullptr, nullptr, nullptr, napi_default, nullptr},
       {"take", nullptr, Take, nullptr, nullptr, nullptr, napi_default, nullptr},

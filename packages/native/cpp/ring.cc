@@ -99,6 +99,7 @@ int Ring::MapQueues(const io_uring_params& p) {
 }
 
 void Ring::Close(bool drained) {
+  ahead_.Drop();
   if (sqe_map_ != nullptr) munmap(sqe_map_, sqe_bytes_);
   if (cq_map_ != nullptr && cq_map_ != sq_map_) munmap(cq_map_, cq_bytes_);
   if (sq_map_ != nullptr) munmap(sq_map_, sq_bytes_);
@@ -182,6 +183,8 @@ int Ring::Sync(int fd) {
 }
 
 int64_t Ring::ReadBlocking(int fd, uint64_t offset, uint8_t* out, uint64_t length) {
+  int64_t ahead = 0;
+  if (ahead_.Take(fd, offset, out, length, &ahead)) return ahead;
   constexpr uint32_t kPieceBytes = 1024 * 1024;
   const int32_t page = arena_.Take(kPieceBytes / Arena::kPageBytes);
   if (page < 0) return -EAGAIN;

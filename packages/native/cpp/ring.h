@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "arena.h"
+#include "read_ahead.h"
 
 namespace chronon {
 
@@ -56,6 +57,9 @@ class Ring {
   // Reads `length` bytes at `offset`, both whole blocks for the device, into `out`, past the page cache, and waits for them. Bytes
   // read (fewer at the end of the file), -errno, or -EAGAIN when no pages are free.
   int64_t ReadBlocking(int fd, uint64_t offset, uint8_t* out, uint64_t length);
+  // The next ReadBlocking will be this one, and nothing is written there before it: begins it beside what the program does meanwhile.
+  // `length` 0: it will not.
+  void Prefetch(int fd, uint64_t offset, uint64_t length) { ahead_.Begin(fd, offset, length); }
   // Hands the queued requests to the kernel. 0 or -errno.
   int Submit();
   // Moves finished requests to `out` (room for `requests` pairs); resubmits short ones. Returns how many.
@@ -121,6 +125,7 @@ class Ring {
   uint32_t shorten_next_ = 0;
   int shortened_ = -1;
   Arena arena_;
+  ReadAhead ahead_;
   std::vector<Request> table_;
   std::vector<uint32_t> free_;
 

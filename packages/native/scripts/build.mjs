@@ -44,6 +44,8 @@ function build() {
     : ['-O2', '-flto', '-s', '-static-libgcc', '-static-libstdc++'];
   const common =
     '-shared -fPIC -std=c++17 -Wall -Wextra -fvisibility=hidden -fno-exceptions -fno-rtti -DNAPI_VERSION=8'.split(' ');
+  // Its threads may outlive the worker_thread that loaded it.
+  common.push('-Wl,-z,nodelete', '-pthread');
   common.push('-DNODE_GYP_MODULE_NAME=chronon_native');
   const compiler = process.env.CXX ?? 'g++';
   const result = spawnSync(compiler, [...common, ...flags, '-isystem', include, ...sources, '-o', temporary], {

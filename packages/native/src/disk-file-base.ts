@@ -88,6 +88,8 @@ export abstract class DiskFileBase implements DiskFile {
     return count;
   }
 
+  prefetch(_length: number): void {}
+
   writeSync(offset: number, bytes: Uint8Array): void {
     const attempt = `write of ${bytes.length} bytes at ${offset} of ${this.path}`;
     this.#refuseBroken(attempt);

@@ -118,6 +118,10 @@ class IoUringFile extends DiskFileBase {
     step();
   }
 
+  override prefetch(length: number): void {
+    if (length >= LONG_READ_BYTES || length === 0) this.#queue.prefetch(this.directFd, 0, length);
+  }
+
   /** A start reads whole segments: past the page cache that costs a third, and it is what the medium says. */
   protected override readLong(offset: number, into: Uint8Array): number {
     if (into.length < LONG_READ_BYTES || offset % BLOCK_BYTES !== 0) return 0;
@@ -132,6 +136,8 @@ class IoUringFile extends DiskFileBase {
   }
 
   protected bufferedFd(): number {
+    // It is written by.
+    this.prefetch(0);
     if (this.#bufferedFd === CLOSED_FD) this.#bufferedFd = reopen(this.directFd, this.#absolute, O_RDWR);
     return this.#bufferedFd;
   }

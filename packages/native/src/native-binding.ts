@@ -27,6 +27,8 @@ export interface NativeRing {
   sync(fd: number): number;
   /** Fills `into` from `offset` on, a multiple of a block, past the page cache: bytes read (fewer at the end of the file) or -errno. Blocking. */
   readBlocking(fd: number, offset: number, into: Uint8Array): number;
+  /** The next readBlocking will be of exactly these bytes, unwritten until then: begins it in a thread. `length` 0: it will not. */
+  prefetch(fd: number, offset: number, length: number): void;
   /** Whether the next `requests` writes of `pages` pages together will not get -EAGAIN. */
   hasRoom(requests: number, pages: number): boolean;
   submit(): number;
@@ -116,6 +118,7 @@ const RING_METHODS: Readonly<Record<Exclude<keyof NativeRing, 'results' | 'onWak
   read: true,
   sync: true,
   readBlocking: true,
+  prefetch: true,
   hasRoom: true,
   submit: true,
   take: true,

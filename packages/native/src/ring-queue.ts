@@ -41,6 +41,7 @@ export class RingQueue {
   readonly #allocated = new WeakSet<ArrayBufferLike>();
   #flushScheduled = false;
   #closed = false;
+  #prefetched = false;
   /** -errno of the submission that failed. */
   #fatal = 0;
 
@@ -67,12 +68,14 @@ export class RingQueue {
     durable: boolean,
     done: RingDone,
   ): void {
+    this.prefetch(fd, offset, 0);
     this.#start(() => this.#ring.write(fd, offset, bytes, from, length, durable, UNCHAINED), done);
   }
 
   /** Durable writes, each of which begins when the one before it is done. False when there is no room for all now; then nothing is begun. */
   writeChain(parts: readonly ChainPart[]): boolean {
     if (this.#closed || this.#fatal !== 0 || this.#waiting.length > 0) return false;
+    this.prefetch(-1, 0, 0);
     let copied = 0;
     for (const { bytes } of parts) if (!this.#allocated.has(bytes.buffer)) copied += bytes.length;
     if (!this.#ring.hasRoom(parts.length, copied / BLOCK_BYTES)) return false;
@@ -94,6 +97,13 @@ export class RingQueue {
   /** Blocking: bytes read into all of `into`, fewer at the end of the file, or -errno. */
   readBlocking(fd: number, offset: number, into: Uint8Array): number {
     return this.#closed ? CANCELED : this.#ring.readBlocking(fd, offset, into);
+  }
+
+  /** Begins the next {@link readBlocking}, which is of these bytes; any write before it, and a `length` of 0, gives that up. */
+  prefetch(fd: number, offset: number, length: number): void {
+    if (this.#closed || (length === 0 && !this.#prefetched)) return;
+    this.#prefetched = length > 0;
+    this.#ring.prefetch(fd, offset, length);
   }
 
   sync(fd: number, done: RingDone): void {

@@ -339,6 +339,8 @@ class SimFile implements DiskFile {
     return this.inode.size;
   }
 
+  prefetch(): void {}
+
   readSync(offset: number, into: Uint8Array): number {
     if (this.disk.strikes('read'))
       throw new DiskFailure({ code: 'EIO', message: `read ${this.path}: simulated input/output error` });

@@ -162,6 +162,8 @@ class LogScan {
   private readonly context: ScanContext;
   private readonly log: PhysicalLog;
   private buffer = new Uint8Array(0);
+  /** In the order in which they are read. */
+  private order: readonly FoundSegment[] = [];
   /** Chain hashes of intact frames that tell where the log joins the manifest's headers and its checkpoint; null: not met. */
   private readonly joints: Map<number, Uint8Array | null>;
 
@@ -191,6 +193,7 @@ class LogScan {
 
   run(found: FoundSegment[]): PhysicalLog {
     const { tail } = this.context;
+    this.order = found;
     const promisedSegment = tail === null || tail.endOffset === 0 ? -1 : tail.segment;
     this.begin(found[0], tail !== null && tail.index !== NONE && tail.endOffset === 0);
     const covered = found.filter((segment) => tail === null || segment.base <= promisedSegment);
@@ -201,6 +204,7 @@ class LogScan {
     }
     for (let i = 0; i < covered.length; i++) this.scanCovered(covered[i]!, covered[i + 1] ?? null);
     for (const segment of found) if (!covered.includes(segment)) this.scanAbove(segment);
+    for (const { file } of found) file?.prefetch(0);
     this.noteJunction();
     this.noteCheckpoint();
     return this.log;
@@ -308,12 +312,14 @@ class LogScan {
     this.log.endHash = segment.prevHash;
   }
 
-  /** The whole segment, in a buffer that the next one takes over. */
+  /** The whole segment, in a buffer that the next one takes over; the device goes on with that one while this one is verified. */
   private read(segment: FoundSegment): Uint8Array {
     const length = Math.max(segment.size, SEGMENT_HEADER_BYTES);
     if (this.buffer.length < length) this.buffer = new Uint8Array(length);
     const bytes = this.buffer.subarray(0, length);
     const got = segment.file === null ? 0 : segment.file.readSync(0, bytes);
+    const following = this.order[this.order.indexOf(segment) + 1];
+    following?.file?.prefetch(Math.max(following.size, SEGMENT_HEADER_BYTES));
     return bytes.subarray(0, Math.max(got, SEGMENT_HEADER_BYTES));
   }
 

@@ -51,6 +51,8 @@ export interface DiskFile {
   size(): number;
   /** Reads up to `into.length` bytes at `offset`; returns how many there were (short only at the end of the file). Blocking. */
   readSync(offset: number, into: Uint8Array): number;
+  /** The next long `readSync` of this disk will be of the first `length` bytes of this file (0: will not): it may be begun beside what else goes on. */
+  prefetch(length: number): void;
   /** Writes all bytes at any offset (speculative). Blocking. */
   writeSync(offset: number, bytes: Uint8Array): void;
   /** Makes every completed write to this file durable, its size included. Blocking. */

@@ -332,6 +332,8 @@ class MemoryFile implements DiskFile {
     return this.inode.cache.length;
   }
 
+  prefetch(): void {}
+
   readSync(offset: number, into: Uint8Array): number {
     const code = this.disk.readFailures.shift() ?? null;
     if (code !== null) throw new DiskFailure({ code, message: `read of ${this.path}: ${code} (injected)` });
