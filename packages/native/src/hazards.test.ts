@@ -43,6 +43,7 @@ const STEPS = [
   'two-disks',
   'chains-in-flight',
   'ring-closed-inside-a-chain',
+  'allocated-and-prefetched',
 ];
 
 interface Ended {
@@ -126,6 +127,7 @@ describe.skipIf(noAsan !== null)(
             'two-disks',
             'chains-in-flight',
             'ring-closed-inside-a-chain',
+            'allocated-and-prefetched',
           ],
         ],
         ['main', ['codec', 'closing-in-flight', 'forked-in-flight', 'dropped-and-collected', 'collected-all-the-time']],

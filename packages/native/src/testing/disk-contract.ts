@@ -6,7 +6,7 @@
 import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BLOCK_BYTES } from '@chronon/core/engine/constants';
-import type { DiskError } from '@chronon/core/engine/virtual-disk';
+import type { DiskError, DiskFile } from '@chronon/core/engine/virtual-disk';
 import { DiskHarness, failureOf, type DiskContractFactory } from './disk-harness.ts';
 import { pattern } from './pattern.ts';
 
@@ -113,6 +113,73 @@ function manyAndLarge(h: DiskHarness): void {
       expect(file.readSync(at, into), `${length} at ${at}`).toBe(wanted.length);
       expect(Buffer.compare(into.subarray(0, wanted.length), wanted)).toBe(0);
     }
+  });
+
+  it('reads what stands there whether it was announced or not, and what was written after the announcement', async () => {
+    const [file, other] = [h.disk.open('f', { create: true }), h.disk.open('g', { create: true })];
+    const bytes = pattern(6 * 1024 * 1024 + 3 * BLOCK_BYTES, 9);
+    for (const each of [file, other]) {
+      each.writeSync(0, bytes);
+      each.barrierSync();
+    }
+    const read = (from: DiskFile, length = bytes.length): boolean => {
+      const into = new Uint8Array(length);
+      const wanted = bytes.subarray(0, length);
+      return from.readSync(0, into) === wanted.length && Buffer.compare(into.subarray(0, wanted.length), wanted) === 0;
+    };
+    file.prefetch(bytes.length);
+    expect(read(file)).toBe(true);
+    expect(read(file)).toBe(true);
+    file.prefetch(bytes.length);
+    expect(read(other)).toBe(true);
+    file.prefetch(bytes.length + BLOCK_BYTES);
+    expect(read(file, bytes.length + BLOCK_BYTES)).toBe(true);
+    file.prefetch(bytes.length);
+    other.prefetch(bytes.length);
+    expect(read(file, 2 * 1024 * 1024)).toBe(true);
+    file.prefetch(bytes.length);
+    bytes.set(pattern(2 * BLOCK_BYTES, 10), 1024 * 1024);
+    expect(await h.write(file, 1024 * 1024, bytes.subarray(1024 * 1024, 1024 * 1024 + 2 * BLOCK_BYTES))).toBeNull();
+    expect(read(file)).toBe(true);
+    file.prefetch(bytes.length);
+    bytes.set(pattern(100, 11), 77);
+    file.writeSync(77, bytes.subarray(77, 177));
+    expect(read(file)).toBe(true);
+    file.prefetch(bytes.length);
+    file.prefetch(0);
+    file.prefetch(bytes.length);
+  });
+
+  it('writes from memory that it gave, whole or in part, beside other memory, until and beyond the end of the disk', async () => {
+    const file = h.disk.open('f', { create: true });
+    const [a, b] = [h.disk.allocate(8 * BLOCK_BYTES), h.disk.allocate(BLOCK_BYTES)];
+    expect(a.every((byte) => byte === 0) && a.length === 8 * BLOCK_BYTES).toBe(true);
+    a.set(pattern(a.length, 12));
+    b.set(pattern(b.length, 13));
+    const [whole, part] = [a.slice(), a.slice(2 * BLOCK_BYTES, 5 * BLOCK_BYTES)];
+    const others = pattern(BLOCK_BYTES, 14);
+    expect(
+      await Promise.all([
+        h.write(file, 0, a, false),
+        h.write(file, 8 * BLOCK_BYTES, a.subarray(2 * BLOCK_BYTES, 5 * BLOCK_BYTES), false),
+        h.write(file, 11 * BLOCK_BYTES, b, false),
+        h.write(file, 12 * BLOCK_BYTES, others, false),
+      ]),
+    ).toEqual([null, null, null, null]);
+    expect(await h.barrier(file)).toBeNull();
+    // A part that does not begin at a block of the memory.
+    expect(await h.write(file, 13 * BLOCK_BYTES, a.subarray(8, 8 + BLOCK_BYTES), false)).toBeNull();
+    const wanted = [...whole, ...part, ...b, ...others, ...whole.subarray(8, 8 + BLOCK_BYTES)];
+    expect(Buffer.compare(await h.read(file, 0, 14 * BLOCK_BYTES), new Uint8Array(wanted))).toBe(0);
+    // More than a disk may have at hand.
+    const many = Array.from({ length: 12 }, () => h.disk.allocate(4 * 1024 * 1024));
+    for (const [i, memory] of many.entries()) memory.fill(i);
+    expect(await h.write(file, 0, many[11]!.subarray(0, BLOCK_BYTES))).toBeNull();
+    expect(many.map((memory) => memory[memory.length - 1])).toEqual(many.map((_, i) => i));
+    h.disk.close();
+    a.fill(1);
+    expect(a[a.length - 1]).toBe(1);
+    expect(Buffer.compare(b, pattern(b.length, 13))).toBe(0);
   });
 
   it('completes many calls at once, each once', async () => {

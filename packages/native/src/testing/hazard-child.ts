@@ -114,12 +114,28 @@ const steps: Record<string, (root: string) => void | Promise<void>> = {
         resolve();
       });
     }),
+  // Memory of the ring in flight, a read ahead that nobody wants any more, and the ring closed under both.
+  'allocated-and-prefetched': async (root) => {
+    const disk = new IoUringDisk(root, binding);
+    const file = disk.open('f', { create: true });
+    file.writeSync(0, new Uint8Array(4 * 1024 * 1024));
+    file.barrierSync();
+    const memory = disk.allocate(1024 * 1024);
+    keepAlive.push(memory);
+    await new Promise<void>((resolve) => file.write(0, memory, true, () => resolve()));
+    file.write(0, memory, true, () => {});
+    file.write(1024 * 1024, disk.allocate(1024 * 1024), true, () => {});
+    for (let i = 0; i < 3; i++) file.prefetch(4 * 1024 * 1024);
+    disk.ring.close();
+    memory.fill(1);
+  },
   // Run with V8 collecting and compacting all the time: nothing that is in flight may move or go.
   'collected-all-the-time': async (root) => {
     for (let round = 0; round < 40; round++) {
       const disk = new IoUringDisk(root, binding);
       const [file, other] = [disk.open('f', { create: true }), disk.open('g', { create: true })];
-      const bytes = pattern(24 * BLOCK, round);
+      const bytes = disk.allocate(24 * BLOCK);
+      bytes.set(pattern(24 * BLOCK, round));
       const ended = (start: (done: (error: DiskError | null) => void) => void): Promise<void> =>
         new Promise((resolve, reject) => {
           start((error) => (error === null ? resolve() : reject(new Error(error.message))));
