@@ -11,6 +11,7 @@ using namespace blake3;
 
 void Compress(uint32_t* cv, const uint8_t* block, uint32_t length, uint64_t counter, uint32_t flags, Simd simd) {
 #if CHRONON_X86
+  if (simd == Simd::kAvx512) return CompressAvx512(cv, block, length, counter, flags);
   if (simd != Simd::kPortable) return CompressSse41(cv, block, length, counter, flags);
 #else
   (void)simd;
@@ -160,7 +161,7 @@ constexpr CrcTable kCrcTable;
 
 Simd DetectSimd() {
 #if CHRONON_X86
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("sse4.2"))
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("sse4.2"))
     return Simd::kAvx512;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("sse4.2")) return Simd::kAvx2;
   if (__builtin_cpu_supports("sse4.2")) return Simd::kSse41;
