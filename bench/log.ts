@@ -2,8 +2,15 @@
  * Log benchmark: what the engine makes of a disk. Appends through LogStore (sealed frames, chain, tail record, promise by promise) beside the raw device
  * with writes of the same size in the same seconds; the cost of sealing; the speed of recovery; memory over gigabytes.
  *
+ * What is compared: the raw loop writes the bytes of one batch after the other, one durable write each, from memory as good as the log's own. The log
+ * makes two durable writes of a batch (its frames, then its tail record, beside the next frames) and merges the batches that wait, as a replica's does.
+ * Single appends have four promises outstanding, one or two in each stage (gathered, frames, tail record); batches eight, less than a replica's pipeline
+ * admits; the column of writes says how many a promise took.
+ * The share of the device is that of appends of frames sealed before: sealing hashes each byte twice and is measured by itself, for one core hashes more
+ * slowly than such a device writes. The columns of entries and the reference have the sealing in them, on the same thread.
+ *
  *   npm run bench -- log [--json] [--quick] [--disk both|io_uring|sync] [--payloads 128,1024,16384] [--batches 1,64,256,512] [--seconds 0.6] [--rounds 3]
- *                        [--recover-mib 512] [--gib 0] [--directory DIR]
+ *                        [--depth 4,8] [--recover-mib 512] [--gib 0] [--directory DIR]
  */
 import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -30,6 +37,8 @@ import {
 import { rawDevice } from './raw-device.mjs';
 
 const MB = 1e6;
+/** Most bytes of frames that are sealed ahead of a run. */
+const AHEAD_BYTES = 128 * 1024 * 1024;
 const SEALING = [
   { payloadBytes: 128, count: 64 },
   { payloadBytes: 1024, count: 64 },
@@ -45,6 +54,7 @@ const { values } = parseArgs({
     batches: { type: 'string', default: '1,64,256,512' },
     seconds: { type: 'string' },
     rounds: { type: 'string' },
+    depth: { type: 'string', default: '4,8' },
     'recover-mib': { type: 'string' },
     gib: { type: 'string', default: '0' },
     directory: { type: 'string', default: fileURLToPath(new URL('./results/', import.meta.url)) },
@@ -52,6 +62,7 @@ const { values } = parseArgs({
 });
 const seconds = Number(values.seconds ?? (values.quick ? 0.3 : 0.6));
 const rounds = Number(values.rounds ?? (values.quick ? 1 : 3));
+const [depthOfOne, depthOfBatches] = values.depth.split(',').map(Number) as [number, number];
 const disks: readonly BenchDisk[] = values.disk === 'both' ? ['io_uring', 'sync'] : [values.disk as BenchDisk];
 const directory = join(values.directory, `log-${process.pid}`);
 const { codec } = await chooseCodec();
@@ -73,7 +84,7 @@ const report: LogReport = {
   machine: before,
   directory: dirname(directory),
   codec: codec.backend,
-  parameters: { seconds, rounds },
+  parameters: { seconds, rounds, depth: values.depth },
   cells,
   lone,
   sealing,
@@ -118,21 +129,33 @@ async function measureDisk(disk: BenchDisk): Promise<void> {
 /** Rounds of raw device and log in turn: a disk that others use changes from one second to the next. */
 async function measureCell(log: BenchLog, disk: BenchDisk, payloadBytes: number, count: number): Promise<Cell> {
   const bytes = frameBytes(payloadBytes) * count;
+  const depth = count === 1 ? depthOfOne : depthOfBatches;
   const devices: Raw[] = [];
   const promises: number[] = [];
   const ratios: number[] = [];
+  const ratiosSealing: number[] = [];
+  const writes: number[] = [];
   for (let round = 0; round < rounds; round++) {
     const device = raw(writeBytes(payloadBytes, count));
-    const run = await log.run(payloadBytes, count, 2, seconds, null);
+    // A batch longer than one write takes several.
+    const most = (device.perSecond * device.bytes) / Math.max(device.bytes, bytes);
+    const before = log.disk.stats.writes;
+    const run = await log.run(payloadBytes, count, depth, seconds, null);
+    writes.push((log.disk.stats.writes - before) / run.promisesInAll);
+    const rate = run.promises / run.seconds;
+    const ahead = Math.min(Math.ceil(AHEAD_BYTES / bytes), Math.ceil(2 * rate * seconds));
+    const sealed = await log.runSealed(log.prepare(payloadBytes, count, ahead), depth);
     devices.push(device);
-    promises.push(run.promises / run.seconds);
-    ratios.push(promises.at(-1)! / ((device.perSecond * device.bytes) / Math.max(device.bytes, bytes)));
+    promises.push(rate);
+    ratios.push(sealed.promises / sealed.seconds / most);
+    ratiosSealing.push(rate / most);
   }
   const perSecond = spread(promises, 1).median;
   return {
     disk,
     payloadBytes,
     count,
+    depth,
     entriesPerSecond: Math.round(perSecond * count),
     megabytesPerSecond: Math.round((perSecond * bytes) / MB),
     promisesPerSecond: Math.round(perSecond),
@@ -141,7 +164,9 @@ async function measureCell(log: BenchLog, disk: BenchDisk, payloadBytes: number,
       perSecond: spread(devices.map((device) => device.perSecond)).median,
       p50us: spread(devices.map((device) => device.p50us)).median,
     },
+    writesPerPromise: spread(writes, 2).median,
     ratio: spread(ratios, 2),
+    ratioSealing: spread(ratiosSealing, 2),
   };
 }
 

@@ -26,6 +26,8 @@ const SEGMENT_BYTES = DEFAULT_CONFIG.segmentBytes;
 export interface Appended {
   readonly promises: number;
   readonly seconds: number;
+  /** With the warm-up and what was outstanding at the end. */
+  readonly promisesInAll: number;
 }
 
 /** Lays out and seals the frames of a log, one behind the other. */
@@ -93,20 +95,44 @@ export class BenchLog {
     depth: number,
     seconds: number,
     histogram: RecordableHistogram | null,
-  ) {
+  ): Promise<Appended> {
     this.refill = () => {
       while (this.outstanding < depth) this.append(payloadBytes, count);
     };
+    this.promises = 0;
     this.refill();
     await pause(seconds / 3);
-    this.promises = 0;
+    const before = this.promises;
     this.histogram = histogram;
     const from = performance.now();
     await pause(seconds);
-    const appended: Appended = { promises: this.promises, seconds: (performance.now() - from) / 1000 };
+    const promises = this.promises - before;
+    const took = (performance.now() - from) / 1000;
     this.histogram = null;
     await this.drained();
-    return appended;
+    return { promises, seconds: took, promisesInAll: this.promises };
+  }
+
+  /** Batches that are sealed now, to be appended by {@link runSealed} before anything else is. */
+  prepare(payloadBytes: number, count: number, batches: number): FrameBatch[] {
+    return Array.from({ length: batches }, () => this.sealer.batch(payloadBytes, count));
+  }
+
+  /** Appends batches of {@link prepare}, `depth` promises outstanding, until the last one is promised. */
+  async runSealed(batches: readonly FrameBatch[], depth: number): Promise<Appended> {
+    let next = 0;
+    this.promises = 0;
+    const from = performance.now();
+    await new Promise<void>((resolve) => {
+      this.refill = () => {
+        if (this.promises === batches.length || this.failed !== null) resolve();
+        while (this.outstanding < depth && next < batches.length) this.appendBatch(batches[next++]!);
+      };
+      this.refill();
+    });
+    const took = (performance.now() - from) / 1000;
+    await this.drained();
+    return { promises: this.promises, seconds: took, promisesInAll: this.promises };
   }
 
   /** Appends until `bytes` of frames are durable. */
@@ -131,7 +157,10 @@ export class BenchLog {
   }
 
   private append(payloadBytes: number, count: number): number {
-    const batch = this.sealer.batch(payloadBytes, count);
+    return this.appendBatch(this.sealer.batch(payloadBytes, count));
+  }
+
+  private appendBatch(batch: FrameBatch): number {
     this.outstanding++;
     this.sentMs.push(performance.now());
     this.store.append(batch, 0);

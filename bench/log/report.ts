@@ -2,18 +2,24 @@
 
 import type { Spread } from '../lib/latency.ts';
 
-/** Appends with two promises outstanding, beside the raw device with writes of the same size just before: medians of the rounds. */
+/** Appends with `depth` promises outstanding, beside the raw device with writes of the same size just before: medians of the rounds. */
 export interface Cell {
   readonly disk: string;
   readonly payloadBytes: number;
   readonly count: number;
+  readonly depth: number;
+  /** With sealing on the same thread, as all but `ratio`. */
   readonly entriesPerSecond: number;
   /** Of frames. */
   readonly megabytesPerSecond: number;
   readonly promisesPerSecond: number;
+  /** Durable writes of frames and of tail records. */
+  readonly writesPerPromise: number;
   readonly raw: Raw;
-  /** Promises per second, by what the raw device does in batches of that size, round by round. */
+  /** Promises per second of frames sealed before, by what the raw device does in batches of that size, round by round. */
   readonly ratio: Spread;
+  /** The same with sealing on the way. */
+  readonly ratioSealing: Spread;
 }
 
 export interface Raw {
@@ -135,15 +141,27 @@ export function table(report: LogReport): string {
   const lines = [JSON.stringify(report.machine), `codec ${report.codec}`, ''];
   lines.push(
     ...columns([
-      ['disk', 'payload x batch', 'entries/s', 'MB/s', 'promises/s', 'raw writes/s of the same bytes', 'ratio'],
+      [
+        'disk',
+        'payload x batch',
+        'entries/s',
+        'MB/s',
+        'promises/s',
+        'writes each',
+        'raw writes/s of the same bytes',
+        'share',
+        'with sealing',
+      ],
       ...cells.map((cell) => [
         cell.disk,
         `${cell.payloadBytes} x ${cell.count}`,
         String(cell.entriesPerSecond),
         String(cell.megabytesPerSecond),
         String(cell.promisesPerSecond),
+        String(cell.writesPerPromise),
         `${cell.raw.perSecond} of ${cell.raw.bytes}`,
         `${cell.ratio.median} (${cell.ratio.min}..${cell.ratio.max})`,
+        `${cell.ratioSealing.median} (${cell.ratioSealing.min}..${cell.ratioSealing.max})`,
       ]),
     ]),
     '',
