@@ -18,6 +18,7 @@ export function describeDiskContract(factory: DiskContractFactory): void {
     afterEach(() => harness.stop());
     openingAndReading(harness);
     manyAndLarge(harness);
+    memoryAndAnnouncements(harness);
     chains(harness);
     names(harness);
     closingFiles(harness);
@@ -115,6 +116,39 @@ function manyAndLarge(h: DiskHarness): void {
     }
   });
 
+  it('completes many calls at once, each once', async () => {
+    const file = h.disk.open('f', { create: true });
+    const count = 400;
+    expect(await h.write(file, 0, new Uint8Array(count * BLOCK_BYTES), false)).toBeNull();
+    const all = Array.from({ length: count }, (_, i) =>
+      h.write(file, i * BLOCK_BYTES, pattern(BLOCK_BYTES, i), i % 2 === 0),
+    );
+    const barriers = [h.barrier(file), h.barrier(file)];
+    expect(await Promise.all(all)).toEqual(all.map(() => null));
+    expect(await Promise.all(barriers)).toEqual([null, null]);
+    expect(file.size()).toBe(count * BLOCK_BYTES);
+    const blocks = await Promise.all(
+      Array.from({ length: count }, (_, i) => h.read(file, i * BLOCK_BYTES, BLOCK_BYTES)),
+    );
+    for (const [i, block] of blocks.entries()) expect(Buffer.compare(block, pattern(BLOCK_BYTES, i))).toBe(0);
+  });
+
+  it('counts writes, bytes and barriers', async () => {
+    const file = h.disk.open('f', { create: true });
+    const before = { ...h.disk.stats };
+    await h.write(file, 0, pattern(BLOCK_BYTES, 1), false);
+    await h.barrier(file);
+    await h.write(file, 0, pattern(BLOCK_BYTES, 2), true);
+    await h.read(file, 0, 10);
+    expect(h.disk.stats.writes - before.writes).toBe(2);
+    expect(h.disk.stats.bytesWritten - before.bytesWritten).toBe(2 * BLOCK_BYTES);
+    expect(h.disk.stats.barriers - before.barriers).toBe(2);
+    expect(h.disk.stats.reads - before.reads).toBe(1);
+    expect(h.disk.stats.bytesRead - before.bytesRead).toBe(10);
+  });
+}
+
+function memoryAndAnnouncements(h: DiskHarness): void {
   it('reads what stands there whether it was announced or not, and what was written after the announcement', async () => {
     const [file, other] = [h.disk.open('f', { create: true }), h.disk.open('g', { create: true })];
     const bytes = pattern(6 * 1024 * 1024 + 3 * BLOCK_BYTES, 9);
@@ -180,37 +214,6 @@ function manyAndLarge(h: DiskHarness): void {
     a.fill(1);
     expect(a[a.length - 1]).toBe(1);
     expect(Buffer.compare(b, pattern(b.length, 13))).toBe(0);
-  });
-
-  it('completes many calls at once, each once', async () => {
-    const file = h.disk.open('f', { create: true });
-    const count = 400;
-    expect(await h.write(file, 0, new Uint8Array(count * BLOCK_BYTES), false)).toBeNull();
-    const all = Array.from({ length: count }, (_, i) =>
-      h.write(file, i * BLOCK_BYTES, pattern(BLOCK_BYTES, i), i % 2 === 0),
-    );
-    const barriers = [h.barrier(file), h.barrier(file)];
-    expect(await Promise.all(all)).toEqual(all.map(() => null));
-    expect(await Promise.all(barriers)).toEqual([null, null]);
-    expect(file.size()).toBe(count * BLOCK_BYTES);
-    const blocks = await Promise.all(
-      Array.from({ length: count }, (_, i) => h.read(file, i * BLOCK_BYTES, BLOCK_BYTES)),
-    );
-    for (const [i, block] of blocks.entries()) expect(Buffer.compare(block, pattern(BLOCK_BYTES, i))).toBe(0);
-  });
-
-  it('counts writes, bytes and barriers', async () => {
-    const file = h.disk.open('f', { create: true });
-    const before = { ...h.disk.stats };
-    await h.write(file, 0, pattern(BLOCK_BYTES, 1), false);
-    await h.barrier(file);
-    await h.write(file, 0, pattern(BLOCK_BYTES, 2), true);
-    await h.read(file, 0, 10);
-    expect(h.disk.stats.writes - before.writes).toBe(2);
-    expect(h.disk.stats.bytesWritten - before.bytesWritten).toBe(2 * BLOCK_BYTES);
-    expect(h.disk.stats.barriers - before.barriers).toBe(2);
-    expect(h.disk.stats.reads - before.reads).toBe(1);
-    expect(h.disk.stats.bytesRead - before.bytesRead).toBe(10);
   });
 }
 
