@@ -15,6 +15,11 @@ export interface StoredViews {
   readonly checkpoint: number;
 }
 
+/** What one copy states. */
+interface Copy extends StoredViews {
+  readonly sequence: number;
+}
+
 /** No readable copy. */
 const NOTHING: StoredViews = { view: -1, logView: -1, checkpoint: -1 };
 
@@ -22,7 +27,9 @@ export class DurableManifest {
   private readonly storage: SimStorage;
   private readonly codec: FrameCodec;
   private namesVersion = -1;
-  private changed = true;
+  /** The copies whose bytes or names have changed since they were read. */
+  private readonly changed = [true, true];
+  private readonly copies: (Copy | null)[] = [null, null];
   private wipes = 0;
   private lowest: StoredViews = NOTHING;
   private newest: StoredViews = NOTHING;
@@ -31,40 +38,35 @@ export class DurableManifest {
     this.storage = storage;
     this.codec = codec;
     storage.watchers.push((inode) => {
-      if (inode === storage.durableFile(MANIFEST_PATHS[0]) || inode === storage.durableFile(MANIFEST_PATHS[1]))
-        this.changed = true;
+      for (let i = 0; i < MANIFEST_PATHS.length; i++)
+        if (inode === storage.durableFile(MANIFEST_PATHS[i]!)) this.changed[i] = true;
     });
   }
 
   /** What both copies state at least: all that survives the loss of one. */
   stored(): StoredViews {
-    if (this.changed || this.namesVersion !== this.storage.namesVersion) this.read();
+    if (this.namesVersion !== this.storage.namesVersion) this.changed.fill(true);
+    if (this.changed[0]! || this.changed[1]!) this.read();
     return this.lowest;
   }
 
   private read(): void {
-    this.changed = false;
     if (this.wipes !== this.storage.wipes) this.newest = NOTHING;
     this.wipes = this.storage.wipes;
     this.namesVersion = this.storage.namesVersion;
-    let newest: { readonly sequence: number; readonly views: StoredViews } | null = null;
-    const copies = MANIFEST_PATHS.map((path) => {
-      const inode = this.storage.durableFile(path);
-      const read = inode === undefined ? null : decodeManifest(inode.intended, this.codec);
-      if (read?.kind !== 'ok') return NOTHING;
-      const { view, logView } = read.state;
-      const checkpoint: number = read.state.checkpoint.index;
-      if (newest === null || read.sequence > newest.sequence)
-        newest = { sequence: read.sequence, views: { view, logView, checkpoint } };
-      return { view, logView, checkpoint };
-    });
+    for (let i = 0; i < MANIFEST_PATHS.length; i++) {
+      if (this.changed[i]!) this.copies[i] = this.decode(MANIFEST_PATHS[i]!);
+      this.changed[i] = false;
+    }
+    const a = this.copies[0] ?? null;
+    const b = this.copies[1] ?? null;
     this.lowest = {
-      view: Math.min(...copies.map(({ view }) => view)),
-      logView: Math.min(...copies.map(({ logView }) => logView)),
-      checkpoint: Math.min(...copies.map(({ checkpoint }) => checkpoint)),
+      view: Math.min(a?.view ?? NOTHING.view, b?.view ?? NOTHING.view),
+      logView: Math.min(a?.logView ?? NOTHING.logView, b?.logView ?? NOTHING.logView),
+      checkpoint: Math.min(a?.checkpoint ?? NOTHING.checkpoint, b?.checkpoint ?? NOTHING.checkpoint),
     };
-    const now = (newest as { readonly views: StoredViews } | null)?.views;
-    if (now === undefined) return;
+    const now = a === null || (b !== null && b.sequence > a.sequence) ? b : a;
+    if (now === null) return;
     mustHold(
       now.view >= this.newest.view && now.logView >= this.newest.logView && now.checkpoint >= this.newest.checkpoint,
       'view',
@@ -75,5 +77,14 @@ export class DurableManifest {
       },
     );
     this.newest = now;
+  }
+
+  /** Null: it is not there, or unreadable. */
+  private decode(path: string): Copy | null {
+    const inode = this.storage.durableFile(path);
+    const read = inode === undefined ? null : decodeManifest(inode.intended, this.codec);
+    if (read?.kind !== 'ok') return null;
+    const { sequence, state } = read;
+    return { sequence, view: state.view, logView: state.logView, checkpoint: state.checkpoint.index };
   }
 }

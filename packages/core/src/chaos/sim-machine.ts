@@ -17,7 +17,7 @@ import { describe } from './describe.ts';
 import type { Resting } from './invariants/replay.ts';
 import type { Observation, Observed } from './observation.ts';
 import { noteRareState } from './rare-states.ts';
-import { openParcel, type Parcel, parcelOf } from './parcel.ts';
+import { copyOf, openParcel, type Parcel, parcelOf } from './parcel.ts';
 import { replicaConfig } from './replica-settings.ts';
 import type { SimClock } from './sim-clock.ts';
 import { type DeviceFault, SimCrash, SimDisk, type SimDevice } from './sim-disk.ts';
@@ -86,6 +86,7 @@ export class SimMachine implements Observed {
   private backlog: (() => void)[] = [];
   private inside = false;
   private sent = 0;
+  private lastPrepare: Parcel | null = null;
   /** Process run in which the device last failed a call. */
   private struck = 0;
 
@@ -378,9 +379,18 @@ export class SimMachine implements Observed {
     world.checks.sends(this, message);
     if (message.type === 'prepareOk' || message.type === 'doViewChange') this.onPromise?.();
     const machine = world.machine(to);
-    const parcel = parcelOf(message, ++this.sent % ENCODE_EVERY === 0);
+    const parcel = this.parcelOf(message, ++this.sent % ENCODE_EVERY === 0);
     if (this.withhold?.(to, message, () => machine.receive(this.id, parcel)) === true) return;
     world.network.send(this.id, to, parcel, (arrived) => machine.receive(this.id, arrived));
+  }
+
+  /** A Prepare that goes to several replicas is encoded once. */
+  private parcelOf(message: Message, sampled: boolean): Parcel {
+    if (message.type !== 'prepare') return parcelOf(message, sampled);
+    const before = this.lastPrepare;
+    const parcel = before !== null && before.message === message ? copyOf(before) : parcelOf(message, sampled);
+    this.lastPrepare = parcel;
+    return parcel;
   }
 
   private onEvent(event: ReplicaEvent): void {

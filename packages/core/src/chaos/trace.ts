@@ -7,8 +7,9 @@ import type { EventQueue } from './event-queue.ts';
 export type TraceFields = Readonly<Record<string, string | number | boolean | null>>;
 
 export class Trace {
-  private low = 0x811c9dc5;
-  private high = 0x9e3779b9;
+  // As signed words from the start: a field that once held more is a number on the heap for ever.
+  private low = 0x811c9dc5 | 0;
+  private high = 0x9e3779b9 | 0;
   private readonly queue: EventQueue;
   private readonly sink: ((line: string) => void) | null;
 

@@ -35,6 +35,11 @@ export function effectPlace(index: number, sub: number): number {
   return index * EFFECTS_PER_ENTRY_MAX + sub;
 }
 
+/** The index of the entry that emitted the effect at a place. */
+export function indexOf(place: number): number {
+  return Math.floor(place / EFFECTS_PER_ENTRY_MAX);
+}
+
 /** Never changed in place: a snapshot may be reading it. */
 interface Effect {
   readonly index: number;
@@ -152,6 +157,11 @@ export class Outbox {
   pendingAt(place: number): OutboxEntry | null {
     const effect = this.pendingEffects.get(place);
     return effect === undefined ? null : entryOf(effect, 'pending');
+  }
+
+  /** Before which time the pending effect at a place is not tried again (0: none); without making an entry of it. Null: it is not pending. */
+  notBeforeAt(place: number): number | null {
+    return this.pendingEffects.get(place)?.notBefore ?? null;
   }
 
   isPending(place: number): boolean {

@@ -16,7 +16,7 @@ import type { VsrAuthority } from './authority.ts';
 import { EFFECT_BATCH_MAX, encodeEffectAcks, encodeEffectDeaths, encodeEffectFailures } from './effect-entries.ts';
 import { CancelSignal, type EffectSink, type Fence } from './effect-sink.ts';
 import { FENCED } from './ledger-sink.ts';
-import type { Outbox } from './outbox.ts';
+import { indexOf, type Outbox } from './outbox.ts';
 import type { OutboxEntry } from './types.ts';
 
 /** Effects running, or waiting for their report to commit. */
@@ -47,7 +47,7 @@ export const DEFAULT_EFFECT_CONFIG: EffectConfig = {
 export type EffectEvent = 'started' | 'ran' | 'failed' | 'acknowledged' | 'dead';
 
 export interface EffectPorts {
-  readonly outbox: Pick<Outbox, 'pendingPlaces' | 'pendingAt' | 'isPending' | 'attemptsAt' | 'counts'>;
+  readonly outbox: Pick<Outbox, 'pendingPlaces' | 'pendingAt' | 'notBeforeAt' | 'isPending' | 'attemptsAt' | 'counts'>;
   readonly authority: VsrAuthority;
   /** The sink of a channel; null: none, the effect is acknowledged unrun and counted. */
   sink(channel: string): EffectSink | null;
@@ -211,12 +211,12 @@ export class SideEffectManager {
       for (const place of this.ports.outbox.pendingPlaces()) {
         if (this.running >= this.config.concurrency || this.flights.size >= IN_FLIGHT_MAX) break;
         if (this.flights.has(place) || this.isWaiting(place)) continue;
+        if (this.mustWait(place)) continue;
+        // Refused at this index is refused at every later one.
+        const permission = this.ports.authority.mayRun(indexOf(place));
+        if (!permission.ok) break;
         const entry = this.ports.outbox.pendingAt(place);
         assert(entry !== null, 'a pending place has an effect');
-        if (this.mustWait(place, entry)) continue;
-        // Refused at this index is refused at every later one.
-        const permission = this.ports.authority.mayRun(entry.index);
-        if (!permission.ok) break;
         this.launch(place, entry, permission.fence);
       }
     } finally {
@@ -230,9 +230,10 @@ export class SideEffectManager {
   }
 
   /** The pause that another primary decided, seen for the first time: block time tells how much of it is left. */
-  private mustWait(place: number, entry: OutboxEntry): boolean {
-    if (entry.notBefore === 0 || this.waits.has(place)) return false;
-    const leftMs = Math.min(entry.notBefore - this.ports.blockTimeMs(), this.config.backoffMaxMs);
+  private mustWait(place: number): boolean {
+    const notBefore = this.ports.outbox.notBeforeAt(place);
+    if (notBefore === null || notBefore === 0 || this.waits.has(place)) return false;
+    const leftMs = Math.min(notBefore - this.ports.blockTimeMs(), this.config.backoffMaxMs);
     if (leftMs <= 0) return false;
     this.waits.set(place, this.nowMs + leftMs);
     return true;

@@ -163,7 +163,8 @@ function encodePlain(w: ByteWriter, value: object, depth: number): void {
   if (Object.getOwnPropertySymbols(value).length > 0) throw new CodecError('a symbol key has no encoding');
   const record = value as Record<string, unknown>;
   const keys = Object.keys(record);
-  if (!ascending(keys)) keys.sort();
+  if (keys.length > FEW_KEYS) keys.sort();
+  else sortFew(keys);
   let count = 0;
   for (const key of keys) if (record[key] !== undefined) count++;
   w.u8(TAG.object);
@@ -176,9 +177,16 @@ function encodePlain(w: ByteWriter, value: object, depth: number): void {
   }
 }
 
-function ascending(keys: readonly string[]): boolean {
-  for (let i = 1; i < keys.length; i++) if (keys[i - 1]! >= keys[i]!) return false;
-  return true;
+/** So many keys are sorted in place: the general sort makes several arrays. */
+const FEW_KEYS = 8;
+
+function sortFew(keys: string[]): void {
+  for (let i = 1; i < keys.length; i++) {
+    const key = keys[i]!;
+    let at = i;
+    for (; at > 0 && keys[at - 1]! > key; at--) keys[at] = keys[at - 1]!;
+    keys[at] = key;
+  }
 }
 
 function decodeAny(r: ByteReader, depth: number): unknown {

@@ -126,13 +126,13 @@ export class LogInvariants {
 
   /** The entry that became committed: on the medium of a quorum, with one chain hash. */
   private durableOnQuorum(replica: Observed, index: number): DurableFrame {
-    const own = this.logs[replica.id - 1]!;
-    for (const log of [own, ...this.logs.filter((other) => other !== own)]) {
+    // The own log first.
+    for (let k = 0; k < this.logs.length; k++) {
+      const log = this.logs[k === 0 ? replica.id - 1 : k < replica.id ? k - 1 : k]!;
       for (const hash of log.hashesAt(index)) {
+        if (this.copies(index, hash) < this.quorum) continue;
         const found = log.frameOf(index, hash)!;
-        if (!this.continues(found)) continue;
-        const count = this.logs.filter((other, i) => other.has(index, hash) || this.hadLost(i + 1, index, hash)).length;
-        if (count >= this.quorum) return found;
+        if (this.continues(found)) return found;
       }
     }
     const counts = new Map<string, number>();
@@ -147,6 +147,14 @@ export class LogInvariants {
     );
   }
 
+  /** On how many media the frame is, or was when the disk was lost. */
+  private copies(index: number, hash: Uint8Array): number {
+    let count = 0;
+    for (let i = 0; i < this.logs.length; i++)
+      if (this.logs[i]!.has(index, hash) || this.hadLost(i + 1, index, hash)) count++;
+    return count;
+  }
+
   /** The frame chains to the newest committed entry. */
   private continues(found: DurableFrame): boolean {
     const before = this.canonical.entries[found.index - 1];
@@ -154,6 +162,7 @@ export class LogInvariants {
   }
 
   private hadLost(id: number, index: number, hash: Uint8Array): boolean {
+    if (this.lost.size === 0) return false;
     const hashes = this.lost.get(id)?.get(index);
     return hashes !== undefined && hashes.some((own) => sameHash(own, hash));
   }
