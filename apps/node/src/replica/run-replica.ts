@@ -147,6 +147,7 @@ function openedReplica(ground: Ground, outlets: Outlets): Replica {
     onEvent: (event) => {
       onEvent(event, log, events);
       if (event.kind === 'quarantine' && replica !== null) report(replica, event.index, event.why);
+      if (event.kind === 'identity') outlets.peers?.recheck();
       if (event.kind === 'view' || event.kind === 'status') announce(outlets.gateway, replica);
     },
   };

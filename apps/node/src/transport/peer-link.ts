@@ -266,6 +266,13 @@ export class PeerLink {
     this.events.onOpen(this);
   }
 
+  /** The own table was raised meanwhile: an incarnation of the peer that it replaces is hung up on; when it dials again, it is refused and told why. */
+  recheck(): void {
+    if (this.state !== 'open') return;
+    const stale = checkTable(this.peerHello!.hello, this.expectation());
+    if (stale !== null) this.close(stale.message);
+  }
+
   private onOpenFrame(kind: number, content: Uint8Array): void {
     if (this.events.incomingCut(this.peer)) {
       if (kind === LINK.message) this.events.onCutMessage();

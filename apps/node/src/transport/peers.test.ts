@@ -27,7 +27,7 @@ afterEach(() => {
 async function node(
   id: number,
   ports: readonly number[],
-  change: { clusterId?: Uint8Array; secret?: Uint8Array } = {},
+  change: Partial<PeerNetworkOptions<Note>['identity']> = {},
 ): Promise<Node> {
   const got: Node['got'] = [];
   const cuts = new Set<string>();
@@ -72,6 +72,24 @@ async function node(
 const connected = (a: Node): number => a.network.report().filter((link) => link.connected).length;
 
 describe('PeerNetwork', () => {
+  it('hangs up on the old incarnation of a peer once its own table says that it was replaced', async () => {
+    const ports = await freePorts(2);
+    let incarnations = [1, 1];
+    const one = await node(1, ports, { table: () => ({ generation: 0, incarnations }) });
+    const two = await node(2, ports);
+    await until(() => connected(one) === 1 && connected(two) === 1);
+    one.network.recheck();
+    two.network.send(1, { text: 'counts' });
+    await until(() => one.got.length === 1);
+    incarnations = [1, 2];
+    one.network.recheck();
+    expect(connected(one)).toBe(0);
+    two.network.send(1, { text: 'does not' });
+    await until(() => two.network.report()[0]!.lastProblem?.includes('incarnation 1') === true);
+    expect(connected(one)).toBe(0);
+    expect(one.got).toHaveLength(1);
+  });
+
   it('connects each pair once and carries messages both ways, large ones too', async () => {
     const ports = await freePorts(3);
     const nodes = [await node(1, ports), await node(2, ports), await node(3, ports)];

@@ -217,6 +217,11 @@ export class PeerNetwork<M extends object> {
     peer.traffic.bytesSent += this.lastFrame.bytes;
   }
 
+  /** The own table of incarnations was raised: links of those that it replaces end. */
+  recheck(): void {
+    for (const { link } of this.peers.values()) link?.recheck();
+  }
+
   /** The port that was bound (for port 0). */
   get port(): number {
     return portOf(this.server, this.options.port);

@@ -52,7 +52,7 @@ function chosen(...drafts: (Draft | null)[]): string {
   for (const [i, draft] of drafts.entries()) if (draft !== null) votes.set(i + 1, vote(draft));
   const members = [1, 2, 3];
   const [own] = votes.values();
-  const counted = countedVotes(votes, members, own!);
+  const counted = countedVotes(votes, members, own!).map(([, vote]) => vote);
   const choice = chooseSuffix(counted, own!, 3, 2, SOUND);
   if (choice.kind === 'wait') return 'wait';
   if (choice.kind === 'data-loss') return `loss ${choice.index}`;

@@ -27,15 +27,15 @@ export type Choice =
 
 const WAIT: Choice = { kind: 'wait' };
 
-/** Votes that count: the others are of an incarnation or generation that is gone. */
+/** Votes that count, with who gave them: the others are of an incarnation or generation that is gone. */
 export function countedVotes(
   votes: ReadonlyMap<number, DoViewChange>,
   members: readonly number[],
   own: Identity,
-): DoViewChange[] {
+): [number, DoViewChange][] {
   let table: Identity = own;
   for (const vote of votes.values()) table = mergeIdentity(table, vote);
-  return [...votes].filter(([id, vote]) => !isSuperseded(table, vote, members.indexOf(id))).map(([, vote]) => vote);
+  return [...votes].filter(([id, vote]) => !isSuperseded(table, vote, members.indexOf(id)));
 }
 
 /** What the new view begins with. `own` is among `votes`. */
@@ -130,7 +130,8 @@ function fill(headers: HeaderSuffix, from: HeaderSuffix, index: number): void {
   }
 }
 
-function hashIn(headers: HeaderSuffix, index: number): Uint8Array | null {
+/** What the headers say of an index, or null. */
+export function hashIn(headers: HeaderSuffix, index: number): Uint8Array | null {
   return headers.contains(index) ? headers.hash(index) : null;
 }
 

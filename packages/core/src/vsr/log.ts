@@ -120,7 +120,8 @@ export function installSuffix(
   n.head = head;
   n.headHash = headHash.slice();
   n.canonical = headers;
-  n.epochEnds.push(keep);
+  n.epochs.begin(keep);
+  n.epochs.settle(n.durable);
   n.stored = false;
   n.manifest = { ...n.manifest, view, logView: view, headers };
   const { manifest, promised } = n;

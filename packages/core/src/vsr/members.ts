@@ -104,9 +104,11 @@ export function onBoot(n: NodeState, from: number, m: Boot): void {
   const primary = n.primary;
   if (primary === null || !n.serving) return;
   const proposed = primary.replacing.get(from);
-  if (proposed !== undefined && sameHash(proposed, m.bootId)) return;
-  primary.replacing.set(from, m.bootId);
+  // One after the other: a second entry of the same incarnation would change nothing, and its directory would wait in vain.
+  const underWay = proposed !== undefined && (replaced?.incarnation ?? 0) < proposed.incarnation;
+  if (underWay || (proposed !== undefined && sameHash(proposed.bootId, m.bootId))) return;
   const incarnation = n.manifest.incarnations[n.members.indexOf(from)]! + 1;
+  primary.replacing.set(from, { replica: from, incarnation, bootId: m.bootId });
   n.requests.internal(
     internalPayload(KIND.replaceReplica, encodeReplacement({ replica: from, incarnation, bootId: m.bootId })),
   );

@@ -205,7 +205,8 @@ export class VsrNode {
     n.durable = keep;
     n.faulty = [];
     n.ring.truncate(NONE);
-    n.epochEnds.push(keep);
+    n.epochs.begin(keep);
+    n.epochs.settle(keep);
     const { manifest, promised, endHash: keepHash } = n;
     n.out.push({ type: 'install', manifest, keepThrough: keep, keepHash, promised, token: 0 });
   }

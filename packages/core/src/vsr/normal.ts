@@ -144,12 +144,12 @@ function repeatPromise(n: NodeState, commit: CommitIndex): void {
  * more, even if equal frames were appended again: their own write will say so.
  */
 export function onDurable(n: NodeState, index: number, hash: Uint8Array, epoch: number): void {
-  let through = index;
-  for (let later = epoch + 1; later <= n.epoch; later++) through = Math.min(through, n.epochEnds[later]!);
-  if (through > n.end || through <= n.durable) return;
+  const through = n.epochs.through(index, epoch);
+  if (through === null || through > n.end || through <= n.durable) return;
   if (through === index && !n.ring.agrees(index, hash))
     assert(false, `the durable frame ${index} is the one in the log`);
-  n.durable = at(through);
+  n.durable = through;
+  n.epochs.settle(through);
   n.promised = max(n.promised, n.durable);
   if (n.status === 'normal' && n.stored) promise(n);
 }

@@ -1,6 +1,8 @@
 /** Replacing a wiped replica, scripted: docs/protocol.md, "A wiped disk". */
 import { describe, expect, it } from 'vitest';
 import { NONE } from '../engine/commit-index.ts';
+import { envelope, frame, KIND } from '../engine/frame.ts';
+import { decodeReplacement, type Replacement } from '../engine/replace-entry.ts';
 import { elected, type Lab, primaryId, successes, voteOf } from './testing/lab.ts';
 import { type Boot, BOOT } from './messages.ts';
 
@@ -17,27 +19,42 @@ function wiped(): { lab: Lab; primary: number; third: number; gone: number } {
   return { lab, primary, third, gone };
 }
 
-/** What the wiped replica's process asks, and what it is admitted with (null: not yet). */
-function ask(lab: Lab, gone: number): Boot | null {
-  let admitted: Boot | null = null;
-  const { drop } = lab;
-  lab.drop = (from, to, m) => {
-    if (to === gone && m.type === 'boot' && m.kind === BOOT.admitted) admitted = m;
-    return drop(from, to, m);
-  };
+/** The process on the new directory asks to take the place of `gone`. */
+function join(lab: Lab, gone: number, bootId: Uint8Array): Boot {
   const members = lab.r(gone).manifest.members;
-  const message: Boot = {
+  return {
     type: 'boot',
     view: 0,
     kind: BOOT.join,
     environment: 'dev',
-    bootId: NEW_BOOT,
+    bootId,
     clusterId: new Uint8Array(16),
     founders: members.map(() => new Uint8Array(16)),
     generation: 0,
     incarnations: members.map(() => 0),
     through: NONE,
   };
+}
+
+/** The replacements in the log of a replica. */
+function replacementsIn(lab: Lab, id: number): Replacement[] {
+  return lab.r(id).frames.flatMap((batch) =>
+    Array.from(batch.offsets.subarray(0, batch.count), (offset) => frame.payload(batch.bytes, offset))
+      .filter((payload) => envelope.kind(payload, 0) === KIND.replaceReplica)
+      .map((payload) => decodeReplacement(envelope.body(payload, 0, payload.length))!),
+  );
+}
+
+/** What the wiped replica's process asks, and what it is admitted with (null: not yet). */
+function ask(lab: Lab, gone: number, bootId = NEW_BOOT): Boot | null {
+  let admitted: Boot | null = null;
+  const { drop } = lab;
+  lab.drop = (from, to, m) => {
+    if (to === gone && m.type === 'boot' && m.kind === BOOT.admitted) admitted = m;
+    return drop(from, to, m);
+  };
+  const { members } = lab.r(gone).manifest;
+  const message = join(lab, gone, bootId);
   for (const id of members.filter((m) => m !== gone)) lab.step(id, { type: 'message', from: gone, message });
   lab.run(10);
   for (const id of members.filter((m) => m !== gone)) lab.step(id, { type: 'message', from: gone, message });
@@ -144,5 +161,22 @@ describe('recover', () => {
     lab.settle();
     expect(answered).toMatchObject({ kind: BOOT.formatted });
     expect(lab.r(primary).node.state.manifest.incarnations[gone - 1]).toBe(1);
+  });
+
+  it('two wipes in a row, asked for before the first replacement is in the log: one entry an incarnation, and the second directory is admitted', () => {
+    const { lab, primary, gone } = wiped();
+    const second = new Uint8Array(16).fill(98);
+    // Both before a batch is made.
+    for (const bootId of [NEW_BOOT, second])
+      lab.step(primary, { type: 'message', from: gone, message: join(lab, gone, bootId) });
+    lab.run(10);
+    const entries = replacementsIn(lab, primary);
+    expect(new Set(entries.map(({ incarnation }) => incarnation)).size).toBe(entries.length);
+    const admitted = ask(lab, gone, second);
+    expect(admitted?.kind).toBe(BOOT.admitted);
+    lab.join(gone, second, admitted!);
+    lab.run(100);
+    expect(lab.r(gone).halts).toEqual([]);
+    expect(lab.r(gone).node.state.standby).toBe(false);
   });
 });

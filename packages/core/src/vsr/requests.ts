@@ -88,6 +88,8 @@ export class Requests {
   private readonly registers = new Map<number, number>();
   private readonly registerLane = new Lane();
   private readonly ownLane = new Lane();
+  /** Timers wait for cluster time, as commands do; what the replica itself reports does not. */
+  private readonly timerLane = new Lane();
   private parkedCount = 0;
   private parkedBytes = 0;
   private shifted = 0;
@@ -174,7 +176,7 @@ export class Requests {
 
   /** An entry of the replica itself (no client waits for it). */
   internal(payload: Uint8Array): void {
-    this.enqueue(this.ownLane, payload);
+    this.enqueue(envelope.kind(payload, 0) === KIND.timerFired ? this.timerLane : this.ownLane, payload);
   }
 
   /** A register: queued once a nonce. `full`: the log cannot grow. */
@@ -334,7 +336,7 @@ export class Requests {
     for (const [nonce, origin] of this.registers) abandon(origin, 0, nonce, true);
     this.sessions.clear();
     this.registers.clear();
-    for (const lane of [this.registerLane, this.ownLane]) while (lane.count > 0) lane.shift();
+    for (const lane of [this.registerLane, this.ownLane, this.timerLane]) while (lane.count > 0) lane.shift();
     this.parkedCount = 0;
     this.parkedBytes = 0;
     this.turns = [];

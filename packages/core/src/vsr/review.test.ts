@@ -1,9 +1,10 @@
 /** Schedules a hostile review of the protocol found: each failed before its fix. */
 import { describe, expect, it } from 'vitest';
 import { at, NONE } from '../engine/commit-index.ts';
-import { KIND, writeEnvelope } from '../engine/frame.ts';
+import { envelope, KIND, writeEnvelope } from '../engine/frame.ts';
 import { HEADER_RECORD_BYTES } from '../engine/header-suffix.ts';
 import { TO_CLIENT } from './client-protocol.ts';
+import { internalPayload } from './payload.ts';
 import { Requests } from './requests.ts';
 import { elected, Lab, LAB_CONFIG, primaryId, successes as oks } from './testing/lab.ts';
 
@@ -272,6 +273,17 @@ describe('requests of a primary', () => {
     expect(requests.accept(1, command(10, 1), 1, false, false)).toBe('taken');
     expect(requests.waiting).toBe(2);
     expect(requests.accept(1, command(50, 2), 1, false, false)).toBe('taken');
+  });
+
+  it('a timer that waits for cluster time holds back no report of an effect behind it', () => {
+    const requests = new Requests({ countMax: 8, bytesMax: 1 << 20 });
+    requests.internal(internalPayload(KIND.timerFired, new Uint8Array(8)));
+    requests.internal(internalPayload(KIND.effectAck, new Uint8Array(8)));
+    const ready = requests.peekIf((payload) => envelope.kind(payload, 0) !== KIND.timerFired);
+    expect(ready === null ? null : envelope.kind(ready, 0)).toBe(KIND.effectAck);
+    expect(envelope.kind(requests.shift(), 0)).toBe(KIND.effectAck);
+    expect(envelope.kind(requests.shift(), 0)).toBe(KIND.timerFired);
+    expect(requests.waiting).toBe(0);
   });
 
   it('parked copies of a session that is gone are answered and forgotten', () => {

@@ -263,7 +263,7 @@ function beginBehind(
     n.canonical = record;
   }
   n.transfer = null;
-  n.epochEnds.push(index);
+  n.epochs.begin(index);
   n.startCommit = max(n.startCommit, index);
   n.snapshots.installed = index;
   n.stored = false;
@@ -280,5 +280,6 @@ export function snapshotStored(n: NodeState): void {
   if (installed === NONE) return;
   n.snapshots.installed = NONE;
   n.durable = max(n.durable, installed);
+  n.epochs.settle(n.durable);
   n.promised = max(n.promised, installed);
 }

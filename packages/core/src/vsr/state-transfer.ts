@@ -3,7 +3,8 @@
  *
  * Invariants: frames above `end` are taken only from the normal primary of this view, or, while choosing, from a voter of the highest log view,
  * and only if they chain to the own log; frames for a faulty slot are taken from anybody, because their hash is known.
- * One request is under way at a time; each answer is bounded, so catching up cannot flood the normal path.
+ * One request is under way at a time; each answer is bounded, so catching up cannot flood the normal path. Neither a hole that nobody can repair nor a long way to
+ * the end keeps what can be fetched away for good: they take turns.
  */
 import { NONE } from '../engine/commit-index.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
@@ -12,15 +13,19 @@ import { sameHash } from '../engine/hash.ts';
 import type { IndexRange } from '../engine/log-contract.ts';
 import { appendBatch, backlogged, complete, intactRanges, moveCommit } from './log.ts';
 import { noteGone } from './snapshots.ts';
-import type { GetState, NewState } from './messages.ts';
-import type { NodeState } from './state.ts';
+import { countedVotes, hashIn } from './choose.ts';
+import type { DoViewChange, GetState, NewState } from './messages.ts';
+import type { NodeState, Transfer } from './state.ts';
 
 /** Asks for what is missing unless a request is under way. */
 export function catchUp(n: NodeState): void {
   const patience = n.transfer === null ? n.config.heartbeatTicks : n.config.heartbeatTicks * 4;
   if (n.tickCount - n.transferTick < patience) return;
-  if (n.transfer !== null) n.silent.add(n.transfer.source);
-  const hole = repairable(n);
+  if (n.transfer !== null) {
+    n.silent.add(n.transfer.source);
+    noteVain(n, n.transfer);
+  }
+  const hole = nextHole(n);
   if (hole === undefined && backlogged(n)) return;
   if (hole === undefined && complete(n) && n.commitHeard <= n.end && n.faulty.length > 0) return;
   const from = hole !== undefined ? hole.from : n.end + 1;
@@ -28,17 +33,44 @@ export function catchUp(n: NodeState): void {
   const source = chooseSource(n, from, n.transfer?.source ?? null, hole !== undefined);
   if (source === null) return;
   const nonce = n.nextNonce();
-  n.transfer = { source, nonce, from };
+  n.transfer = { source, nonce, from, hole: hole !== undefined };
   n.transferTick = n.tickCount;
   n.send(source, { type: 'getState', view: n.view, from, to, nonce });
 }
 
-/** The first damaged range that some peer still has frames for. While frames are missing, peers that do not answer hold nothing up. */
-function repairable(n: NodeState): IndexRange | undefined {
-  const whole = complete(n) && n.commitHeard <= n.end && n.stash.length === 0;
-  return n.faulty.find((range) =>
+/** Damaged ranges that some peer still has frames for, in order. While frames are missing, peers that do not answer hold nothing up. */
+function repairable(n: NodeState): IndexRange[] {
+  const whole = !lacksEnd(n);
+  return n.faulty.filter((range) =>
     n.others().some((id) => n.snapshots.firstOf(id) <= range.from && (whole || !n.silent.has(id))),
   );
+}
+
+/** Frames are missing behind the own end. */
+function lacksEnd(n: NodeState): boolean {
+  return !complete(n) || n.commitHeard > n.end || n.stash.length > 0;
+}
+
+/** The hole to ask for, the oldest first; undefined: it is the turn of the end, or there is none. */
+function nextHole(n: NodeState): IndexRange | undefined {
+  const { turns } = n;
+  const atEnd = lacksEnd(n);
+  if (atEnd && n.tickCount < turns.endUntilTick) return undefined;
+  const holes = repairable(n);
+  const hole = holes.find((range) => range.from > turns.passed);
+  if (hole !== undefined) return hole;
+  turns.passed = NONE;
+  if (atEnd) turns.endUntilTick = n.tickCount + n.config.viewChangeTicks;
+  return atEnd ? undefined : holes[0];
+}
+
+/** A question brought nothing: behind as many as there are peers a hole is passed over for this round, and the end has a turn. */
+function noteVain(n: NodeState, { hole, from }: Transfer): void {
+  const { turns } = n;
+  if (!hole || ++turns.asked < n.members.length - 1) return;
+  turns.asked = 0;
+  turns.passed = from;
+  turns.endUntilTick = n.tickCount + n.config.viewChangeTicks;
 }
 
 /** Who is asked for frames from `from` on; `failed` did not answer last time. */
@@ -54,18 +86,26 @@ function chooseSource(n: NodeState, from: number, failed: number | null, byHash:
     return primary === n.id ? null : primary;
   }
   if (n.chosen === null) return null;
-  let logView = -1;
-  for (const vote of n.votes.values()) if (vote.view === n.view) logView = Math.max(logView, vote.logView);
-  const wanted = n.canonical.contains(from) ? n.canonical.hash(from) : null;
-  const able = [...n.votes.entries()].filter(([id, v]) => {
-    if (id === n.id || v.present < from) return false;
-    if (v.logView === logView) return true;
-    const theirs = v.headers.contains(from) ? v.headers.hash(from) : null;
-    return wanted !== null && theirs !== null && sameHash(wanted, theirs);
+  const votes = countedVotes(n.votes, n.members, n.manifest);
+  const logView = Math.max(...votes.map(([, vote]) => vote.logView));
+  const able = votes.filter(([id, vote]) => {
+    if (id === n.id || vote.present < from) return false;
+    return vote.logView === logView || sharedThrough(n, vote) >= from;
   });
   if (able.length === 0) return null;
   const fresh = able.filter(([id]) => id !== failed);
   return n.prng.pick(fresh.length > 0 ? fresh : able)[0];
+}
+
+/** Last index at which the log of a vote has the frame of the chosen one, and so all below it; -1 when nothing says so. */
+function sharedThrough(n: NodeState, vote: DoViewChange): number {
+  for (let index = Math.min(vote.head, n.head); index >= 0; index--) {
+    const theirs = index === vote.head ? vote.headHash : hashIn(vote.headers, index);
+    const ours = index === n.head ? n.headHash : hashIn(n.canonical, index);
+    if (theirs !== null && ours !== null && sameHash(theirs, ours)) return index;
+    if (index < n.canonical.first || index < vote.headers.first) break;
+  }
+  return -1;
 }
 
 /** A peer asks for frames: from memory at once, from the disk by an output. */
@@ -106,11 +146,17 @@ export function onNewState(n: NodeState, from: number, m: NewState): boolean {
   n.transfer = null;
   if (m.batch === null) {
     noteGone(n, transfer.from, m.first);
+    noteVain(n, transfer);
     return false;
   }
-  const hole = repairable(n);
-  if (hole !== undefined && m.batch.contains(hole.from))
-    return repair(n, m, m.batch.slice(hole.from, Math.min(hole.to, m.batch.last)));
+  const { batch: given } = m;
+  const hole = n.faulty.find((range) => given.contains(range.from));
+  if (hole !== undefined) {
+    const proved = repair(n, m, given.slice(hole.from, Math.min(hole.to, given.last)));
+    if (proved) n.turns.asked = 0;
+    else noteVain(n, transfer);
+    return proved;
+  }
   const trusted = n.status === 'normal' ? m.canonical && from === n.primaryOf(n.view) : n.chosen !== null;
   if (!trusted || !m.batch.contains(n.end + 1) || backlogged(n)) return false;
   let last = m.batch.last;

@@ -21,6 +21,7 @@ import type { ClientMessage } from './client-protocol.ts';
 import { Freshness } from './freshness.ts';
 import { ClusterTime } from './cluster-time.ts';
 import { DigestBook } from './divergence.ts';
+import { Epochs } from './epochs.ts';
 import { FailureDetector } from './failure-detector.ts';
 import { HeaderRing } from './header-ring.ts';
 import { LogCache } from './log-cache.ts';
@@ -174,8 +175,8 @@ export interface PrimaryState {
   readBytes: number;
   /** Highest index each backup has promised in this view. */
   readonly acked: Map<number, CommitIndex>;
-  /** Boot ids for which a replacement was proposed in this view, by member. */
-  readonly replacing: Map<number, Uint8Array>;
+  /** The replacement that was proposed last in this view, by member. */
+  readonly replacing: Map<number, Replacement>;
   /** Index of the entry that replaced a member in this view. */
   readonly replacedAt: Map<number, number>;
   /** The versions of the application that the program of each peer runs, as it said last. */
@@ -196,6 +197,18 @@ export interface Transfer {
   readonly nonce: number;
   /** First index that was asked for. */
   readonly from: number;
+  /** A damaged slot of the own log is asked for; else what follows it. */
+  readonly hole: boolean;
+}
+
+/** Whose turn it is to be asked for, when holes and the end of the log are missing (state-transfer.ts). */
+export interface Turns {
+  /** Questions for the present hole that brought nothing. */
+  asked: number;
+  /** Holes up to this index have had their turn in this round. */
+  passed: number;
+  /** The end of the log has its turn until then. */
+  endUntilTick: number;
 }
 
 export class NodeState {
@@ -221,8 +234,7 @@ export class NodeState {
   manifest: ManifestState;
   /** False while {view, log view, headers} of the current view are still being stored. */
   stored = true;
-  /** End of the log after each install: a completion of epoch e says nothing above the lowest end since. Index: the epoch it began. */
-  readonly epochEnds: CommitIndex[] = [NONE];
+  readonly epochs = new Epochs();
   /** Token of the newest save or install; only its completion stores the view. */
   saveToken = 0;
 
@@ -273,6 +285,7 @@ export class NodeState {
   askedStartViewTick = -1_000_000;
   readonly nonce: number;
   transfer: Transfer | null = null;
+  readonly turns: Turns = { asked: 0, passed: NONE, endUntilTick: 0 };
   /** Tick of the last question that brought nothing (yet). */
   transferTick = -1_000_000;
   nonceCount = 0;
@@ -337,9 +350,9 @@ export class NodeState {
     this.drawTimeout();
   }
 
-  /** Counts installs: writes of different epochs at one index are different writes, even of equal frames. */
+  /** Of what is handed to the log now. */
   get epoch(): number {
-    return this.epochEnds.length - 1;
+    return this.epochs.current;
   }
 
   get last(): CommitIndex {

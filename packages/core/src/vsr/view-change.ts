@@ -181,7 +181,7 @@ function choose(n: NodeState): void {
   if (n.chosen !== null || !n.stored || n.logView >= n.view || forfeits(n)) return;
   const own = n.votes.get(n.id);
   if (own === undefined) return;
-  const votes = countedVotes(n.votes, n.members, n.manifest);
+  const votes = countedVotes(n.votes, n.members, n.manifest).map(([, vote]) => vote);
   const choice = chooseSuffix(votes, own, n.members.length, n.quorum, n.policy);
   if (choice.kind === 'data-loss') reportLoss(n, choice.index, choice.why);
   if (choice.kind !== 'chosen' || n.primaryOf(n.view) !== n.id) return;

@@ -1,0 +1,88 @@
+/** Who is asked for what, when frames are missing in more than one place (state-transfer.ts), by script. */
+import { describe, expect, it } from 'vitest';
+import { elected, type Lab, LAB_CONFIG, primaryId, successes } from './testing/lab.ts';
+
+/** Nobody gives `index` to `to`: each answers that it has nothing there. */
+function withhold(lab: Lab, to: number, index: number): void {
+  const { drop } = lab;
+  lab.drop = (from, receiver, m) => {
+    if (receiver === to && m.type === 'newState' && m.batch?.contains(index) === true) {
+      lab.step(to, { type: 'message', from, message: { ...m, batch: null } });
+      return true;
+    }
+    return drop(from, receiver, m);
+  };
+}
+
+describe('catching up', () => {
+  it('a hole that nobody can repair does not keep the frames at the end of the log away', () => {
+    const lab = elected(3);
+    const primary = primaryId(lab);
+    const [x, z] = lab.replicas.filter((r) => r.id !== primary).map((r) => r.id) as [number, number];
+    lab.submit(primary, 'a');
+    lab.submit(primary, 'b');
+    lab.run(10);
+    const hole = lab.r(primary).node.state.end - 1;
+    lab.restart(x, { faulty: { from: hole, to: hole } });
+    lab.drop = (_from, to, m) => to === x && m.type === 'prepare';
+    for (const text of ['c', 'd', 'e']) lab.submit(primary, text);
+    withhold(lab, x, hole);
+    lab.run(20);
+    expect(successes(lab)).toBe(5);
+    lab.crash(z);
+    lab.drop = () => false;
+    withhold(lab, x, hole);
+    lab.submit(primary, 'f');
+    lab.run(60);
+    expect(successes(lab)).toBe(6);
+    lab.drop = () => false;
+    lab.run(60);
+    expect(lab.r(x).bodies).toEqual(['a', 'b', 'c', 'd', 'e', 'f']);
+  });
+
+  it('a hole that nobody can repair does not keep the next hole from being repaired', () => {
+    const lab = elected(3);
+    const primary = primaryId(lab);
+    const x = lab.replicas.find((r) => r.id !== primary)!.id;
+    for (const text of ['a', 'b', 'c', 'd']) lab.submit(primary, text);
+    lab.run(10);
+    const { end } = lab.r(primary).node.state;
+    const [low, high] = [end - 3, end - 1];
+    lab.restart(x, { faulty: { from: low, to: low } });
+    lab.step(x, { type: 'damaged', index: high });
+    withhold(lab, x, low);
+    lab.run(60);
+    expect(lab.r(x).node.state.faulty).toEqual([expect.objectContaining({ from: low, to: low })]);
+  });
+
+  it('a new primary takes frames below the header window from a voter of a lower log view whose log is the same', () => {
+    const lab = elected(3);
+    const old = primaryId(lab);
+    const view = lab.r(old).node.state.view;
+    const next = lab.r(old).node.state.primaryOf(view + 1);
+    const far = lab.r(old).node.state.primaryOf(view + 2);
+    // `far` misses everything, and installs the log of the next view without its frames.
+    lab.drop = (from, to) => from === far || to === far;
+    const count = 3 * LAB_CONFIG.pipelineMax;
+    for (let i = 0; i < count; i++) {
+      lab.submit(old, `c${i}`);
+      lab.settle();
+    }
+    lab.run(5);
+    expect(successes(lab)).toBe(count);
+    // `old` keeps its log view: no StartView reaches it.
+    lab.drop = (from, to, m) =>
+      (to === old && m.type === 'startView') || (to === far && (m.type === 'newState' || m.type === 'prepare'));
+    lab.step(old, { type: 'tick', stalledTicks: LAB_CONFIG.stallTicks + 1 });
+    for (let i = 0; i < 100 && lab.r(far).node.state.logView !== view + 1; i++) lab.run(1);
+    expect(lab.r(far).node.state.logView).toBe(view + 1);
+    expect(lab.r(far).node.state.end).toBeLessThan(lab.r(far).node.state.canonical.first - 1);
+    expect(lab.r(old).node.state.logView).toBe(view);
+    lab.crash(next);
+    lab.drop = () => false;
+    for (let i = 0; i < 400 && !lab.r(far).node.state.serving && lab.r(far).node.state.view <= view + 2; i++)
+      lab.run(1);
+    expect(lab.r(far).node.state).toMatchObject({ view: view + 2, serving: true });
+    expect(lab.r(far).bodies).toHaveLength(count);
+  });
+});
