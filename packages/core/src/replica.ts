@@ -225,6 +225,7 @@ export class Replica implements ReplicaHandle {
         return;
       }
       this.node.state.monotonicMs = this.ports.monotonicMs();
+      this.node.state.wallMs = this.ports.wallMs();
       const refused = staleRefusal(this.node.state, nonce, maxLagMs);
       if (refused === null) this.answer({ origin, nonce, query, body, commit: NONE, round: 0 });
       else this.ports.reply(origin, refused);

@@ -543,4 +543,28 @@ describe('Reads', () => {
     lab.run(150);
     for (const { node } of lab.replicas) expect(lagMs(node.state)).toBeLessThan(150);
   });
+
+  it('maxLag counts the time for which the machine was suspended and its monotonic clock stood still', () => {
+    const { lab } = new Scene();
+    lab.run(20);
+    for (const { id, node } of lab.replicas) {
+      expect(staleRefusal(node.state, 1, 1000)).toBeNull();
+      // The process goes on where it stopped; only the wall clock knows.
+      node.state.wallMs += 60_000;
+      expect(staleRefusal(node.state, 1, 1000)?.status).toBe(REFUSAL.lag);
+      lab.skewMs.set(id, 60_000);
+    }
+    lab.run(20);
+    for (const { node } of lab.replicas) {
+      expect(staleRefusal(node.state, 1, 1000)).toBeNull();
+      // A wall clock of whole milliseconds that is asked often does not make time run faster.
+      const lag = lagMs(node.state);
+      for (let i = 0; i < 1000; i++) {
+        node.state.monotonicMs += 0.1;
+        node.state.wallMs += i % 10 === 0 ? 1 : 0;
+        lagMs(node.state);
+      }
+      expect(lagMs(node.state) - lag).toBeCloseTo(100, 0);
+    }
+  });
 });

@@ -7,6 +7,10 @@
  * later Commit shows that a quorum answered q, the commit noted in q was complete when q was sent (ReadIndex), so at t or later. A state that has applied that
  * commit lacks nothing that was committed before t. A primary knows when it sent q.
  *
+ * Local time (`elapsed`) is the monotonic clock's, which stands still while the machine is suspended, and what the wall clock ran ahead of it meanwhile. A wall clock
+ * that is set forward makes a state look older than it is, until the next heartbeats. What neither clock notices (a paused virtual machine whose wall clock nobody has
+ * set yet) is not counted.
+ *
  * Invariants: `asOfMs` never goes back; what it says stays true in later views; a repeated Commit proves nothing new.
  */
 import type { CommitIndex } from '../engine/commit-index.ts';
@@ -16,13 +20,15 @@ import { nthLargest } from './quorum-tracker.ts';
 /** Rounds that are remembered. */
 export const ROUND_RING = 1024;
 
-/** A state that has applied `commit` lacks nothing committed before `asOfMs` (own monotonic clock). */
+/** A state that has applied `commit` lacks nothing committed before `asOfMs` (by `elapsed`). */
 interface Evidence {
   readonly commit: CommitIndex;
   readonly asOfMs: number;
 }
 
 const PENDING_MAX = 64;
+/** The wall clock running ahead of the monotonic one by less is no suspension: both are read, and rounded, one after the other. */
+const SUSPENSION_MIN_MS = 10;
 const NEVER = Number.NEGATIVE_INFINITY;
 
 export class Freshness {
@@ -35,6 +41,20 @@ export class Freshness {
   private readonly heardMs = new Float64Array(ROUND_RING);
   private pending: Evidence[] = [];
   private asOfMs = NEVER;
+  private suspendedMs = 0;
+  /** How far the wall clock was ahead of the monotonic one: the least since it was last noted. */
+  private aheadMs = Number.POSITIVE_INFINITY;
+
+  /** Local time of now; it never goes back. */
+  elapsed(monotonicMs: number, wallMs: number): number {
+    const aheadMs = wallMs - monotonicMs;
+    if (aheadMs < this.aheadMs) this.aheadMs = aheadMs;
+    else if (aheadMs - this.aheadMs >= SUSPENSION_MIN_MS) {
+      this.suspendedMs += aheadMs - this.aheadMs;
+      this.aheadMs = aheadMs;
+    }
+    return monotonicMs + this.suspendedMs;
+  }
 
   /** A Commit of the view's primary, about to be answered at `nowMs`. `slot`: place of this replica among the members; `run`: nonce of this process. */
   heardFrom(m: Commit, slot: number, run: number, quorum: number, nowMs: number): void {
@@ -68,7 +88,7 @@ export class Freshness {
     this.pending.push({ commit, asOfMs });
   }
 
-  /** The time by the own clock before which nothing committed is missing in the state at `applied`; -Infinity when not known. */
+  /** The local time before which nothing committed is missing in the state at `applied`; -Infinity when not known. */
   asOf(applied: CommitIndex): number {
     let done = 0;
     while (done < this.pending.length && this.pending[done]!.commit <= applied)

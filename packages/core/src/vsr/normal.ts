@@ -13,7 +13,7 @@ import { appendBatch, backlogged, intactRanges, moveCommit } from './log.ts';
 import type { Commit, Prepare, PrepareOk } from './messages.ts';
 import { isOfOldIncarnation } from './members.ts';
 import { acknowledge, retransmit } from './propose.ts';
-import { commitOk, quorumContactTick, sendHeartbeat } from './reads.ts';
+import { commitOk, elapsedMs, quorumContactTick, sendHeartbeat } from './reads.ts';
 import { catchUp, needsFrames } from './state-transfer.ts';
 import type { NodeState } from './state.ts';
 import { proposeVersion } from './versions.ts';
@@ -125,7 +125,7 @@ export function onCommit(n: NodeState, from: number, m: Commit): void {
   n.dataLoss = null;
   n.attempts = 0;
   moveCommit(n, m.commit);
-  n.freshness.heardFrom(m, n.members.indexOf(n.id), n.nonce, n.quorum, n.monotonicMs);
+  n.freshness.heardFrom(m, n.members.indexOf(n.id), n.nonce, n.quorum, elapsedMs(n));
   heardConfirmed(n, m.confirmed, m.confirmedDigest);
   if (!n.standby) n.send(from, commitOk(n, m));
   repeatPromise(n, m.commit);

@@ -19,6 +19,7 @@ import { noteVersions } from './versions.ts';
 export function sendHeartbeat(n: NodeState, primary: PrimaryState): void {
   n.round++;
   primary.sentMs[n.round % ROUND_RING] = n.monotonicMs;
+  primary.sentElapsedMs[n.round % ROUND_RING] = elapsedMs(n);
   primary.sentTick[n.round % ROUND_RING] = n.tickCount;
   primary.sentCommit[n.round % ROUND_RING] = n.serving ? toWire(n.commit) : 0;
   primary.heartbeatTick = n.tickCount;
@@ -128,19 +129,25 @@ export function confirmedRound(n: NodeState, primary: PrimaryState): number {
   return nthOfOthers(n, primary.rounds, 0);
 }
 
+/** Local time as maxLag measures it. */
+export function elapsedMs(n: NodeState): number {
+  return n.freshness.elapsed(n.monotonicMs, n.wallMs);
+}
+
 /** How much the applied state may lack, in ms; Infinity when that is not known. */
 export function lagMs(n: NodeState): number {
   const { primary, freshness } = n;
+  const nowMs = elapsedMs(n);
   if (primary !== null && n.serving) {
-    if (n.quorum === 1) freshness.note(n.commit, n.monotonicMs);
+    if (n.quorum === 1) freshness.note(n.commit, nowMs);
     else {
       const round = confirmedRound(n, primary);
       const at = round % ROUND_RING;
       const known = round > 0 && n.round - round < ROUND_RING && primary.sentCommit[at]! > 0;
-      if (known) freshness.note(fromWire(primary.sentCommit[at]!), primary.sentMs[at]!);
+      if (known) freshness.note(fromWire(primary.sentCommit[at]!), primary.sentElapsedMs[at]!);
     }
   }
-  return Math.max(0, n.monotonicMs - freshness.asOf(n.applied));
+  return Math.max(0, nowMs - freshness.asOf(n.applied));
 }
 
 /** Why this replica must not answer a stale read that may lack `maxLagMs` (Infinity: any amount), or null. */

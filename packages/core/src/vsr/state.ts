@@ -162,8 +162,9 @@ export interface PrimaryState {
   readonly startedTick: number;
   /** Monotonic ms at which the own no-op was applied; null before. */
   servingSinceMs: number | null;
-  /** Round sent when, by round modulo ROUND_RING: monotonic ms and tick, and the commit noted then (index + 1; 0: not serving yet). */
+  /** Round sent when, by round modulo ROUND_RING: monotonic ms, local time as freshness.ts has it, and tick, and the commit noted then (index + 1; 0: not serving yet). */
   readonly sentMs: Float64Array;
+  readonly sentElapsedMs: Float64Array;
   readonly sentTick: Float64Array;
   readonly sentCommit: Float64Array;
   heartbeatTick: number;

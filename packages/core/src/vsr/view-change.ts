@@ -223,6 +223,7 @@ export function settle(n: NodeState): void {
     startedTick: n.tickCount,
     servingSinceMs: null,
     sentMs: new Float64Array(ROUND_RING),
+    sentElapsedMs: new Float64Array(ROUND_RING),
     sentTick: new Float64Array(ROUND_RING),
     sentCommit: new Float64Array(ROUND_RING),
     heartbeatTick: n.tickCount,
