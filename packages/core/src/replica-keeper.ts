@@ -8,7 +8,7 @@
 import { at } from './engine/commit-index.ts';
 import type { FrameBatch } from './engine/frame-batch.ts';
 import { KIND } from './engine/frame.ts';
-import { toHex } from './engine/hash.ts';
+import { sameHash, toHex } from './engine/hash.ts';
 import { SnapshotScrub } from './engine/scrub-snapshots.ts';
 import type { Snapshot, SnapshotStore } from './engine/snapshot-file.ts';
 import { Halt } from './kernel/errors.ts';
@@ -57,14 +57,15 @@ export class SnapshotKeeper implements SnapshotPort {
     });
   }
 
-  /** What is on the disk at start, confirmed ones only (the others were swept). */
+  /** What is on the disk at start, through the checkpoint (the rest was swept). Only of the checkpoint itself the manifest says that it was confirmed. */
   found(): HeldSnapshot[] {
     const held: HeldSnapshot[] = [];
     const { checkpoint } = this.replica.store.manifest;
     for (const index of this.files.list()) {
       const read = this.files.header(index);
       if (typeof read === 'string' || read.header.index !== index || index > checkpoint.index) continue;
-      held.push({ index, state: read.header.digest, file: read.fileDigest, hash: read.header.chainHash });
+      const confirmed = index === checkpoint.index && sameHash(read.fileDigest, checkpoint.digest);
+      held.push({ index, state: read.header.digest, file: read.fileDigest, hash: read.header.chainHash, confirmed });
     }
     return held;
   }
@@ -92,10 +93,8 @@ export class SnapshotKeeper implements SnapshotPort {
 
   /** Newest last. */
   list(): SnapshotInfo[] {
-    const { manifest, snapshots } = this.replica.node.state;
-    return snapshots.held.map(({ index, state, file }) => {
-      return { index, state, file, confirmed: index <= manifest.checkpoint.index };
-    });
+    const { snapshots } = this.replica.node.state;
+    return snapshots.held.map(({ index, state, file, confirmed }) => ({ index, state, file, confirmed }));
   }
 
   create(): boolean {
@@ -142,10 +141,10 @@ export class SnapshotKeeper implements SnapshotPort {
     const newest = store.manifest.checkpoint.index;
     if (n.diverged !== null) return;
     const surplus = unconfirmedSurplus(n);
-    const older = n.snapshots.held.findLast((held) => held.index < newest)?.index ?? null;
+    const older = n.snapshots.held.findLast((held) => held.index < newest && held.confirmed)?.index ?? null;
     const { pinned } = this.transfer;
     const keep = (index: number): boolean =>
-      pinned.includes(index) || (index < newest ? index === older : !surplus.includes(index));
+      pinned.includes(index) || (index < newest ? index >= (older ?? 0) : !surplus.includes(index));
     this.files.retain(keep);
     const { first } = n;
     if (older !== null) {

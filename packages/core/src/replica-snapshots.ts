@@ -172,6 +172,12 @@ export class SnapshotTaker {
     }
     const early = this.options.executor.applied - meta.index < (this.options.every * this.stride) / 4;
     if (early && this.stride > 1) this.stride /= 2;
-    this.options.onTaken({ index: meta.index, state: meta.digest, file: result.digest, hash: meta.chainHash });
+    this.options.onTaken({
+      index: meta.index,
+      state: meta.digest,
+      file: result.digest,
+      hash: meta.chainHash,
+      confirmed: false,
+    });
   }
 }

@@ -112,7 +112,7 @@ export class SnapshotTransfer {
       this.port.send(to, { type: 'snapshotPart', view: n.view, index, offset, nonce, bytes });
     };
     const held = n.snapshots.held.find((snapshot) => snapshot.index === m.index && sameHash(snapshot.file, m.file));
-    const confirmed = held !== undefined && held.index <= n.manifest.checkpoint.index && n.diverged === null;
+    const confirmed = held !== undefined && held.confirmed && n.diverged === null;
     const file = confirmed ? this.pin(m.index) : null;
     if (file === null || m.length > PART_BYTES_MAX || m.offset + m.length > file.size()) {
       reply(new Uint8Array(0));

@@ -22,7 +22,7 @@ import {
   type MessageType,
   SNAPSHOTS_REPORTED_MAX,
   type SnapshotPart,
-  type SnapshotRef,
+  type ReportedSnapshot,
   type SnapshotReport,
   type StartView,
 } from './messages.ts';
@@ -146,12 +146,12 @@ function encodeAboutSnapshots(message: SnapshotReport | GetSnapshot | SnapshotPa
   switch (message.type) {
     case 'snapshotReport':
       w.u64(message.first);
-      w.index(message.confirmed);
       w.u64(message.held.length);
-      for (const { index, state, file } of message.held) {
+      for (const { index, state, file, confirmed } of message.held) {
         w.u64(index);
         w.bytes(state);
         w.bytes(file);
+        w.u64(confirmed ? 1 : 0);
       }
       return [w.done()];
     case 'getSnapshot':
@@ -286,12 +286,12 @@ function decodeAboutSnapshots(type: number, view: number, r: Reader): Message | 
   switch (type) {
     case TYPE.snapshotReport: {
       const first = r.u64();
-      const confirmed = r.index();
       const count = r.u64();
       if (r.failed || count > SNAPSHOTS_REPORTED_MAX) return `a report of ${count} snapshots, or cut off`;
-      const held: SnapshotRef[] = [];
-      for (let i = 0; i < count; i++) held.push({ index: r.u64(), state: r.hash(), file: r.hash() });
-      return r.end({ type: 'snapshotReport', view, first, confirmed, held });
+      const held: ReportedSnapshot[] = [];
+      for (let i = 0; i < count; i++)
+        held.push({ index: r.u64(), state: r.hash(), file: r.hash(), confirmed: r.flag() });
+      return r.end({ type: 'snapshotReport', view, first, held });
     }
     case TYPE.getSnapshot: {
       const [index, file] = [r.u64(), r.hash()];
@@ -380,7 +380,7 @@ function fixedBytes(message: Message): number {
     case 'startView':
       return 160 + 8 * (message.incarnations.length + 8);
     case 'snapshotReport':
-      return 64 + 40 * message.held.length;
+      return 64 + 48 * message.held.length;
     default:
       return 256;
   }

@@ -166,16 +166,20 @@ export interface SnapshotRef {
   readonly file: Uint8Array;
 }
 
+/** A snapshot as its holder reports it. `confirmed`: it has seen a quorum report the same. */
+export interface ReportedSnapshot extends SnapshotRef {
+  readonly confirmed: boolean;
+}
+
 /** Snapshots that one report lists at most. */
 export const SNAPSHOTS_REPORTED_MAX = 16;
 
-/** The snapshots that a replica holds, newest last. `confirmed`: through which index a quorum has reported the same, as the sender's manifest says. */
+/** The snapshots that a replica holds. */
 export interface SnapshotReport {
   readonly type: 'snapshotReport';
   readonly view: number;
   readonly first: number;
-  readonly confirmed: CommitIndex;
-  readonly held: readonly SnapshotRef[];
+  readonly held: readonly ReportedSnapshot[];
 }
 
 /** Asks for `length` bytes at `offset` of the snapshot file with this digest. */

@@ -2,8 +2,8 @@
  * What the protocol knows of snapshots (docs/protocol.md, "Recovery, repair, state transfer"): who holds which, which are confirmed, whether this replica needs
  * one, and what installing one does to the log.
  *
- * Invariants: a snapshot is confirmed when a quorum has reported the same index, execution digest and file digest; only a confirmed one becomes a checkpoint, is
- * fetched or installed; installing one at S discards frames <= S only; nothing above S that was promised is forgotten.
+ * Invariants: a snapshot is confirmed when a quorum has reported the same index, execution digest and file digest, each by itself: that a newer one is says nothing of
+ * its bytes; only a confirmed one becomes a checkpoint, is given, fetched or installed; installing one at S discards frames <= S only; nothing above S that was promised is forgotten.
  */
 import { at, type CommitIndex, max, min, NONE } from '../engine/commit-index.ts';
 import { FRAME_HEADER_BYTES } from '../engine/constants.ts';
@@ -13,14 +13,14 @@ import type { ManifestState } from '../engine/log-contract.ts';
 import { quarantine } from './divergence.ts';
 import { moveCommit } from './log.ts';
 import { noteReplacedInState } from './members.ts';
-import { SNAPSHOTS_REPORTED_MAX, type SnapshotRef, type SnapshotReport } from './messages.ts';
+import { type ReportedSnapshot, SNAPSHOTS_REPORTED_MAX, type SnapshotRef, type SnapshotReport } from './messages.ts';
 import type { NodeState } from './state.ts';
 
 /** How often a replica repeats what it holds, in heartbeats. */
 const REPORT_HEARTBEATS = 8;
 
 /** A snapshot that is durable here. */
-export interface HeldSnapshot extends SnapshotRef {
+export interface HeldSnapshot extends ReportedSnapshot {
   /** Chain hash of its last entry. */
   readonly hash: Uint8Array;
 }
@@ -93,12 +93,11 @@ function reportSnapshots(n: NodeState): void {
   const { snapshots } = n;
   snapshots.reportTick = n.tickCount;
   if (n.members.length === 1 || n.diverged !== null || (snapshots.held.length === 0 && n.first === 0)) return;
-  const refs = snapshots.held.map(({ index, state, file }) => ({ index, state, file }));
-  const confirmed = n.manifest.checkpoint.index;
+  const refs = snapshots.held.map(({ index, state, file, confirmed }) => ({ index, state, file, confirmed }));
   // Every confirmed one, also those that are kept only because somebody is fetching them, however many newer ones wait to be confirmed.
-  const held = refs.filter(({ index }) => index <= confirmed).slice(UNCONFIRMED_MAX - SNAPSHOTS_REPORTED_MAX);
-  held.push(...refs.filter(({ index }) => index > confirmed).slice(-UNCONFIRMED_MAX));
-  n.broadcast({ type: 'snapshotReport', view: n.view, first: n.first, confirmed, held });
+  const held = refs.filter(({ confirmed }) => confirmed).slice(UNCONFIRMED_MAX - SNAPSHOTS_REPORTED_MAX);
+  held.push(...refs.filter(({ confirmed }) => !confirmed).slice(-UNCONFIRMED_MAX));
+  n.broadcast({ type: 'snapshotReport', view: n.view, first: n.first, held });
 }
 
 /** Snapshots kept, and reported, that are not confirmed yet; older ones go when nobody confirms them. */
@@ -114,11 +113,11 @@ function sameSnapshot(a: SnapshotRef, b: SnapshotRef): boolean {
   return a.index === b.index && sameHash(a.state, b.state) && sameHash(a.file, b.file);
 }
 
-/** Makes the newest own snapshot that a quorum reports alike the checkpoint. */
+/** Notes which own snapshots a quorum reports alike, and makes the newest of them the checkpoint. */
 function confirm(n: NodeState): void {
   if (n.diverged !== null) return;
   for (const own of n.snapshots.held.toReversed()) {
-    if (own.index <= n.manifest.checkpoint.index) return;
+    if (own.confirmed) continue;
     const others = [...n.snapshots.reports.values()].flatMap((report) =>
       report.held.filter((h) => h.index === own.index),
     );
@@ -126,7 +125,7 @@ function confirm(n: NodeState): void {
     // Behind a checkpoint nothing else proves the log: it must be durable that far.
     if (alike + 1 >= n.quorum && own.index <= min(n.durable, n.end)) {
       adopt(n, own);
-      return;
+      continue;
     }
     const odd = others.find((other) => others.filter((same) => sameSnapshot(other, same)).length >= n.quorum);
     if (odd !== undefined && !sameSnapshot(odd, own)) {
@@ -138,6 +137,9 @@ function confirm(n: NodeState): void {
 }
 
 function adopt(n: NodeState, snapshot: HeldSnapshot): void {
+  const { snapshots } = n;
+  snapshots.held = snapshots.held.map((held) => (held === snapshot ? { ...held, confirmed: true } : held));
+  if (snapshot.index <= n.manifest.checkpoint.index) return;
   const checkpoint = { index: at(snapshot.index), hash: snapshot.hash, digest: snapshot.file };
   n.manifest = { ...n.manifest, checkpoint };
   n.out.push({ type: 'checkpoint', manifest: n.manifest });
@@ -166,8 +168,8 @@ export function wantedSnapshot(
       const key = `${ref.index}/${toHex(ref.state)}/${toHex(ref.file)}`;
       const offer = offers.get(key) ?? { ref, sources: [], claimed: false };
       offer.sources.push(peer);
-      // Its manifest says so: it has seen the reports of a quorum.
-      offer.claimed ||= ref.index <= report.confirmed;
+      // It says so: it has seen the reports of a quorum.
+      offer.claimed ||= ref.confirmed;
       offers.set(key, offer);
     }
   }
@@ -220,7 +222,8 @@ export function installSnapshot(n: NodeState, snapshot: InstalledSnapshot): void
   const { index, hash, digest } = checkpoint;
   if (!noteReplacedInState(n)) return;
   n.applied = index;
-  n.snapshots.held = [...n.snapshots.held.filter((held) => held.index < index), { index, state, file: digest, hash }];
+  const installed = { index, state, file: digest, hash, confirmed: true };
+  n.snapshots.held = [...n.snapshots.held.filter((held) => held.index < index), installed];
   const dropped = n.policy.snapshotDropsNewerFrames && n.end > index && n.primary === null;
   if (n.end < index || dropped) beginBehind(n, index, hash, frameHeader, checkpoint);
   else {
