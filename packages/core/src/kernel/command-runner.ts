@@ -90,14 +90,14 @@ export class CommandRunner<State> {
 
   /** Brings the state to `version` at the entry whose chain hash stands at hash[hashAt], and advances D. False: the migration threw, and nothing has changed. */
   migrate(index: number, version: number, hash: Uint8Array, hashAt: number): boolean {
-    const { application, transaction } = this;
+    const { transaction } = this;
     let next = this.current;
     let writes: Uint8Array = EMPTY_BODY;
     transaction?.begin();
     try {
       enterApply();
       try {
-        next = application.migrate?.(this.current, this.active, version) ?? this.current;
+        next = this.migrated(version);
       } finally {
         leaveApply();
       }
@@ -164,6 +164,15 @@ export class CommandRunner<State> {
     }
   }
 
+  private migrated(version: number): State {
+    const { application } = this;
+    if (application.migrate === undefined) return this.current;
+    const next = application.migrate(this.current, this.active, version);
+    if (next === undefined) throw new Error('migrate returns the state');
+    refuseThenable(next);
+    return next;
+  }
+
   /** Calls the application. Returns null when the command did not end ok; status and body say how. */
   private attempt(event: Event): Applied<State> | null {
     const { context } = this;
@@ -196,10 +205,7 @@ export class CommandRunner<State> {
       throw new Error('apply returns {state, result, effects}; it is synchronous: a promise is refused');
     }
     if ('then' in loose) throw new Error('apply is synchronous: a thenable is refused');
-    const state = applied.state as unknown;
-    if (typeof state === 'object' && state !== null && 'then' in state && typeof state.then === 'function') {
-      throw new Error('the state must not be a thenable');
-    }
+    refuseThenable(applied.state);
     if (this.transaction !== null && applied.state !== this.current) {
       throw new Error('a transactional state is changed in place and returned itself');
     }
@@ -258,6 +264,12 @@ export class CommandRunner<State> {
     } catch (error) {
       throw new Halt('E_STATE', 'a command could not be rolled back', error);
     }
+  }
+}
+
+function refuseThenable(state: unknown): void {
+  if (typeof state === 'object' && state !== null && 'then' in state && typeof state.then === 'function') {
+    throw new Error('the state must not be a thenable');
   }
 }
 

@@ -115,6 +115,20 @@ describe('the active version', () => {
     expect(scene.digests.size).toBe(1);
   });
 
+  it.each([
+    ['nothing', undefined],
+    ['a promise', Promise.resolve(new Map())],
+  ])('stays when migrate returns %s', (_, returned) => {
+    const module = versionedProgram(1, 2);
+    const application = { ...module.application, migrate: () => returned };
+    const executor = new Executor({ module: { ...module, application }, clusterId: CLUSTER, codec: nobleCodec });
+    const scene = new Scene(executor);
+    scene.command();
+    scene.activate(2);
+    expect(scene.command()).toEqual(['v1 #2']);
+    expect(executor.faults).toBe(1);
+  });
+
   it('an activation that nobody can read is counted and changes nothing', () => {
     const scene = new Scene(executorOf(1, 2).executor);
     scene.log.add(KIND.activateVersion, { body: new Uint8Array([1, 2, 3]) });
