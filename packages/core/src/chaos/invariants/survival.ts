@@ -87,7 +87,9 @@ function statedHash(best: RecoveredLog, voters: readonly RecoveredLog[], index: 
     for (let above = Math.min(log.head, best.head); above > index; above--) {
       const [theirs, asked] = [hashAt(log, above), hashAt(best, above)];
       if (theirs === null || asked === null) continue;
-      if (sameHash(theirs, asked)) return hashAt(log, index);
+      // It may hide there as well: the next one may say.
+      const stated = sameHash(theirs, asked) ? hashAt(log, index) : null;
+      if (stated !== null) return stated;
       break;
     }
   }
