@@ -197,7 +197,7 @@ async function checkConfig() {
   for (const key of [/^name:/m, /^version:/m, /^\s+start_interval:/m, /^\s+required:/m]) {
     must(!key.test(text), `${key} is not understood by every compose tool`);
   }
-  for (const name of ['init', 'r1', 'r2', 'r3', 'console']) {
+  for (const name of ['r1', 'r2', 'r3', 'console', 'tools']) {
     must(new RegExp(`^  ${name}:$`, 'm').test(text), `there is no service ${name}`);
   }
   for (const [, path] of text.matchAll(/(?:dockerfile: |seccomp:\$\{CHRONON_SECCOMP:-)([^\s}]+)/g)) {
@@ -340,17 +340,28 @@ async function fallsBack() {
 }
 
 async function refusesLostVolume() {
+  const { clusterId } = await agreement(REPLICAS);
   await compose(['down']);
   await docker('volume', 'rm', `${PROJECT}_r3`);
-  const { code, output } = await compose(['run', '--rm', 'init'], { mayFail: true });
-  must(code !== 0, 'a lost volume was formatted again');
-  must(/not formatted again/.test(output), `the refusal does not say why: ${tail(output, 3)}`);
+  await compose(['up', '-d']);
+  await until('the refusal of r3', UP_MS, async () => /E_WIPED/.test((await compose(['logs', 'r3'])).output));
+  const status = await agreement([1, 2], UP_MS);
+  must(status.clusterId === clusterId, 'another cluster id');
+  await deposit(1, 10);
+}
+
+async function recoversLostVolume() {
+  await compose(['stop', 'r3']);
+  await compose(['run', '--rm', 'tools', 'recover', '--replica', '3', '--data', '/volumes/r3', '--yes']);
+  await compose(['up', '-d', 'r3']);
+  await agreement(REPLICAS, UP_MS);
+  must((await balance(3, 'carol')) === 60, 'the balance of carol is wrong on the recovered replica');
 }
 
 /** In order; the first that fails ends the run, because each stands on the one before. */
 const TESTS = [
   ['the images build, addon included', build],
-  ['up: healthy, one primary, one digest', comesUp],
+  ['up: empty volumes are formatted together; healthy, one primary, one digest', comesUp],
   ['containers: no root, no capabilities, read-only, loopback only, no secret in the environment', isConfined],
   ['the printed link opens the console, which names the disk', pageNamesTheDisk],
   ['commands and queries', takesCommands],
@@ -360,7 +371,8 @@ const TESTS = [
   ['a container whose supervisor dies is restarted', restartsItself],
   ['down and up: nothing is lost', downAndUp],
   ['without io_uring: the synchronous disk, and the page says why', fallsBack],
-  ['a lost volume is not formatted again', refusesLostVolume],
+  ['a lost volume is not formatted again; the others go on', refusesLostVolume],
+  ['its replica is recovered with an empty volume', recoversLostVolume],
 ];
 
 async function requireEngine() {

@@ -1,9 +1,10 @@
 /** Entry of the console's container: secrets, one line with a link once the server answers, Next's standalone server. */
 import { loginLink } from './login-link.mjs';
-import { loadSecrets } from './secrets.mjs';
+import { loadSecrets, secretsWritten } from './secrets.mjs';
 
 const POLL_MS = 200;
 
+await secretsWritten();
 loadSecrets();
 await import('../apps/console/server.js');
 void announce();

@@ -5,7 +5,6 @@
 import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { loadApplication } from '../replica/app-loader.ts';
-import { writeAtomically } from '../supervisor/atomic-file.ts';
 import {
   newCluster,
   prepareDirectory,
@@ -16,6 +15,7 @@ import {
 import { Failure } from '../supervisor/failure.ts';
 import { formatReplica } from '../supervisor/format.ts';
 import { replicaDir } from '../supervisor/layout.ts';
+import { writeConsoleEnv } from '../supervisor/shared-secrets.ts';
 import { appName } from '../supervisor/supervisor.ts';
 import { printJson, printLine } from './output.ts';
 import { clusterSize } from './parse.ts';
@@ -46,10 +46,7 @@ export const formatCommand = new Command('format')
     if ('problem' in app) throw new Failure('E_APP', app.problem);
     const { cluster, made } = format(flags);
     if (flags.consoleEnv !== undefined) {
-      writeAtomically(
-        resolve(flags.consoleEnv),
-        `CHRONON_TOKEN=${cluster.token}\nCHRONON_CONSOLE_SECRET=${cluster.consoleSecret}\n`,
-      );
+      writeConsoleEnv(resolve(flags.consoleEnv), cluster);
     }
     if (flags.json === true) printJson({ clusterId: cluster.clusterId, replicas: cluster.replicas, formatted: made });
     else

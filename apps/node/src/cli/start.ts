@@ -2,7 +2,7 @@
 import { Command, Option } from 'commander';
 import { clusterSize, replicaArgument, wholeNumber } from './parse.ts';
 import { PORT_DEFAULT } from '../supervisor/ports.ts';
-import { Supervisor } from '../supervisor/supervisor.ts';
+import { Supervisor, type SupervisorOptions } from '../supervisor/supervisor.ts';
 import { usage } from '../supervisor/failure.ts';
 import { outliveReader, printJson, printLine, say } from './output.ts';
 
@@ -18,6 +18,8 @@ interface StartFlags {
   readonly only?: number;
   readonly members?: string;
   readonly bind: string;
+  readonly secrets?: string;
+  readonly consoleEnv?: string;
   readonly logLevel: string;
   readonly json?: boolean;
 }
@@ -42,6 +44,11 @@ export const startCommand = new Command('start')
   .addOption(new Option('--only <id>', 'run this one replica; the others run elsewhere').argParser(replicaArgument))
   .option('--members <list>', 'with --only: r1=HOST,r2=HOST,...')
   .option('--bind <host>', 'with --only: address to listen on', '0.0.0.0')
+  .option(
+    '--secrets <file>',
+    'with --only: the secrets all members share (the first to come makes the file); an empty directory is then formatted together with the others',
+  )
+  .option('--console-env <file>', 'with --only: write CHRONON_TOKEN and CHRONON_CONSOLE_SECRET there, for the console')
   .option('--log-level <level>', 'of the replicas', 'info')
   .option('--json', 'print one JSON object when the cluster is up')
   .addHelpText(
@@ -54,6 +61,8 @@ export const startCommand = new Command('start')
 
 async function start(flags: StartFlags): Promise<number> {
   if ((flags.only === undefined) !== (flags.members === undefined)) throw usage('--only and --members go together');
+  if (flags.only === undefined && (flags.secrets !== undefined || flags.consoleEnv !== undefined))
+    throw usage('--secrets and --console-env belong to --only');
   const supervisor = new Supervisor({
     dataDir: flags.data,
     replicas: flags.replicas ?? null,
@@ -63,7 +72,7 @@ async function start(flags: StartFlags): Promise<number> {
     enableChaos: flags.enableChaos === true || process.env['CHRONON_CHAOS'] === '1',
     disk: flags.disk,
     withConsole: flags.console && flags.only === undefined,
-    only: flags.only === undefined ? null : { id: flags.only, members: flags.members ?? '', bindHost: flags.bind },
+    only: onlyOf(flags),
     logLevel: flags.logLevel,
     say,
   });
@@ -80,6 +89,11 @@ async function start(flags: StartFlags): Promise<number> {
     await supervisor.stop();
   }
   return 0;
+}
+
+function onlyOf({ only, members = '', bind, secrets, consoleEnv }: StartFlags): SupervisorOptions['only'] {
+  if (only === undefined) return null;
+  return { id: only, members, bindHost: bind, secrets: secrets ?? null, consoleEnv: consoleEnv ?? null };
 }
 
 /** Resolves at the first stop signal; later ones are taken and change nothing. */

@@ -116,7 +116,7 @@ function replicaFinding(directory: string, id: number | null, cluster: ClusterFi
     holder: holderOf(directory),
   };
   const text = `${name}: view ${facts.view}, log view ${facts.logView}, ${facts.segments} segment${facts.segments === 1 ? '' : 's'}, ${facts.snapshots} snapshot${facts.snapshots === 1 ? '' : 's'}${facts.holder === null ? '' : `, used by process ${facts.holder}`}`;
-  if (cluster !== null && facts.clusterId !== cluster.clusterId)
+  if (cluster?.formatted === true && facts.clusterId !== cluster.clusterId)
     return problem(
       name,
       `${text}; it is of cluster ${facts.clusterId}, the directory of ${cluster.clusterId}`,

@@ -6,13 +6,15 @@
  */
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { clusterIdOf } from '@chronon/core/engine/blank-manifest';
 import { nobleCodec } from '@chronon/core/engine/codec/noble';
 import { toHex } from '@chronon/core/engine/hash';
 import { z } from 'zod';
 import { readIfThere, writeAtomically } from './atomic-file.ts';
 import { Failure, usage } from './failure.ts';
+import { ledgerPath } from './layout.ts';
+import { newSecrets, type Secrets } from './shared-secrets.ts';
 
 export const CLUSTER_FILE = 'cluster.json';
 /** Names the directory's lock may leave (native/lock). */
@@ -51,6 +53,16 @@ export function checkSize(replicas: number): void {
   throw usage(`a cluster has ${SIZES.join(', ')} replicas, not ${replicas}`);
 }
 
+/** Before the first boot nobody knows the cluster's id, nor who its founders are. */
+const UNKNOWN_ID = '0'.repeat(32);
+
+/** The description of a directory that its replica will format together with the others (first boot). */
+export function unbootedCluster(wanted: WantedCluster & { readonly replicas: number }, secrets: Secrets): ClusterFile {
+  const { replicas } = wanted;
+  const founders = Array.from({ length: replicas }, () => UNKNOWN_ID);
+  return { ...newCluster(wanted), ...secrets, clusterId: UNKNOWN_ID, founders };
+}
+
 /** A fresh description with new ids and secrets. */
 export function newCluster(wanted: WantedCluster): ClusterFile {
   const replicas = wanted.replicas ?? 3;
@@ -62,9 +74,7 @@ export function newCluster(wanted: WantedCluster): ClusterFile {
     replicas,
     environment: wanted.environment ?? 'dev',
     app: wanted.app ?? 'bank',
-    token: randomBytes(32).toString('base64url'),
-    peerSecret: randomBytes(32).toString('base64url'),
-    consoleSecret: randomBytes(32).toString('base64url'),
+    ...newSecrets(),
     formatted: false,
   };
 }
@@ -78,12 +88,21 @@ export function prepareDirectory(dir: string): void {
     throw new Failure('E_DIRECTORY', `${dir} cannot be used: ${(error as Error).message}`);
   }
   if (!fs.statSync(dir).isDirectory()) throw new Failure('E_DIRECTORY', `${dir} is no directory`);
-  const names = fs.readdirSync(dir).filter((name) => !LOCK_FILES.includes(name) && !name.endsWith('.tmp'));
+  const names = fs
+    .readdirSync(dir)
+    .filter((name) => !LOCK_FILES.includes(name) && !name.endsWith('.tmp') && !isLedgerMount(dir, name));
   if (names.length === 0 || names.includes(CLUSTER_FILE)) return;
   throw new Failure(
     'E_DIRECTORY',
     `${dir} holds ${names.slice(0, 3).join(', ')}${names.length > 3 ? ', ...' : ''} but no ${CLUSTER_FILE}: it is not a data directory of Chronon; choose an empty one with --data`,
   );
+}
+
+/** The folder of the effects' ledger, which may be a volume that all replicas share and is there before anything else. */
+function isLedgerMount(dir: string, name: string): boolean {
+  const path = join(dir, name);
+  if (path !== dirname(ledgerPath(dir)) || !fs.statSync(path).isDirectory()) return false;
+  return fs.readdirSync(path).every((file) => file.startsWith(basename(ledgerPath(dir))));
 }
 
 /** The description of a directory, or null when it is new. */

@@ -4,10 +4,13 @@
  * no mark, and the next start begins again; nothing has run until then.
  */
 import fs from 'node:fs';
+import { join } from 'node:path';
 import { blankManifest } from '@chronon/core/engine/blank-manifest';
 import { nobleCodec } from '@chronon/core/engine/codec/noble';
 import { fromHex } from '@chronon/core/engine/hash';
+import type { ManifestState } from '@chronon/core/engine/log-contract';
 import { LogStore } from '@chronon/core/engine/log-store';
+import { decodeManifest, MANIFEST_PATHS } from '@chronon/core/engine/manifest';
 import { SyncDisk } from '@chronon/native/sync-disk';
 import { syncDirectory } from './atomic-file.ts';
 import { writeCluster, type ClusterFile } from './cluster-file.ts';
@@ -20,6 +23,19 @@ export function formatCluster(dataDir: string, cluster: ClusterFile): void {
   for (let id = 1; id <= cluster.replicas; id++) formatReplica(layout.replicaDir(dataDir, id), cluster, id);
   syncDirectory(dataDir);
   writeCluster(dataDir, { ...cluster, formatted: true });
+}
+
+/** What a replica's directory says of its cluster; null while it has no manifest. May be asked while the replica runs: one copy is always whole. */
+export function manifestOf(directory: string): ManifestState | null {
+  for (const path of MANIFEST_PATHS) {
+    try {
+      const decoded = decodeManifest(fs.readFileSync(join(directory, path)), nobleCodec);
+      if (decoded.kind === 'ok') return decoded.state;
+    } catch {
+      // The other one.
+    }
+  }
+  return null;
 }
 
 /** Formats one replica's directory; what an unfinished format left in it is removed. */

@@ -42,6 +42,8 @@ export interface ReplicaSupervisorOptions {
   readonly specs: readonly { readonly id: number; readonly spec: ProcessSpec }[];
   /** Orders of replicas to pause or kill are carried out only then. */
   readonly chaosEnabled: boolean;
+  /** A replica serves: its directory is formatted. */
+  onReady?(id: number): void;
   /** A line for the operator. */
   say(line: string): void;
 }
@@ -195,7 +197,10 @@ export class ReplicaSupervisor {
   private onMessage(managed: Managed, message: unknown): void {
     if (typeof message !== 'object' || message === null) return;
     const { type, action, ttlMs, leaseId } = message as Record<string, unknown>;
-    if (type === 'ready') return managed.process.markReady();
+    if (type === 'ready') {
+      managed.process.markReady();
+      return this.options.onReady?.(managed.id);
+    }
     if (type !== 'chaos' || !this.options.chaosEnabled || this.stopping) return;
     if (action === 'healAll') return void this.heal(null);
     if (typeof leaseId !== 'string') return;

@@ -11,6 +11,7 @@ import { loginUrl } from './login-token.ts';
 import { ManagedProcess, type ProcessSpec } from './managed-process.ts';
 import { parseMembers } from './members.ts';
 import { portsOf, requireFree } from './ports.ts';
+import { sharedSecrets, writeConsoleEnv } from './shared-secrets.ts';
 
 let dir = '';
 beforeEach(() => {
@@ -45,6 +46,30 @@ describe('data directory', () => {
     expect(() => readCluster(dir)).toThrow(/version 2/);
     fs.writeFileSync(join(dir, 'cluster.json'), '{');
     expect(() => readCluster(dir)).toThrow(/damaged/);
+  });
+});
+
+describe('shared secrets', () => {
+  it('are those of whoever came first, and damage is named', () => {
+    const path = join(dir, 'secrets.json');
+    const first = sharedSecrets(path);
+    expect(sharedSecrets(path)).toEqual(first);
+    expect(fs.statSync(path).mode & 0o777).toBe(0o600);
+    writeConsoleEnv(join(dir, 'console.env'), { token: 'old', consoleSecret: 'old' });
+    writeConsoleEnv(join(dir, 'console.env'), first);
+    expect(fs.readFileSync(join(dir, 'console.env'), 'utf8')).toContain(first.token);
+    expect(fs.readdirSync(dir).sort()).toEqual(['console.env', 'secrets.json']);
+    fs.writeFileSync(path, '{"token":"short"}');
+    expect(() => sharedSecrets(path)).toThrow(/holds no secrets/);
+    expect(() => sharedSecrets(join(dir, 'none', 'secrets.json'))).toThrow(/cannot be used/);
+  });
+
+  it('a directory that holds only the shared ledger is an empty one', () => {
+    fs.mkdirSync(join(dir, 'effects'));
+    fs.writeFileSync(join(dir, 'effects', 'ledger.jsonl'), '');
+    prepareDirectory(dir);
+    fs.writeFileSync(join(dir, 'effects', 'thesis.tex'), '');
+    expect(() => prepareDirectory(dir)).toThrow(/effects/);
   });
 });
 

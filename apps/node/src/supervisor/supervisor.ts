@@ -8,6 +8,7 @@
 import fs from 'node:fs';
 import type { Server } from 'node:http';
 import { dirname, resolve } from 'node:path';
+import { toHex } from '@chronon/core/engine/hash';
 import { LockFailure, lockDirectory, type DirectoryLock } from '@chronon/native/lock';
 import { memoryFileSystem } from '@chronon/native/probe';
 import { clusterView } from '../client/cluster-status.ts';
@@ -16,10 +17,20 @@ import { apiUrl, clientUrl, type MemberConfig, type ReplicaFileInput } from '../
 import { Authenticator } from '../transport/auth.ts';
 import { serveSupervisor, type SupervisorHost, type SupervisorStatus } from './api.ts';
 import { writeAtomically } from './atomic-file.ts';
-import { checkSize, checkWanted, newCluster, prepareDirectory, readCluster, type ClusterFile } from './cluster-file.ts';
+import {
+  checkSize,
+  checkWanted,
+  newCluster,
+  prepareDirectory,
+  readCluster,
+  unbootedCluster,
+  writeCluster,
+  type ClusterFile,
+  type WantedCluster,
+} from './cluster-file.ts';
 import { removeEndpoint, startTimeOf, writeEndpoint } from './endpoint-file.ts';
 import { Failure, usage } from './failure.ts';
-import { formatCluster } from './format.ts';
+import { formatCluster, manifestOf } from './format.ts';
 import * as layout from './layout.ts';
 import { loginUrl } from './login-token.ts';
 import { ManagedProcess, type ProcessSpec } from './managed-process.ts';
@@ -27,6 +38,7 @@ import { localMembers, parseMembers } from './members.ts';
 import { portsOf, portsOfOne, portUses, requireFree, type ClusterPorts } from './ports.ts';
 import { prepareRecovery } from './recover.ts';
 import { ReplicaSupervisor } from './replica-supervisor.ts';
+import { sharedSecrets, writeConsoleEnv } from './shared-secrets.ts';
 
 export interface SupervisorOptions {
   readonly dataDir: string;
@@ -39,7 +51,15 @@ export interface SupervisorOptions {
   readonly disk: 'auto' | 'sync' | 'io_uring';
   readonly withConsole: boolean;
   /** One replica of a cluster whose members run elsewhere. */
-  readonly only: { readonly id: number; readonly members: string; readonly bindHost: string } | null;
+  readonly only: {
+    readonly id: number;
+    readonly members: string;
+    readonly bindHost: string;
+    /** File of the secrets that all members share, for a first boot with them; null: the directory must be formatted. */
+    readonly secrets: string | null;
+    /** Where what the console needs is written; null: nowhere. */
+    readonly consoleEnv: string | null;
+  } | null;
   readonly logLevel: string;
   /** A line for the operator. */
   say(line: string): void;
@@ -113,13 +133,17 @@ export class Supervisor {
       if (error.code === 'E_LOCK') throw new Failure('E_DIRECTORY', error.message);
       throw new Failure('E_LOCKED', `${error.message}; a data directory has one supervisor`);
     }
+    const { only } = options;
     const wanted = { replicas: options.replicas, environment: options.environment, app: appName(options.app) };
     const known = readCluster(dataDir);
-    if (options.only !== null && known?.formatted !== true) {
-      throw new Failure('E_NOT_FORMATTED', `${dataDir} is not formatted; run 'chronon format' first`);
+    if (only !== null && only.secrets === null && known?.formatted !== true) {
+      throw new Failure(
+        'E_NOT_FORMATTED',
+        `${dataDir} is not formatted; give --secrets for a first boot with the other members, or run 'chronon format' first`,
+      );
     }
     if (known !== null) checkWanted(dataDir, known, wanted);
-    const cluster = known ?? newCluster(wanted);
+    const cluster = known ?? this.fresh(wanted);
     if (options.enableChaos && cluster.environment === 'production') {
       throw new Failure(
         'E_CHAOS_PRODUCTION',
@@ -132,8 +156,31 @@ export class Supervisor {
     const memory = memoryFileSystem(dataDir);
     if (memory !== null)
       options.say(`warning: ${dataDir} is on ${memory}: everything in it is lost with the next power cut`);
-    if (!cluster.formatted) formatCluster(dataDir, cluster);
+    if (!cluster.formatted && only === null) formatCluster(dataDir, cluster);
+    else if (known === null) writeCluster(dataDir, cluster);
+    if (only !== null && only.consoleEnv !== null) writeConsoleEnv(only.consoleEnv, cluster);
     this.cluster = readCluster(dataDir);
+  }
+
+  private fresh(wanted: WantedCluster): ClusterFile {
+    const { only, port } = this.options;
+    if (only === null || only.secrets === null) return newCluster(wanted);
+    const replicas = wanted.replicas ?? parseMembers(only.members, port).length;
+    checkSize(replicas);
+    return unbootedCluster({ ...wanted, replicas }, sharedSecrets(only.secrets));
+  }
+
+  /** First boot is over: from here on an empty directory is a lost one. */
+  private booted(id: number): void {
+    const { cluster, dataDir } = this;
+    const manifest = cluster === null || cluster.formatted ? null : manifestOf(layout.replicaDir(dataDir, id));
+    if (cluster === null || manifest === null) return;
+    const founders = manifest.founders.map(toHex);
+    this.cluster = { ...cluster, clusterId: toHex(manifest.clusterId), founders, formatted: true };
+    writeCluster(dataDir, this.cluster);
+    // The next process of this replica does not boot anew.
+    this.replicaSpec(this.cluster, id);
+    this.publish(this.cluster);
   }
 
   private async checkPorts(cluster: ClusterFile): Promise<void> {
@@ -156,6 +203,9 @@ export class Supervisor {
     this.replicas = new ReplicaSupervisor({
       specs: mine.map(({ id }) => ({ id, spec: this.replicaSpec(cluster, id) })),
       chaosEnabled: options.enableChaos,
+      onReady: (id) => {
+        this.booted(id);
+      },
       say: (line) => {
         options.say(line);
       },
@@ -173,7 +223,7 @@ export class Supervisor {
     this.server = await serveSupervisor(this.host(cluster, this.replicas), address, auth);
     if (this.stopped !== null) return;
     if (options.withConsole) this.startConsole(cluster);
-    this.publish(cluster);
+    this.publish(this.cluster ?? cluster);
   }
 
   private replicaSpec(cluster: ClusterFile, id: number): ProcessSpec {
@@ -181,7 +231,7 @@ export class Supervisor {
     const file: ReplicaFileInput = {
       id,
       members: this.members,
-      clusterId: cluster.clusterId,
+      ...(cluster.formatted ? { clusterId: cluster.clusterId } : { format: { environment: cluster.environment } }),
       dataDir: layout.replicaDir(dataDir, id),
       ledger: layout.ledgerPath(dataDir),
       peerSecret: cluster.peerSecret,
@@ -297,8 +347,9 @@ export class Supervisor {
     const targets = this.members.map((member) => ({ id: member.id, apiUrl: apiUrl(member) }));
     return {
       replicas,
-      status: () => this.statusOf(cluster, replicas),
-      clusterStatus: async () => (await clusterView(targets, cluster.token, cluster.clusterId)).status,
+      status: () => this.statusOf(this.cluster ?? cluster, replicas),
+      clusterStatus: async () =>
+        (await clusterView(targets, cluster.token, (this.cluster ?? cluster).clusterId)).status,
       recover: async (id) => {
         await replicas.stop(id);
         const setAside = await prepareRecovery(this.dataDir, cluster, id);
