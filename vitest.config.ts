@@ -18,8 +18,8 @@ export default defineConfig({
           include: ['{packages,apps,scripts,bench}/**/*.test.ts'],
           exclude: ['**/node_modules/**', '**/dist/**', '**/.next/**', 'playwright/**'],
           // Patience for what is broken; above `until`'s own, which says what it waited for.
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
         },
       },
       {

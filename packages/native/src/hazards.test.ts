@@ -58,7 +58,7 @@ function run(step: string, where: string, env: NodeJS.ProcessEnv = {}, flags: re
     execFile(
       process.execPath,
       args,
-      { env: { ...process.env, CHRONON_NATIVE_PATH: addon, ...env }, timeout: 120_000 },
+      { env: { ...process.env, CHRONON_NATIVE_PATH: addon, ...env }, timeout: 240_000 },
       (cause, stdout, stderr) => {
         rmSync(root, { recursive: true, force: true });
         const code = cause === null ? 0 : (cause.code ?? cause.signal ?? null);
@@ -72,7 +72,7 @@ describe.skipIf(!probed.ok)(
   `the addon survives its environment's end${probed.ok ? '' : ` (skipped: ${probed.reason})`}`,
   () => {
     for (const step of STEPS) {
-      it(`at step ${step}: process, worker exit, worker terminate`, { timeout: 120_000 }, async () => {
+      it(`at step ${step}: process, worker exit, worker terminate`, async () => {
         const modes = ['main', 'worker', 'terminate'];
         const ended = await Promise.all(modes.map(async (where) => ({ where, ...(await run(step, where)) })));
         expect(ended).toEqual(
@@ -81,18 +81,16 @@ describe.skipIf(!probed.ok)(
       });
     }
 
-    it('a garbage collector that runs and compacts all the time', { timeout: 120_000 }, async () => {
+    it('a garbage collector that runs and compacts all the time', async () => {
       const flags = ['--gc-interval=200', '--stress-compaction'];
       expect(await run('collected-all-the-time', 'main', {}, flags)).toEqual({ code: 0, output: '' });
     });
 
-    it('a fork with I/O in flight', { timeout: 120_000 }, async () => {
+    it('a fork with I/O in flight', async () => {
       expect(await run('forked-in-flight', 'main')).toEqual({ code: 0, output: '' });
     });
 
-    it('disks dropped while I/O is in flight are neither collected too early nor leaked into', {
-      timeout: 120_000,
-    }, async () => {
+    it('disks dropped while I/O is in flight are neither collected too early nor leaked into', async () => {
       expect(await run('dropped-and-collected', 'main')).toEqual({ code: 0, output: '' });
     });
   },

@@ -21,7 +21,7 @@ const ALL = process.env['CHRONON_CORRUPT'] === 'all';
 const SAMPLE = ALL ? Number.POSITIVE_INFINITY : 40;
 const SAMPLE_ZEROS = ALL ? Number.POSITIVE_INFINITY : 3;
 const KEYS = 110;
-const TIMEOUT_MS = ALL ? 24 * 3600 * 1000 : 120_000;
+const TIMEOUT_MS = ALL ? 24 * 3600 * 1000 : 300_000;
 
 interface Prepared {
   readonly disks: readonly MemoryDisk[];
