@@ -10,20 +10,21 @@ import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const CLI = join(ROOT, 'apps/node/bin/chronon.mjs');
-const START_DEADLINE_MS = 60_000;
-const STOP_DEADLINE_MS = 20_000;
+const START_DEADLINE_MS = 120_000;
+const STOP_DEADLINE_MS = 60_000;
 const POLL_MS = 250;
+const PATIENT = ['--timeout', '60s'];
 
 const nodeBin = process.argv[2] ?? process.execPath;
 // Not under /tmp: that may be a tmpfs, where nothing is durable.
 const data = mkdtempSync(join(ROOT, '.smoke-'));
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** A base port whose neighbours (console N, replica i: N+10i .. N+10i+2) are free now. */
+/** A base port whose neighbours (console N, supervisor N+1, replica i: N+10i .. N+10i+2) are free now. */
 async function freePort() {
   for (let attempt = 0; attempt < 50; attempt++) {
     const base = 20_000 + Math.floor(Math.random() * 10_000);
-    const ports = [base, ...[1, 2, 3].flatMap((id) => [0, 1, 2].map((offset) => base + 10 * id + offset))];
+    const ports = [base, base + 1, ...[1, 2, 3].flatMap((id) => [0, 1, 2].map((offset) => base + 10 * id + offset))];
     const free = await Promise.all(ports.map(isFree));
     if (free.every(Boolean)) return base;
   }
@@ -88,10 +89,10 @@ async function main() {
       if (cluster.exitCode !== null) throw new Error(`start ended with ${cluster.exitCode}`);
       return existsSync(join(data, 'endpoint.json')) ? converged(readStatus()) : null;
     });
-    chronon('submit', 'deposit', JSON.stringify({ account: 'alice', cents: 1000 }));
-    chronon('submit', 'deposit', JSON.stringify({ account: 'bob', cents: 100 }));
-    chronon('submit', 'transfer', JSON.stringify({ from: 'alice', to: 'bob', cents: 400 }));
-    const balance = chronon('query', 'balance', '"bob"');
+    chronon('submit', 'deposit', JSON.stringify({ account: 'alice', cents: 1000 }), ...PATIENT);
+    chronon('submit', 'deposit', JSON.stringify({ account: 'bob', cents: 100 }), ...PATIENT);
+    chronon('submit', 'transfer', JSON.stringify({ from: 'alice', to: 'bob', cents: 400 }), ...PATIENT);
+    const balance = chronon('query', 'balance', '"bob"', ...PATIENT);
     if (!/\b500\b/.test(balance)) throw new Error(`the balance of bob is 500, but the query says ${balance}`);
     const status = await until('one digest on all replicas', START_DEADLINE_MS, () => converged(readStatus()));
     cluster.kill('SIGTERM');
