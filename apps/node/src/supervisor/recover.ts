@@ -8,7 +8,7 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { MANIFEST_PATHS } from '@chronon/core/engine/manifest';
-import { BOOT_PATH, writeBootFile } from '@chronon/core/replica-boot';
+import { BOOT_PATH, decodeBootFile, writeBootFile } from '@chronon/core/replica-boot';
 import { LockFailure, lockDirectory } from '@chronon/native/lock';
 import { SyncDisk } from '@chronon/native/sync-disk';
 import { syncDirectory } from './atomic-file.ts';
@@ -52,9 +52,12 @@ export async function prepareRecovery(dataDir: string, cluster: ClusterFile, id:
   }
 }
 
+/** A boot file alone says nothing: a replica that was refused at first boot has left one of its own. */
 function isPrepared(directory: string): boolean {
   const names = fs.readdirSync(directory);
-  return names.includes(BOOT_PATH) && !names.some((name) => (MANIFEST_PATHS as readonly string[]).includes(name));
+  if (!names.includes(BOOT_PATH) || names.some((name) => (MANIFEST_PATHS as readonly string[]).includes(name)))
+    return false;
+  return decodeBootFile(fs.readFileSync(join(directory, BOOT_PATH)))?.join === true;
 }
 
 function prepare(directory: string): string | null {
