@@ -94,8 +94,8 @@ const report: LogReport = {
 };
 process.stdout.write(values.json ? `${JSON.stringify(report)}\n` : `${table(report)}\n`);
 
-function raw(bytes: number) {
-  const { perSecond, p50us } = rawDevice({ bytes, seconds: Math.max(0.3, seconds / 2), directory });
+function raw(bytes: number, pairs = false) {
+  const { perSecond, p50us } = rawDevice({ bytes, seconds: Math.max(0.3, seconds / 2), directory, pairs });
   return { bytes, perSecond, p50us };
 }
 
@@ -175,6 +175,7 @@ async function loneAppend(log: BenchLog, disk: BenchDisk): Promise<Lone> {
   const all: Lone[] = [];
   for (let round = 0; round < rounds; round++) {
     const device = raw(BLOCK_BYTES);
+    const pair = raw(BLOCK_BYTES, true);
     const histogram = latencyHistogram();
     const { promises, seconds: took } = await log.run(128, 1, 1, seconds, histogram);
     const p50us = Math.round(histogram.percentile(50) / 1000);
@@ -185,6 +186,7 @@ async function loneAppend(log: BenchLog, disk: BenchDisk): Promise<Lone> {
       p99us: Math.round(histogram.percentile(99) / 1000),
       raw: device,
       barriers: Number((p50us / device.p50us).toFixed(2)),
+      rawPairP50us: pair.p50us,
     });
   }
   return all.sort((a, b) => a.barriers - b.barriers)[all.length >> 1]!;

@@ -3,7 +3,9 @@
  * file that was written before (no allocation, no size change), and prints one JSON object:
  *   {"bytes":4096,"writes":N,"seconds":S,"perSecond":R,"p50us":..,"p99us":..,"maxus":..}
  *
- * raw-device FILE BLOCK_BYTES SECONDS [FILE_BYTES]     build: gcc -O2 -o raw-device raw-device.c
+ * With SECOND_FILE every write is followed by one of 8 KiB there, as a log's frames are by their tail record; latencies and writes are of both together.
+ *
+ * raw-device FILE BLOCK_BYTES SECONDS [FILE_BYTES [SECOND_FILE]]     build: gcc -O2 -o raw-device raw-device.c
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -17,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define RECORD_BYTES 8192
 #define MICROS_MAX 200000 /* latencies above 200 ms are counted as 200 ms */
 
 static double now(void) {
@@ -52,7 +55,7 @@ static unsigned percentile(const unsigned* counts, unsigned long total, double q
 
 int main(int argc, char** argv) {
   if (argc < 4) {
-    fprintf(stderr, "usage: raw-device FILE BLOCK_BYTES SECONDS [FILE_BYTES]\n");
+    fprintf(stderr, "usage: raw-device FILE BLOCK_BYTES SECONDS [FILE_BYTES [SECOND_FILE]]\n");
     return 2;
   }
   const char* path = argv[1];
@@ -74,6 +77,13 @@ int main(int argc, char** argv) {
   if (prewrite(path, memory, chunk, file_bytes) != 0) return 1;
   int fd = open(path, O_WRONLY | O_DIRECT | O_DSYNC);
   if (fd < 0) return fail("open with O_DIRECT", path);
+  const char* second_path = argc > 5 ? argv[5] : NULL;
+  int second = -1;
+  if (second_path != NULL) {
+    if (prewrite(second_path, memory, chunk, (off_t)chunk) != 0) return 1;
+    second = open(second_path, O_WRONLY | O_DIRECT | O_DSYNC);
+    if (second < 0) return fail("open with O_DIRECT", second_path);
+  }
 
   unsigned* counts = calloc(MICROS_MAX + 1, sizeof *counts);
   unsigned long writes = 0;
@@ -85,6 +95,8 @@ int main(int argc, char** argv) {
   while (before - started < seconds) {
     memcpy(memory, &writes, sizeof writes); /* never the same bytes twice */
     if (pwrite(fd, memory, block_bytes, at) != (ssize_t)block_bytes) return fail("write", path);
+    if (second >= 0 && pwrite(second, memory, RECORD_BYTES, (off_t)(writes % 2) * RECORD_BYTES) != RECORD_BYTES)
+      return fail("write", second_path);
     const double after = now();
     const double micros = (after - before) * 1e6;
     counts[micros < MICROS_MAX ? (unsigned)micros : MICROS_MAX]++;
@@ -99,5 +111,6 @@ int main(int argc, char** argv) {
          block_bytes, writes, elapsed, writes / elapsed, percentile(counts, writes, 0.5), percentile(counts, writes, 0.99),
          longest);
   close(fd);
+  if (second >= 0) close(second);
   return 0;
 }

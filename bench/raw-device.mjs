@@ -14,21 +14,25 @@ const source = join(here, 'raw-device.c');
 const binary = join(here, 'results', 'raw-device');
 
 /**
- * Durable O_DIRECT writes of `bytes` each, one at a time, for `seconds`, in a file of its own in `directory`.
+ * Durable O_DIRECT writes of `bytes` each, one at a time, for `seconds`, in a file of its own in `directory`; with `pairs` each followed by one of 8 KiB in
+ * another file, and counted together.
  *
- * @param {{ bytes?: number, seconds?: number, directory?: string }} [options]
+ * @param {{ bytes?: number, seconds?: number, directory?: string, pairs?: boolean }} [options]
  * @returns {{ bytes: number, writes: number, seconds: number, perSecond: number, p50us: number, p99us: number, maxus: number }}
  * @throws Error when gcc is missing, or the directory's file system has no O_DIRECT
  */
-export function rawDevice({ bytes = 4096, seconds = 2, directory = join(here, 'results') } = {}) {
+export function rawDevice({ bytes = 4096, seconds = 2, directory = join(here, 'results'), pairs = false } = {}) {
   mkdirSync(join(here, 'results'), { recursive: true });
   mkdirSync(directory, { recursive: true });
   if (!existsSync(binary) || statSync(binary).mtimeMs < statSync(source).mtimeMs)
     execFileSync('gcc', ['-O2', '-Wall', '-o', binary, source]);
   const file = join(resolve(directory), `raw-device-${process.pid}.tmp`);
+  const second = `${file}.second`;
+  const more = pairs ? [String(64 * 1024 * 1024), second] : [];
   try {
-    return JSON.parse(execFileSync(binary, [file, String(bytes), String(seconds)], { encoding: 'utf8' }));
+    return JSON.parse(execFileSync(binary, [file, String(bytes), String(seconds), ...more], { encoding: 'utf8' }));
   } finally {
+    rmSync(second, { force: true });
     rmSync(file, { force: true });
   }
 }
