@@ -18,12 +18,33 @@ constexpr uint64_t kPieceBytes = Arena::kHugeBytes;
 
 }  // namespace
 
+struct ReadAhead::Memory {
+  void* map = MAP_FAILED;
+  size_t mapped = 0;
+  uint8_t* start = nullptr;
+  // Whole pieces.
+  uint64_t length = 0;
+
+  ~Memory() {
+    if (map != MAP_FAILED) munmap(map, mapped);
+  }
+
+  bool Open(uint64_t bytes) {
+    length = bytes;
+    mapped = length + kPieceBytes;
+    map = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED) return false;
+    start = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(map) + kPieceBytes - 1) / kPieceBytes * kPieceBytes);
+    madvise(start, length, MADV_DONTFORK);
+    madvise(start, length, MADV_HUGEPAGE);
+    return true;
+  }
+};
+
 struct ReadAhead::Shared {
   int fd = -1;
   uint64_t offset = 0;
-  void* map = nullptr;
-  size_t mapped = 0;
-  uint8_t* memory = nullptr;
+  std::shared_ptr<Memory> memory;
   // Whole pieces.
   uint64_t length = 0;
   pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -35,28 +56,25 @@ struct ReadAhead::Shared {
   bool unwanted = false;
 
   ~Shared() {
-    if (map != nullptr) munmap(map, mapped);
     if (fd >= 0) close(fd);
   }
 
-  bool Open(int from, uint64_t at, uint64_t bytes) {
+  // `spare`: memory to use if it is large enough, or null.
+  bool Open(int from, uint64_t at, uint64_t bytes, std::shared_ptr<Memory> spare) {
     offset = at;
     length = (bytes + kPieceBytes - 1) / kPieceBytes * kPieceBytes;
-    mapped = length + kPieceBytes;
-    void* memory_map = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory_map == MAP_FAILED) return false;
-    map = memory_map;
-    const uintptr_t start = (reinterpret_cast<uintptr_t>(map) + kPieceBytes - 1) / kPieceBytes * kPieceBytes;
-    memory = reinterpret_cast<uint8_t*>(start);
-    madvise(memory, length, MADV_DONTFORK);
-    madvise(memory, length, MADV_HUGEPAGE);
+    memory = std::move(spare);
+    if (memory == nullptr || memory->length < length) {
+      memory = std::make_shared<Memory>();
+      if (!memory->Open(length)) return false;
+    }
     fd = fcntl(from, F_DUPFD_CLOEXEC, 0);
     return fd >= 0;
   }
 
   // One piece; false when the read is over.
   bool Step() {
-    const ssize_t got = pread(fd, memory + done, kPieceBytes - done % kPieceBytes, static_cast<off_t>(offset + done));
+    const ssize_t got = pread(fd, memory->start + done, kPieceBytes - done % kPieceBytes, static_cast<off_t>(offset + done));
     const int failed = errno;
     if (got < 0 && failed == EINTR) return true;
     pthread_mutex_lock(&mutex);
@@ -79,9 +97,10 @@ void* ReadAhead::Run(void* argument) {
 }
 
 void ReadAhead::Begin(int fd, uint64_t offset, uint64_t length) {
+  std::shared_ptr<Memory> spare = std::move(spare_);
   Drop();
   std::shared_ptr<Shared> shared = std::make_shared<Shared>();
-  if (length == 0 || !shared->Open(fd, offset, length)) return;
+  if (length == 0 || !shared->Open(fd, offset, length, std::move(spare))) return;
   std::unique_ptr<std::shared_ptr<Shared>> argument(new std::shared_ptr<Shared>(shared));
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
@@ -114,14 +133,17 @@ bool ReadAhead::Take(int fd, uint64_t offset, uint8_t* out, uint64_t length, int
     over = shared->ended;
     error = shared->error;
     pthread_mutex_unlock(&shared->mutex);
-    memcpy(out + copied, shared->memory + copied, done - copied);
+    memcpy(out + copied, shared->memory->start + copied, done - copied);
     copied = done;
+    // From then on the thread touches it no more.
+    if (over) spare_ = shared->memory;
   }
   *result = error != 0 && copied < length ? -error : static_cast<int64_t>(copied);
   return true;
 }
 
 void ReadAhead::Drop() {
+  spare_ = nullptr;
   if (shared_ == nullptr) return;
   pthread_mutex_lock(&shared_->mutex);
   shared_->unwanted = true;

@@ -23,10 +23,13 @@ class ReadAhead {
   void Drop();
 
  private:
+  struct Memory;
   struct Shared;
   static void* Run(void* shared);
 
   std::shared_ptr<Shared> shared_;
+  // Of the last read, which is over and was taken: fresh pages cost more than what is read into them. Until Drop.
+  std::shared_ptr<Memory> spare_;
   int fd_ = -1;
   uint64_t offset_ = 0;
   uint64_t length_ = 0;
