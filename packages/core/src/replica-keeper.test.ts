@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest';
 import { kv } from './apps/kv.ts';
 import { ReplicaBench } from './chaos/testing/replica-bench.ts';
+import { at } from './engine/commit-index.ts';
 import { toHex } from './engine/hash.ts';
 import { snapshotPartPath, snapshotPath } from './engine/snapshot-path.ts';
 import type { ApplicationModule, Event } from './kernel/types.ts';
@@ -313,6 +314,59 @@ test('a snapshot installed under newer acknowledged frames: they stay, and are n
   expect(bench.eventsOf(3, 'install').length).toBe(1);
   expect([bench.r(3).store.first, bench.eventsOf(3, 'truncate').length]).toEqual([first, 0]);
   expect(bench.r(3).store.end).toBeGreaterThanOrEqual(end);
+});
+
+test('own snapshots lost, and only one below the checkpoint to be had: it is installed, the checkpoint does not go back, and the log behind it stays', () => {
+  const bench = new ReplicaBench(3);
+  bench.put(125);
+  bench.until(() => [1, 2, 3].every((id) => bench.r(id).store.first > 20 && checkpointOf(bench.r(id)) === 120));
+  bench.run(120);
+  const { first } = bench.r(3).store;
+  bench.crash(3);
+  for (const name of filesOf(bench, 3)) bench.disk(3).flip(`snapshots/${name}`, 5000);
+  // The newest one is not offered, and no frame comes: what lies above is replayed from the own log.
+  bench.onWire = (_from, to, message) => {
+    if (to !== 3) return message;
+    if (message.type === 'newState' || message.type === 'prepare') return null;
+    if (message.type !== 'snapshotReport') return message;
+    return { ...message, confirmed: at(110), held: message.held.filter(({ index }) => index <= 110) };
+  };
+  bench.start(3);
+  bench.until(() => bench.eventsOf(3, 'install').length > 0);
+  expect(bench.eventsOf(3, 'install')).toEqual([{ kind: 'install', index: 110 }]);
+  bench.run(300);
+  expect(checkpointOf(bench.r(3))).toBe(120);
+  expect(bench.r(3).store.first).toBe(first);
+  expect(filesOf(bench, 3)).toEqual([110, 120].map((index) => snapshotPath(index).slice('snapshots/'.length)));
+  bench.onWire = (_from, _to, message) => message;
+  bench.restart(3);
+  expect(bench.r(3).executor.applied).toBe(120);
+  bench.until(() => converged(bench));
+});
+
+test('one bad read of each snapshot at start: they stay, and the newest is restored', () => {
+  const bench = new ReplicaBench(3);
+  bench.put(60);
+  bench.until(() => checkpointOf(bench.r(3)) === 60 && filesOf(bench, 3).length === 2);
+  const files = filesOf(bench, 3);
+  bench.crash(3);
+  const file = bench.disk(3).open(`snapshots/${files[0]!}`);
+  const prototype = Object.getPrototypeOf(file) as typeof file;
+  const { readSync } = prototype;
+  const misread = new Set<string>();
+  prototype.readSync = function (offset, into) {
+    const got = readSync.call(this, offset, into);
+    if (this.path.endsWith('.snap') && offset > 0 && !misread.has(this.path)) into.fill(0x55);
+    if (offset > 0) misread.add(this.path);
+    return got;
+  };
+  try {
+    bench.start(3);
+  } finally {
+    prototype.readSync = readSync;
+  }
+  expect(bench.r(3).executor.applied).toBe(60);
+  expect(filesOf(bench, 3)).toEqual(files);
 });
 
 test('mutation snapshot-drops-newer-frames forgets what it acknowledged; production does not', () => {

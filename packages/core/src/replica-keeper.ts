@@ -138,8 +138,10 @@ export class SnapshotKeeper implements SnapshotPort {
   private retain(): void {
     const { store, node } = this.replica;
     const n = node.state;
-    const newest = store.manifest.checkpoint.index;
     if (n.diverged !== null) return;
+    const { index: confirmed } = store.manifest.checkpoint;
+    // The snapshot of the checkpoint itself may be lost.
+    const newest = n.snapshots.held.findLast((held) => held.index <= confirmed)?.index ?? confirmed;
     const surplus = unconfirmedSurplus(n);
     const older = n.snapshots.held.findLast((held) => held.index < newest && held.confirmed)?.index ?? null;
     const { pinned } = this.transfer;

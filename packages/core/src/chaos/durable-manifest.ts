@@ -72,8 +72,9 @@ export class DurableManifest {
       'view',
       'durable-views-never-go-back',
       () => {
-        const { id } = this.storage;
-        return `the manifest of r${id} went from view ${this.newest.view}, log view ${this.newest.logView} back to ${now.view}, ${now.logView}`;
+        const words = ({ view, logView, checkpoint }: StoredViews): string =>
+          `view ${view}, log view ${logView}, checkpoint ${checkpoint}`;
+        return `the manifest of r${this.storage.id} went from ${words(this.newest)} back to ${words(now)}`;
       },
     );
     this.newest = now;

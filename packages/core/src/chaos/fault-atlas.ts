@@ -11,7 +11,8 @@
  * | manifest | one copy while the process is down and the other one is intact | the same |
  * | snapshot | only while another one of this replica is intact | the same |
  * | misdirected write | never (a frame nobody else may have yet) | frames only: with its tail record lost too a replica would forget, unnoticed |
- * | misdirected read, EIO on read | where the bytes might be damaged | always |
+ * | misdirected read | where the bytes might be damaged, never the same place twice running | never the same place twice running |
+ * | EIO on read | where the bytes might be damaged | always |
  * | failed write or barrier, full disk, stall, torn and lost unsynced sectors | always | always |
  *
  * Invariants: of each frame that was ever promised by a replica of the core an intact copy is in the core, or will be where it was promised first; no

@@ -227,8 +227,10 @@ export class Nemesis {
       case 'misdirected-write':
         if (this.atlas.mayMisdirectWrites(target.id)) this.due(target, 'misdirected-write', prng.range(1, 2));
         return;
-      case 'misdirected-read':
-        return this.due(target, 'misdirected-read', prng.range(1, 3));
+      case 'misdirected-read': {
+        const misread = (): void => this.due(target, 'misdirected-read', prng.range(1, 3));
+        return prng.chance(0.5) ? misread() : this.atRest(target, event, prng, misread);
+      }
       case 'bit-rot':
         return this.storage.rot(target, prng);
       case 'rot-at-rest':

@@ -104,6 +104,8 @@ export class SimDisk implements VirtualDisk {
   private armedPath = '';
   /** Blocking writes until SimCrash is thrown; 0: never. */
   private armedOpenWrites = 0;
+  /** Where the last read of another place was meant to be; empty: it has been read since. */
+  private lastMisread = '';
 
   constructor(options: SimDiskOptions) {
     this.options = options;
@@ -249,6 +251,16 @@ export class SimDisk implements VirtualDisk {
   }
 
   /** True when a fault of this kind is due; it is used up. */
+  /** May the next read of `offset` be of another place? Never twice running: against that there is no defence but to read again. */
+  misreads(path: string, offset: number): boolean {
+    const place = `${path} ${offset}`;
+    const again = this.lastMisread === place;
+    this.lastMisread = '';
+    if (again || !this.strikes('misdirected-read')) return false;
+    this.lastMisread = place;
+    return true;
+  }
+
   strikes(fault: DeviceFault): boolean {
     const { due } = this.options.device;
     if (due[fault] === 0) return false;
@@ -348,7 +360,22 @@ class SimFile implements DiskFile {
     this.inode.wasRead(offset, into.length);
     const part = visible.subarray(offset, Math.min(visible.length, offset + into.length));
     into.set(part);
+    this.misread(offset, into.subarray(0, part.length));
     return part.length;
+  }
+
+  /** A blocking read is many commands to the device; one of them may read another place. `bytes` were read at `offset`. */
+  private misread(offset: number, bytes: Uint8Array): void {
+    const { options } = this.disk;
+    if (options.device.due['misdirected-read'] === 0 || bytes.length === 0 || options.prng.chance(2 / 3)) return;
+    const block = Math.floor((offset + options.prng.below(bytes.length)) / BLOCK_BYTES) * BLOCK_BYTES;
+    const from = Math.max(0, block - offset);
+    const to = Math.min(bytes.length, block + BLOCK_BYTES - offset);
+    const exposed = options.mayHarm(this.path, offset + from, to - from);
+    if (!exposed || !this.disk.misreads(this.path, offset + from)) return;
+    const elsewhere = this.elsewhere(offset + from);
+    bytes.fill(0, from, to);
+    bytes.set(this.inode.visible.subarray(elsewhere, elsewhere + to - from), from);
   }
 
   writeSync(offset: number, bytes: Uint8Array): void {
@@ -433,7 +460,7 @@ class SimFile implements DiskFile {
     let bytes: Uint8Array | null = null;
     const done: DiskCallback = (error) => callback(error, error === null ? bytes : null);
     const effect = (): void => {
-      const misdirected = device.due['misdirected-read'] > 0 && exposed() && this.disk.strikes('misdirected-read');
+      const misdirected = device.due['misdirected-read'] > 0 && exposed() && this.disk.misreads(this.path, offset);
       const from = misdirected ? this.elsewhere(offset) : offset;
       bytes = this.inode.visible.slice(from, from + length);
       this.inode.wasRead(offset, length);

@@ -14,6 +14,7 @@ import { copyHash, isHashAt, sameHash, toHex, ZERO_HASH } from './hash.ts';
 import { HEADER_RECORD_BYTES, writeRecord } from './header-suffix.ts';
 import type { ManifestState, Refusal } from './log-contract.ts';
 import { cutRun, faultAt, type Piece, runAt, scanRegion, walkRun } from './recovery-scan.ts';
+import { readAgreedSync } from './salvage.ts';
 import {
   decodeSegmentHeader,
   LOG_DIRECTORY,
@@ -400,7 +401,8 @@ export function endOffsetOf(segment: FoundSegment, index: number): number | null
     if (piece.first === index + 1) return piece.start;
     if (index < piece.first || index > piece.last || segment.file === null) continue;
     const bytes = new Uint8Array(piece.end);
-    segment.file.readSync(0, bytes);
+    // These bytes were verified when the segment was scanned, not as they are read now.
+    readAgreedSync(segment.file, 0, bytes);
     const copy = { ...piece };
     cutRun(bytes, copy, index);
     return copy.end;

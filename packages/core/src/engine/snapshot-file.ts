@@ -62,21 +62,32 @@ export class SnapshotStore {
 
   /** The snapshot at `index`, every byte checked, or in words why it is none. Blocking. */
   read(index: number): Snapshot | string {
-    const { disk, codec, clusterId } = this.options;
-    try {
-      const file = disk.open(snapshotPath(index));
+    const { codec, clusterId } = this.options;
+    return this.look(index, (file) => {
+      const snapshot = readSnapshot(file, codec);
+      if (typeof snapshot === 'string') return snapshot;
+      if (!sameHash(snapshot.clusterId, clusterId)) return 'of another cluster';
+      return snapshot.index === index ? snapshot : `states index ${snapshot.index}`;
+    });
+  }
+
+  /** What `look` makes of the file at `index`; a second time before it is believed that something is wrong: the file may go for it. */
+  private look<T extends object>(index: number, look: (file: DiskFile) => T | string): T | string {
+    const once = (): T | string => {
       try {
-        const snapshot = readSnapshot(file, codec);
-        if (typeof snapshot === 'string') return snapshot;
-        if (!sameHash(snapshot.clusterId, clusterId)) return 'of another cluster';
-        return snapshot.index === index ? snapshot : `states index ${snapshot.index}`;
-      } finally {
-        file.close();
+        const file = this.options.disk.open(snapshotPath(index));
+        try {
+          return look(file);
+        } finally {
+          file.close();
+        }
+      } catch (error) {
+        if (error instanceof DiskFailure) return error.message;
+        throw error;
       }
-    } catch (error) {
-      if (error instanceof DiskFailure) return error.message;
-      throw error;
-    }
+    };
+    const first = once();
+    return typeof first === 'string' ? once() : first;
   }
 
   /** True while a snapshot is being written. */
@@ -118,21 +129,13 @@ export class SnapshotStore {
 
   /** Header and digest of a file, by its first block alone; what is wrong in words. Blocking. */
   header(index: number): { readonly header: SnapshotHeader; readonly fileDigest: Uint8Array } | string {
-    const { disk, codec } = this.options;
-    try {
-      const file = disk.open(snapshotPath(index));
-      try {
-        const block = new Uint8Array(BLOCK_BYTES);
-        if (file.readSync(0, block) < BLOCK_BYTES) return 'no snapshot header';
-        const header = decodeSnapshotHeader(block, codec);
-        return typeof header === 'string' ? header : { header, fileDigest: snapshotDigest(block, codec) };
-      } finally {
-        file.close();
-      }
-    } catch (error) {
-      if (error instanceof DiskFailure) return error.message;
-      throw error;
-    }
+    const { codec } = this.options;
+    return this.look(index, (file) => {
+      const block = new Uint8Array(BLOCK_BYTES);
+      if (file.readSync(0, block) < BLOCK_BYTES) return 'no snapshot header';
+      const header = decodeSnapshotHeader(block, codec);
+      return typeof header === 'string' ? header : { header, fileDigest: snapshotDigest(block, codec) };
+    });
   }
 
   /**

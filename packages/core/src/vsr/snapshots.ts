@@ -227,7 +227,8 @@ export function installSnapshot(n: NodeState, snapshot: InstalledSnapshot): void
   const dropped = n.policy.snapshotDropsNewerFrames && n.end > index && n.primary === null;
   if (n.end < index || dropped) beginBehind(n, index, hash, frameHeader, checkpoint);
   else {
-    n.manifest = { ...n.manifest, checkpoint };
+    // Below the checkpoint when the own snapshots were lost: what a quorum has confirmed stays so.
+    if (index > n.manifest.checkpoint.index) n.manifest = { ...n.manifest, checkpoint };
     n.out.push({ type: 'checkpoint', manifest: n.manifest });
   }
   n.event({ kind: 'install', index });
