@@ -13,7 +13,7 @@ import type { Fetched } from './frame-fetch.ts';
 import { sameHash, ZERO_HASH } from './hash.ts';
 import type { LogStore } from './log-store.ts';
 import type { Damage } from './scrubber.ts';
-import { decodeSegmentHeader, rewriteSegmentHeader, type Segment, SEGMENT_VERSION } from './segment.ts';
+import { beginsWithHeader, rewriteSegmentHeader, type Segment } from './segment.ts';
 
 /** Bytes of one read; a frame that is larger is read whole. */
 const READ_BYTES = 128 * 1024;
@@ -97,13 +97,7 @@ export class LogScrub {
     const { store } = this;
     store.alone((release) => {
       segment.file.read(0, SEGMENT_HEADER_BYTES, (error, bytes) => {
-        const header = bytes === null ? null : decodeSegmentHeader(bytes);
-        const right =
-          header !== null &&
-          header.version === SEGMENT_VERSION &&
-          header.base === segment.base &&
-          sameHash(header.clusterId, store.manifest.clusterId) &&
-          sameHash(header.prevHash, segment.prevHash);
+        const right = bytes !== null && beginsWithHeader(bytes, segment, store.manifest.clusterId);
         const gone = store.segments.holding(segment.base) !== segment;
         // A block that the device does not give is not overwritten unseen: its frames are reported, and a later pass looks at the header again.
         if (right || gone || error?.code === 'ECLOSED' || error?.code === 'EIO') {

@@ -318,3 +318,26 @@ test('a segment header in a block that the device does not give: the replica goe
   expect(running.bench.readAll().length).toBe(chain.first);
   expect(disk.content(path).subarray(64)).toEqual(intact.subarray(64));
 });
+
+test('one read of another place: a segment header is read again before it is called damaged', () => {
+  const { disk, chain } = filled(over);
+  const running = new ScrubBench(disk, chain);
+  const writes = disk.stats.writes;
+  const { file } = running.bench.store.segments.holding(running.bench.store.first)!;
+  const prototype = Object.getPrototypeOf(file) as typeof file;
+  const { read } = prototype;
+  let misread = 0;
+  prototype.read = function (offset, length, callback) {
+    const wrong = offset === 0 && length === SEGMENT_HEADER_BYTES;
+    if (wrong) misread++;
+    read.call(this, offset, length, (error, bytes) => callback(error, wrong ? new Uint8Array(length) : bytes));
+  };
+  try {
+    running.pass();
+  } finally {
+    prototype.read = read;
+  }
+  expect(misread).toBeGreaterThan(0);
+  expect(running.damage).toEqual([]);
+  expect(disk.stats.writes).toBe(writes);
+});

@@ -9,6 +9,7 @@ import { crc32c } from './codec/crc32c.ts';
 import { BLOCK_BYTES, HASH_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { FrameBatch } from './frame-batch.ts';
 import { readU32, readU64, writeU32, writeU64 } from './frame.ts';
+import { sameHash } from './hash.ts';
 import { readAgreed } from './salvage.ts';
 import type { DiskError, DiskFile } from './virtual-disk.ts';
 
@@ -215,7 +216,19 @@ export interface Segment {
   end: number;
 }
 
-/** Writes the header of a segment again, from what is known of it (recycled or not: it claims nothing about what stands behind); nothing else may be written to its first block meanwhile. Not written when the device does not give what shares that block. */
+/** True when `bytes` begin with the header of this segment. */
+export function beginsWithHeader(bytes: Uint8Array, segment: Segment, clusterId: Uint8Array): boolean {
+  const header = decodeSegmentHeader(bytes);
+  return (
+    header !== null &&
+    header.version === SEGMENT_VERSION &&
+    header.base === segment.base &&
+    sameHash(header.clusterId, clusterId) &&
+    sameHash(header.prevHash, segment.prevHash)
+  );
+}
+
+/** Writes the header of a segment again, from what is known of it (recycled or not: it claims nothing about what stands behind); nothing else may be written to its first block meanwhile. Not written when the device does not give what shares that block, or gives the right header after all. */
 export function rewriteSegmentHeader(
   segment: Segment,
   clusterId: Uint8Array,
@@ -226,6 +239,10 @@ export function rewriteSegmentHeader(
   readAgreed(file, 0, BLOCK_BYTES, (error, bytes) => {
     if (error !== null || bytes === null) {
       done(error?.code === 'EIO' ? null : error, false);
+      return;
+    }
+    if (beginsWithHeader(bytes, segment, clusterId)) {
+      done(null, false);
       return;
     }
     encodeSegmentHeader(bytes, segment.base, segment.prevHash, clusterId, view, true);

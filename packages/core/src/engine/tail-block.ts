@@ -9,7 +9,7 @@ import { BLOCK_BYTES, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES } from './constan
 import type { FrameCodec } from './frame-codec.ts';
 import { frame } from './frame.ts';
 import { sameHash } from './hash.ts';
-import { decodeSegmentHeader, encodeSegmentHeader, type Segment } from './segment.ts';
+import { beginsWithHeader, encodeSegmentHeader, type Segment } from './segment.ts';
 
 /** What segment headers state about their owner. */
 export interface HeaderOwner {
@@ -95,15 +95,10 @@ export class TailBlock {
 
   /** The header is written again from what is known, unless what was read is just that. */
   private restoreHeader(bytes: Uint8Array): void {
-    const header = decodeSegmentHeader(bytes);
     const { base, prevHash } = this.segment;
     const { clusterId, view } = this.owner;
-    const right =
-      header !== null &&
-      header.base === base &&
-      sameHash(header.prevHash, prevHash) &&
-      sameHash(header.clusterId, clusterId);
-    if (!right) encodeSegmentHeader(bytes.subarray(0, SEGMENT_HEADER_BYTES), base, prevHash, clusterId, view, true);
+    if (beginsWithHeader(bytes, this.segment, clusterId)) return;
+    encodeSegmentHeader(bytes.subarray(0, SEGMENT_HEADER_BYTES), base, prevHash, clusterId, view, true);
   }
 
   private damagedAt(index: number, offset: number): null {
