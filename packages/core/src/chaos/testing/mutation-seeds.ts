@@ -27,7 +27,7 @@ export const CAUGHT_BY: readonly Caught[] = [
   { mutation: 'single-manifest-copy', seeds: [1, 2, 3, 4] },
   { mutation: 'skip-barrier-at-open', seeds: [3, 1, 2, 4] },
   { mutation: 'skip-fence', seeds: [2, 1, 3, 4] },
-  { mutation: 'stale-read-from-paused-primary', seeds: [35, 56] },
+  { mutation: 'stale-read-from-paused-primary', seeds: [45, 120, 156] },
   { mutation: 'truncate-acked-tail', seeds: [29, 69, 75, 54] },
   { mutation: 'unknown-reported-as-failure', seeds: [2, 1, 3, 4] },
   { mutation: 'vote-twice-after-restart', seeds: [1, 2, 3] },
