@@ -23,14 +23,14 @@ const STRIDE_MAX = 1024;
 /**
  * Restores the newest intact snapshot that the log of record reaches; the rest is replayed from the log. One that cannot be read is removed: it is taken anew when
  * the replay comes by, or fetched. Refused, and every confirmed snapshot left where it is: an intact one that is not of this application (the wrong program was
- * started), and a state that no other replica can give back.
+ * started), and a state that no other replica can give back. Returns the frame header of the restored index.
  */
 export function restoreNewest(
   files: SnapshotStore,
   executor: Executor,
   log: RecoveredLog,
   notes: string[],
-): Refusal | null {
+): { readonly refusal: Refusal } | { readonly frameHeader: Uint8Array | null } {
   const limit = Math.min(log.manifest.checkpoint.index, log.end);
   const damaged: number[] = [];
   const snapshot = files.newest(limit, (text, index) => {
@@ -41,16 +41,18 @@ export function restoreNewest(
     if (snapshot !== null) executor.restore(snapshot, snapshot.sections);
   } catch (error) {
     if (!(error instanceof Halt)) throw error;
-    if (error.code === 'E_APP_VERSION') return { code: error.code, message: error.message };
-    return { code: 'E_SNAPSHOT', message: `${error.message}; start the program that this directory belongs to` };
+    if (error.code === 'E_APP_VERSION') return { refusal: { code: error.code, message: error.message } };
+    const message = `${error.message}; start the program that this directory belongs to`;
+    return { refusal: { code: 'E_SNAPSHOT', message } };
   }
   if (executor.applied + 1 < log.first && log.manifest.members.length === 1) {
     const why = `the log begins at index ${log.first}, no snapshot below it can be read, and there is no other replica to fetch one from`;
-    return { code: 'E_SNAPSHOT', message: `${why} (${notes.join('; ')}): restore the directory from a backup` };
+    const message = `${why} (${notes.join('; ')}): restore the directory from a backup`;
+    return { refusal: { code: 'E_SNAPSHOT', message } };
   }
   for (const index of damaged) files.remove(index);
   files.sweep(log.manifest.checkpoint.index, executor.applied);
-  return null;
+  return { frameHeader: snapshot?.frameHeader ?? null };
 }
 
 export interface SnapshotTakerOptions {

@@ -114,7 +114,8 @@ export class Replica implements ReplicaHandle {
       clusterId: recovered.manifest.clusterId,
       chunkBytes: config.snapshotChunkBytes,
     });
-    this.refusal = restoreNewest(files, this.executor, recovered, this.notes);
+    const restored = restoreNewest(files, this.executor, recovered, this.notes);
+    this.refusal = 'refusal' in restored ? restored.refusal : null;
     this.node = new VsrNode({
       config,
       codec: ports.codec,
@@ -123,6 +124,7 @@ export class Replica implements ReplicaHandle {
       log: recovered,
       applied: this.executor.applied,
       appliedHash: this.executor.appliedHash,
+      appliedHeader: 'refusal' in restored ? null : restored.frameHeader,
       payloadMax: Math.min(PAYLOAD_BYTES_MAX, Math.floor(config.segmentBytes / 4)),
     });
     this.snapshots = new SnapshotKeeper(this, files);

@@ -15,6 +15,7 @@ import { decodeManifest, MANIFEST_PATHS, MANIFEST_VERSION } from './manifest.ts'
 import { type PhysicalLog, scanLog } from './recovery-physical.ts';
 import { type LogOfRecord, logOfRecord, recordHeaders } from './recovery-record.ts';
 import { LOG_DIRECTORY, segmentBase } from './segment.ts';
+import { SnapshotStore } from './snapshot-file.ts';
 import { SNAPSHOT_DIRECTORY, snapshotIndexes } from './snapshot-path.ts';
 import { decodeTail, LOST_SEQUENCES, TAIL_FILE_BYTES, TAIL_PATH, TAIL_VERSION, type TailState } from './tail-record.ts';
 import { DiskFailure, type VirtualDisk } from './virtual-disk.ts';
@@ -66,8 +67,9 @@ function read(options: RecoveryOptions): Recovery | Refusal {
   if ('code' in log) return log;
   const record = logOfRecord(log, manifest, tail, options.policy);
   if ('code' in record) return record;
-  const recovered = describe(log, manifest, tail, record, pipelineMax, [...notes, ...log.notes]);
-  const alone = aloneRefusal(recovered);
+  notes.push(...log.notes);
+  const recovered = describe(log, manifest, tail, record, pipelineMax, notes);
+  const alone = aloneRefusal(options, recovered, notes);
   if (alone !== null) return alone;
   return {
     manifest,
@@ -255,15 +257,34 @@ function newestTime(headers: HeaderSuffix): { low: number; high: number } {
   return { low: 0, high: 0 };
 }
 
-/** A cluster of one has nobody to repair from: real damage is refused, with every file as it was. (What is missing and was never promised, nobody has: its next view cuts it.) */
-function aloneRefusal(recovered: RecoveredLog): Refusal | null {
+/**
+ * A cluster of one has nobody to repair from: real damage is refused, with every file as it was. (What is missing and was never promised, nobody has: its next view
+ * cuts it.) Entries that an intact snapshot covers are needed by nobody: it starts from there, and says so.
+ */
+function aloneRefusal(options: RecoveryOptions, recovered: RecoveredLog, notes: string[]): Refusal | null {
   if (recovered.manifest.members.length !== 1) return null;
   const { recoveringHead, faulty, promised, end, connected } = recovered;
-  if (!recoveringHead && faulty.length === 0 && promised <= end && connected) return null;
-  const what = recovered.notes.join('; ');
+  const otherwiseWhole = !recoveringHead && promised <= end && connected;
+  if (otherwiseWhole && faulty.length === 0) return null;
+  const covering = otherwiseWhole ? intactSnapshot(options, recovered) : null;
+  const last = faulty[faulty.length - 1];
+  if (covering !== null && last !== undefined && last.to <= covering) {
+    notes.push(`the snapshot at index ${covering} covers what is damaged: this replica, the only one, starts from it`);
+    return null;
+  }
+  const what = notes.join('; ');
   const advice = `restore the directory from a backup; chronon log verify shows the damage, chronon recover --accept-loss starts without what it hit`;
   return {
     code: 'E_LOG_CORRUPT',
     message: `the log is damaged and there is no other replica to repair it from (${what}); no file was changed: ${advice}`,
   };
+}
+
+/** Index of the newest confirmed snapshot that the log reaches, every byte of it checked; null when there is none. */
+function intactSnapshot({ disk, codec }: RecoveryOptions, { manifest, end }: RecoveredLog): number | null {
+  const { clusterId, checkpoint } = manifest;
+  const files = new SnapshotStore({ disk, codec, clusterId });
+  const found = files.newest(Math.min(checkpoint.index, end), () => {});
+  if (found === null) return null;
+  return found.index < checkpoint.index || sameHash(found.fileDigest, checkpoint.digest) ? found.index : null;
 }

@@ -67,6 +67,14 @@ export class HeaderRing {
     }
   }
 
+  /** Notes what is known otherwise of an index inside the run whose header is missing here. */
+  know(index: number, header: Uint8Array, hash: Uint8Array): void {
+    if (!this.has(index) || this.header(index) !== null) return;
+    const offset = (index % this.capacity) * HEADER_RECORD_BYTES;
+    this.bytes.set(header, offset);
+    this.bytes.set(hash, offset + FRAME_HEADER_BYTES);
+  }
+
   /** Replaces everything by these records. */
   load(suffix: HeaderSuffix): void {
     const kept = suffix.slice(suffix.last - this.capacity + 1, suffix.last);

@@ -135,6 +135,8 @@ export class VsrNode {
     readonly applied: CommitIndex;
     /** Chain hash of `applied`; zero for none. */
     readonly appliedHash: Uint8Array;
+    /** Frame header of `applied` as the snapshot has it; null for none. */
+    readonly appliedHeader: Uint8Array | null;
     readonly payloadMax: number;
   }) {
     this.state = new NodeState(
@@ -145,9 +147,12 @@ export class VsrNode {
       options.log,
       options.applied,
     );
-    if (options.applied !== NONE) this.state.joints.set(options.applied, options.appliedHash.slice());
+    const { applied, appliedHash, appliedHeader } = options;
+    if (applied !== NONE) this.state.joints.set(applied, appliedHash.slice());
+    // Where the log ends with the snapshot, and the frame itself is damaged or gone, it alone says what time it was.
+    if (appliedHeader !== null) this.state.ring.know(applied, appliedHeader, appliedHash);
     this.payloadMax = options.payloadMax;
-    this.appliedHash = options.appliedHash;
+    this.appliedHash = appliedHash;
   }
 
   /** What has been asked of the host since it last took them. */

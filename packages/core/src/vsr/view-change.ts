@@ -203,7 +203,9 @@ export function settle(n: NodeState): void {
   if (forfeits(n)) return;
   // The newest P + 1 headers go into the StartView, and the last one says what time it was.
   const needed = min(n.commitHeard, (n.end - n.config.pipelineMax - 1) as CommitIndex);
-  if (!complete(n) || n.faulty.some((r) => r.to > needed)) {
+  // Alone there is nobody to send one to, nor to repair from: what the snapshot covers stays damaged.
+  const bearable = n.members.length === 1 ? max(needed, n.applied) : needed;
+  if (!complete(n) || n.faulty.some((r) => r.to > bearable)) {
     catchUp(n);
     return;
   }

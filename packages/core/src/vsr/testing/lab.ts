@@ -130,6 +130,7 @@ export class Lab {
       log,
       applied: NONE,
       appliedHash: ZERO_HASH,
+      appliedHeader: null,
       payloadMax: 10_000,
     });
     replica.node.state.monotonicMs = this.now;
