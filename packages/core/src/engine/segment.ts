@@ -6,9 +6,9 @@
  */
 import { assert } from '../assert.ts';
 import { crc32c } from './codec/crc32c.ts';
-import { BLOCK_BYTES, HASH_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
+import { BLOCK_BYTES, FRAME_HEADER_BYTES, HASH_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { FrameBatch } from './frame-batch.ts';
-import { readU32, readU64, writeU32, writeU64 } from './frame.ts';
+import { frame, OFFSET, readU32, readU64, writeU32, writeU64 } from './frame.ts';
 import { sameHash } from './hash.ts';
 import { readAgreed } from './salvage.ts';
 import type { DiskError, DiskFile } from './virtual-disk.ts';
@@ -228,7 +228,17 @@ export function beginsWithHeader(bytes: Uint8Array, segment: Segment, clusterId:
   );
 }
 
-/** Writes the header of a segment again, from what is known of it (recycled or not: it claims nothing about what stands behind); nothing else may be written to its first block meanwhile. Not written when the device does not give what shares that block, or gives the right header after all. */
+/** True when the header of the segment's first frame stands behind the segment header. */
+function beginsWith(block: Uint8Array, segment: Segment): boolean {
+  const at = SEGMENT_HEADER_BYTES;
+  const sound = readU32(block, at) === crc32c(block, at + OFFSET.payloadSize, at + FRAME_HEADER_BYTES);
+  return sound && frame.index(block, at) === segment.base && sameHash(frame.prevHash(block, at), segment.prevHash);
+}
+
+/**
+ * Writes the header of a segment again, from what is known of it (recycled or not: it claims nothing about what stands behind); nothing else may be written to its first
+ * block meanwhile. Not written when the device does not give what shares that block, gives something else, or gives the right header after all.
+ */
 export function rewriteSegmentHeader(
   segment: Segment,
   clusterId: Uint8Array,
@@ -241,7 +251,9 @@ export function rewriteSegmentHeader(
       done(error?.code === 'EIO' ? null : error, false);
       return;
     }
-    if (beginsWithHeader(bytes, segment, clusterId)) {
+    // A block from elsewhere, even one read twice (seed 1011), would take the place of the frames that share this one: the first of them must stand where it belongs.
+    const foreign = segment.last >= segment.base && !beginsWith(bytes, segment);
+    if (foreign || beginsWithHeader(bytes, segment, clusterId)) {
       done(null, false);
       return;
     }
