@@ -27,6 +27,8 @@ const disks = `${CORE}/chaos/scripted-disks.test.ts`;
 const sessions = `${CORE}/chaos/session-rules.test.ts`;
 const keeper = `${CORE}/replica-keeper.test.ts`;
 const boot = `${CORE}/replica-boot.test.ts`;
+const upgrades = `${CORE}/replica-versions.test.ts`;
+const versions = `${CORE}/kernel/versions.test.ts`;
 const keys = `${CORE}/kernel/idempotency.test.ts`;
 
 /** How a sentence begins (in its section), and the tests that play it: the beginning of their names. */
@@ -205,6 +207,16 @@ const ROWS: Readonly<Record<string, readonly Row[]>> = {
   ],
   'Membership and versions': [
     ['Standbys replicate and apply but never vote', [recover, 'the new incarnation is a standby until']],
+    ['A version is never lowered', [versions, 'is never lowered, and a repeated activation changes nothing']],
+    [
+      'Who meets, in its log or in a snapshot, a version',
+      [upgrades, 'an old program that replays up to the activation halts there, before'],
+      [upgrades, 'an old program that is sent a snapshot of the new version halts'],
+    ],
+    [
+      'A log of which nothing was executed has version 0',
+      [upgrades, 'a fresh cluster of a program that does not run version 1'],
+    ],
     // Agreed and not built: "Not in this version" says so.
     ['A configuration entry is a barrier'],
     ['Epoch = index of the newest'],

@@ -107,24 +107,13 @@ function standing(
   if (stranger) {
     if (index > log.head) return index > log.promised ? 'nack' : 'unknown';
     const theirs = hashAt(log, index);
-    // What damage hides in the best log is filled from one that is the same further up, as the chooser does (seed 820028 was the checker's).
-    const known = theirs !== null && (asked === null ? sharesAbove(log, best, index) : sameHash(theirs, asked));
-    if (theirs === null || (asked === null && !known)) return 'unknown';
-    if (!known) return 'nack';
+    if (theirs === null || asked === null) return 'unknown';
+    if (!sameHash(theirs, asked)) return 'nack';
   }
   if (log.faulty.some(({ from, to }) => index >= from && index <= to)) return 'unknown';
   // Frames that do not chain to the stored headers do not count; how many of them are below the applied index is not known from outside.
   if (log.connected && index <= log.end) return 'present';
   return index > log.promised ? 'nack' : 'unknown';
-}
-
-/** True when both logs state the same hash somewhere above `index`: below they are one. */
-function sharesAbove(log: RecoveredLog, best: RecoveredLog, index: number): boolean {
-  for (let above = index + 1; above <= Math.min(log.head, best.head); above++) {
-    const [theirs, asked] = [hashAt(log, above), hashAt(best, above)];
-    if (theirs !== null && asked !== null && sameHash(theirs, asked)) return true;
-  }
-  return false;
 }
 
 function isCore(logs: readonly RecoveredLog[], core: ReadonlySet<number>): boolean {
