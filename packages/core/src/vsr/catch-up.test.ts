@@ -2,11 +2,16 @@
 import { describe, expect, it } from 'vitest';
 import { elected, type Lab, LAB_CONFIG, primaryId, successes } from './testing/lab.ts';
 
-/** Nobody gives `index` to `to`: each answers that it has nothing there. */
-function withhold(lab: Lab, to: number, index: number): void {
+/** Nobody (of `where`) gives `index` to `to`: each answers that it has nothing there. */
+function withhold(
+  lab: Lab,
+  to: number,
+  index: number,
+  where: (from: number, to: number) => boolean = () => true,
+): void {
   const { drop } = lab;
   lab.drop = (from, receiver, m) => {
-    if (receiver === to && m.type === 'newState' && m.batch?.contains(index) === true) {
+    if (receiver === to && m.type === 'newState' && m.batch?.contains(index) === true && where(from, receiver)) {
       lab.step(to, { type: 'message', from, message: { ...m, batch: null } });
       return true;
     }
@@ -53,6 +58,25 @@ describe('catching up', () => {
     withhold(lab, x, low);
     lab.run(60);
     expect(lab.r(x).node.state.faulty).toEqual([expect.objectContaining({ from: low, to: low })]);
+  });
+
+  it('a peer that was down when it was asked is asked again, where the one that answers cannot give the hole', () => {
+    const lab = elected(3);
+    const primary = primaryId(lab);
+    const [x, z] = lab.replicas.filter((r) => r.id !== primary).map((r) => r.id) as [number, number];
+    for (const text of ['a', 'b', 'c']) lab.submit(primary, text);
+    lab.run(10);
+    const hole = lab.r(primary).node.state.end - 1;
+    lab.crash(z);
+    lab.restart(x, { faulty: { from: hole, to: hole } });
+    const fromPrimary = (from: number, to: number): boolean => from === primary && to === x;
+    withhold(lab, x, hole, fromPrimary);
+    for (let i = 0; i < 400 && !lab.r(x).node.state.silent.has(z); i++) lab.run(1);
+    expect(lab.r(x).node.state.silent.has(z)).toBe(true);
+    lab.restart(z);
+    lab.run(200);
+    expect(lab.r(x).node.state.faulty).toEqual([]);
+    expect(lab.r(x).bodies).toEqual(['a', 'b', 'c']);
   });
 
   it('a new primary takes frames below the header window from a voter of a lower log view whose log is the same', () => {

@@ -77,7 +77,8 @@ function noteVain(n: NodeState, { hole, from }: Transfer): void {
 function chooseSource(n: NodeState, from: number, failed: number | null, byHash: boolean): number | null {
   if (byHash) {
     const others = n.others().filter((id) => n.snapshots.firstOf(id) <= from);
-    const answer = others.filter((id) => !n.silent.has(id));
+    // Who did not answer may be back, and have what those that answer cannot prove.
+    const answer = others.filter((id) => n.turns.asked > 0 || !n.silent.has(id));
     if (answer.length > 0) return n.prng.pick(answer);
     return others.length === 0 ? null : n.prng.pick(others);
   }
