@@ -7,6 +7,7 @@ import { createWriteStream, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import {
   describeFault,
+  isLenient,
   mutationNames,
   replayCommand,
   runSeed,
@@ -36,6 +37,7 @@ interface SimulateFlags {
   readonly mutation?: string;
   readonly without?: readonly number[];
   readonly schedule?: string;
+  readonly beyond?: boolean;
   readonly save?: string;
   readonly trace?: string;
   readonly threads?: number;
@@ -81,6 +83,7 @@ export const simulateCommand = new Command('simulate')
     '--mutation <name>',
     'break the replica on purpose; the run must fail. all: each of them, until a seed catches it',
   )
+  .option('--beyond', 'damage that leaves no good copy: a cluster may stop if it says why, no answer may be wrong')
   .option('--without <ids>', 'fault events to leave out, by id (a shrunk schedule)', idList)
   .addOption(
     new Option('--schedule <file>', 'replay what --save wrote, whatever that seed draws today').conflicts([
@@ -90,6 +93,7 @@ export const simulateCommand = new Command('simulate')
       'firstSeed',
       'replicas',
       'mutation',
+      'beyond',
     ]),
   )
   .option(
@@ -110,7 +114,7 @@ export const simulateCommand = new Command('simulate')
     const plan = planOf(flags);
     if (plan.mutation === ALL_MUTATIONS) {
       const other =
-        ['minutes', 'without', 'save', 'trace'].find((flag) => flag in flags) ??
+        ['minutes', 'without', 'save', 'trace', 'beyond'].find((flag) => flag in flags) ??
         (plan.twice ? 'check-determinism' : null);
       if (other !== null) command.error(`error: --mutation all takes no --${other}`, { exitCode: 2 });
       process.exitCode = await everyMutation(plan, flags);
@@ -137,6 +141,7 @@ function planOf(flags: SimulateFlags): Plan {
     sizes: flags.replicas ?? null,
     mutation: flags.mutation ?? null,
     without: flags.without ?? [],
+    beyond: flags.beyond === true,
     twice,
     first: flags.seed ?? flags.firstSeed ?? fresh,
     count: flags.seed === undefined ? (flags.seeds ?? unbounded) : 1,
@@ -191,7 +196,7 @@ async function simulateSeeds(plan: Plan, flags: SimulateFlags): Promise<number> 
     json['shrunk'] = await shrunkOf(requestOf(plan, failed.seed), failed, flags);
   else if (flags.save !== undefined && plan.count === 1) await saveRun(requestOf(plan, plan.first), null, flags.save);
   if (flags.json === true) printJson(json);
-  return totals.passed(plan.mutation !== null) ? EXIT.ok : EXIT.failed;
+  return totals.passed(isLenient(plan)) ? EXIT.ok : EXIT.failed;
 }
 
 async function everyMutation({ first, count, sizes }: Plan, flags: SimulateFlags): Promise<number> {
@@ -205,13 +210,14 @@ async function everyMutation({ first, count, sizes }: Plan, flags: SimulateFlags
 }
 
 function requestOf(plan: Plan, seed: number): SeedRequest {
-  const { sizes, mutation, without, twice, scenario = null } = plan;
+  const { sizes, mutation, without, twice, beyond = false, scenario = null } = plan;
   return {
     seed,
     replicas: sizes?.[(seed - plan.first) % sizes.length] ?? null,
     mutation,
     without,
     scenario,
+    beyond,
     twice: twice === true,
   };
 }

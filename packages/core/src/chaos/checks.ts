@@ -10,6 +10,7 @@ import { ClientInvariants } from './invariants/client.ts';
 import { EffectInvariants } from './invariants/effect.ts';
 import { snapshotPath } from '../engine/snapshot-path.ts';
 import { HASH_BYTES } from '../engine/constants.ts';
+import { PromiseInvariants } from './invariants/promise.ts';
 import { checkReplay, type ReplaySettings, type Resting } from './invariants/replay.ts';
 import { ResourceInvariants } from './invariants/resource.ts';
 import { LogInvariants } from './invariants/log.ts';
@@ -63,6 +64,7 @@ export class Checks {
   readonly client: ClientInvariants;
   readonly effect: EffectInvariants;
   readonly resource: ResourceInvariants;
+  readonly promise: PromiseInvariants;
   private readonly codec: FrameCodec;
   private readonly tails: readonly DurableTail[];
   private readonly replaySettings: ReplaySettings;
@@ -82,7 +84,8 @@ export class Checks {
         }),
     );
     this.logs = logs;
-    this.log = new LogInvariants(this.canonical, logs);
+    this.promise = new PromiseInvariants(storages.length);
+    this.log = new LogInvariants(this.canonical, logs, this.promise);
     this.tails = storages.map((storage) => new DurableTail(storage));
     this.view = new ViewInvariants(
       logs,

@@ -6,6 +6,7 @@ import type { FrameCodec } from '../engine/frame-codec.ts';
 import { SOUND } from '../policy.ts';
 import type { FaultEvent } from './schedule.ts';
 import type { Scenario } from './scenario.ts';
+import { beyondAtlas } from './beyond.ts';
 import { shrink } from './shrink.ts';
 import { simulate, type SimulationOptions, type SimulationResult, Simulator } from './simulator.ts';
 import {
@@ -24,6 +25,8 @@ export interface SeedRequest {
   readonly without: readonly number[];
   /** The seed is run twice, and must come to one trace hash. */
   readonly twice?: boolean;
+  /** Damage that leaves no good copy (beyond.ts). */
+  readonly beyond?: boolean;
   /** Instead of what the seed draws. */
   readonly scenario?: Scenario | null;
 }
@@ -105,6 +108,7 @@ export async function mutationNames(): Promise<string[]> {
 export function replayCommand(request: SeedRequest): string {
   const parts = ['npx --no-install chronon simulate', `--seed ${request.seed}`];
   if (request.replicas !== null) parts.push(`--replicas ${request.replicas}`);
+  if (request.beyond === true) parts.push('--beyond');
   if (request.mutation !== null) parts.push(`--mutation ${request.mutation}`);
   if (request.without.length > 0) parts.push(`--without ${request.without.join(',')}`);
   return parts.join(' ');
@@ -160,11 +164,11 @@ export class Totals {
     return SOMETIMES.filter((id) => !this.sometimes.has(id));
   }
 
-  /** `mutated`: a run that is meant to fail is not judged by its statistics. */
-  passed(mutated: boolean): boolean {
+  /** `lenient`: a run that is meant to fail, or to stop, is not judged by its statistics. */
+  passed(lenient: boolean): boolean {
     return (
       this.failures.length === 0 &&
-      (mutated || (this.poor.length === 0 && this.rare.length === 0 && this.unreached.length === 0))
+      (lenient || (this.poor.length === 0 && this.rare.length === 0 && this.unreached.length === 0))
     );
   }
 
@@ -175,9 +179,8 @@ export class Totals {
   toJson(request: Omit<SeedRequest, 'seed'>, realMs: number): Record<string, unknown> {
     const sorted = [...this.failures].sort((a, b) => a.seed - b.seed);
     return {
-      ok: this.passed(request.mutation !== null),
-      verdict:
-        this.failures.length > 0 ? 'violation' : this.passed(request.mutation !== null) ? 'pass' : 'proves-too-little',
+      ok: this.passed(isLenient(request)),
+      verdict: this.failures.length > 0 ? 'violation' : this.passed(isLenient(request)) ? 'pass' : 'proves-too-little',
       seeds: this.seeds,
       faults: this.faults,
       traceHash: this.traceHash,
@@ -223,11 +226,14 @@ export class Totals {
         `  replay: ${replayCommand({ ...request, ...replicasOf(request, report), seed: report.seed })}`,
       );
     }
-    lines.push(
-      this.failures.length > 0 ? 'VIOLATION' : this.passed(request.mutation !== null) ? 'pass' : 'PROVES TOO LITTLE',
-    );
+    lines.push(this.failures.length > 0 ? 'VIOLATION' : this.passed(isLenient(request)) ? 'pass' : 'PROVES TOO LITTLE');
     return lines.join('\n');
   }
+}
+
+/** Not judged by its statistics. */
+export function isLenient({ mutation, beyond }: Pick<SeedRequest, 'mutation' | 'beyond'>): boolean {
+  return mutation !== null || beyond === true;
 }
 
 /** A size given on the command line belongs to the replay; one drawn from the seed is drawn again. */
@@ -245,8 +251,9 @@ async function optionsOf(
   codec: FrameCodec,
   traceSink: ((line: string) => void) | null,
 ): Promise<SimulationOptions> {
-  const { seed, replicas, mutation, without, scenario = null } = request;
-  const base = { seed, replicas, codec, traceSink, without: new Set(without), scenario };
+  const { seed, replicas, mutation, without, scenario = null, beyond = false } = request;
+  const world = { scenario, ...(beyond ? { adjust: beyondAtlas } : {}) };
+  const base = { seed, replicas, codec, traceSink, without: new Set(without), ...world };
   if (mutation === null) return { ...base, policy: SOUND };
   const { MUTATIONS } = await import('./mutations/index.ts');
   const policy = MUTATIONS.get(mutation);

@@ -41,12 +41,17 @@ export class FaultAtlas {
   private readonly storages: readonly SimStorage[];
   private readonly codec: FrameCodec;
 
+  /** Nothing is spared. */
+  private readonly beyond: boolean;
+
   constructor(
     core: readonly number[],
     storages: readonly SimStorage[],
     logs: readonly DurableLog[],
     codec: FrameCodec,
+    beyond = false,
   ) {
+    this.beyond = beyond;
     this.core = new Set(core);
     this.logs = logs;
     this.storages = storages;
@@ -60,6 +65,7 @@ export class FaultAtlas {
   /** May [from, to) of a file of a running or dead replica be damaged, or read wrongly? `down`: its process is dead. */
   mayHarm(id: number, place: Place, down: boolean): boolean {
     const { path } = place;
+    if (this.beyond) return this.mayHarmBeyond(path);
     if (path.startsWith('log/') && path.endsWith('.seg')) return this.mayHarmFrames(id, place);
     if (path === TAIL_PATH) return this.mayHarmTail(id, place);
     if ((MANIFEST_PATHS as readonly string[]).includes(path)) return down && this.mayHarmManifest(id, path);
@@ -67,8 +73,14 @@ export class FaultAtlas {
     return false;
   }
 
+  private mayHarmBeyond(path: string): boolean {
+    const known = path === TAIL_PATH || (MANIFEST_PATHS as readonly string[]).includes(path);
+    return known || path.startsWith('log/') || path.startsWith('snapshots/');
+  }
+
   /** May this replica lose its tail record? */
   mayLoseTail(id: number): boolean {
+    if (this.beyond) return true;
     if (this.inCore(id)) return false;
     return this.storages.every((storage) => storage.id === id || this.tailIsSound(storage));
   }

@@ -130,6 +130,8 @@ export interface Profile {
   readonly aimed: AimedKind | null;
   /** Replicas are started anew with newer programs, one by one. */
   readonly upgrades: boolean;
+  /** Damage strikes what the atlas would spare (beyond.ts). */
+  readonly beyond: boolean;
 }
 
 const MS = 1000;
@@ -180,6 +182,7 @@ export function drawProfile(prng: Prng, replicas: number | null): Profile {
     heals: prng.chance(0.4) ? 'all' : 'core',
     aimed: null,
     upgrades: false,
+    beyond: false,
   };
   // Drawn last: the seeds without them stay what they were.
   const wipe = prng.chance(0.15) ? 0.7 : 0;

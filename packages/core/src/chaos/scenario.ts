@@ -36,6 +36,7 @@ function completed(profile: Profile): Profile {
     core: profile.core ?? all,
     heals: profile.heals ?? 'all',
     upgrades: profile.upgrades ?? false,
+    beyond: profile.beyond ?? false,
     aimed: profile.aimed ?? null,
     disk: { ...profile.disk, shortWrites: profile.disk.shortWrites ?? 0 },
     faults: { ...profile.faults, weights: { ...NONE_STRIKES, ...profile.faults.weights } },

@@ -13,6 +13,7 @@ import type { Message } from '../vsr/messages.ts';
 import { max } from '../engine/commit-index.ts';
 import type { VersionRange } from '../engine/version-entry.ts';
 import { DiskFailure } from '../engine/virtual-disk.ts';
+import { DAMAGE_CODES } from './beyond.ts';
 import { describe } from './describe.ts';
 import type { Resting } from './invariants/replay.ts';
 import type { Observation, Observed } from './observation.ts';
@@ -69,6 +70,8 @@ export class SimMachine implements Observed {
   withhold: ((to: number, message: Message, deliver: () => void) => boolean) | null = null;
   /** Down for ever: it is not started again. */
   lost = false;
+  /** The code with which it went down for ever. */
+  stoppedBy: string | null = null;
   private readonly world: World;
   private readonly prng: Prng;
   private readonly seen = {
@@ -196,10 +199,21 @@ export class SimMachine implements Observed {
     return true;
   }
 
+  /** Beyond the atlas: it is down for good, and has said why. */
+  stopsForDamage(code: string): boolean {
+    const { sectorsRotted } = this.world.statistics;
+    if (sectorsRotted === 0) return false;
+    this.lost = true;
+    this.stoppedBy = code;
+    this.world.sometimes.reached('refused-a-damaged-directory');
+    return true;
+  }
+
   /** The faults of this process run account for a refusal to open. */
   private explains(code: string, run: number): boolean {
     if (code === 'E_IO_READ') return this.struck === run;
     if (code === 'E_APP_VERSION') return this.world.mendProgram(this);
+    if (this.world.profile.beyond && DAMAGE_CODES.has(code)) return this.stopsForDamage(code);
     if (code === 'E_LOG_CORRUPT' || code === 'E_SNAPSHOT') return this.refuses();
     if (code !== 'E_IO_WRITE' && code !== 'E_NO_SPACE') return false;
     return this.struck === run || this.storage.capacityBytes !== Number.POSITIVE_INFINITY;
@@ -308,9 +322,11 @@ export class SimMachine implements Observed {
           'messages-decode',
           `r${this.id} cannot decode a message of r${from}: ${opened.error}`,
         );
+      const { message } = opened;
+      if (message.type === 'prepareOk') this.world.checks.promise.arrives(this.id, from, message);
       const { boot } = this;
-      if (boot !== null) this.stepBoot(boot, () => boot.receive(from, opened.message));
-      else this.replica?.receive(from, opened.message);
+      if (boot !== null) this.stepBoot(boot, () => boot.receive(from, message));
+      else this.replica?.receive(from, message);
     });
   }
 

@@ -9,6 +9,7 @@ import { clusterIdOf } from '../engine/blank-manifest.ts';
 import type { FrameCodec } from '../engine/frame-codec.ts';
 import { type Policy, SOUND } from '../policy.ts';
 import { Prng } from '../prng.ts';
+import { DAMAGE_CODES, reasons } from './beyond.ts';
 import { Checks } from './checks.ts';
 import { EventQueue, US_PER_MS } from './event-queue.ts';
 import { FaultAtlas } from './fault-atlas.ts';
@@ -136,7 +137,7 @@ export class Simulator implements World {
     this.survivalPrng = root.fork('survival');
     this.brokenPrng = root.fork('broken');
     const { logs } = this.checks;
-    this.atlas = new FaultAtlas(this.profile.core, storages, logs, this.codec);
+    this.atlas = new FaultAtlas(this.profile.core, storages, logs, this.codec, this.profile.beyond);
     const damage = new StorageNemesis(this, this.atlas, logs);
     this.nemesis = new Nemesis(this, this.atlas, damage, (machine, delayUs) => this.startLater(machine, delayUs));
   }
@@ -165,7 +166,8 @@ export class Simulator implements World {
 
   halted(machine: SimMachine, code: string, message: string): void {
     const explained = DISK_HALTS.has(code) || (code === 'E_APP_VERSION' && this.mendProgram(machine));
-    const expected = explained || this.options.forgiveHalts === true;
+    const damaged = this.profile.beyond && DAMAGE_CODES.has(code) && machine.stopsForDamage(code);
+    const expected = explained || damaged || this.options.forgiveHalts === true;
     if (!expected) this.fail('replica', 'no-replica-halts', `r${machine.id} stopped: ${code}: ${message}`);
     this.restartLater(machine, this.haltPrng.range(50, 1000) * US_PER_MS);
   }
@@ -204,8 +206,7 @@ export class Simulator implements World {
         yield;
       }
       this.heal();
-      yield* new Liveness(this).run();
-      this.checks.atRest(this.mended);
+      yield* this.live();
     } catch (error) {
       if (!(error instanceof Violation)) throw error;
       violation = { family: error.family, invariant: error.invariant, sentence: error.message };
@@ -229,9 +230,25 @@ export class Simulator implements World {
     };
   }
 
+  /** The liveness phase. Beyond the atlas a cluster may stop, if it says why. */
+  private *live(): Generator<void> {
+    try {
+      yield* new Liveness(this).run();
+      this.checks.atRest(this.mended);
+    } catch (error) {
+      const stopped = error instanceof Violation && error.family === 'liveness' && this.profile.beyond;
+      const why = stopped ? reasons(this.mended) : null;
+      if (why === null) throw error;
+      this.sometimes.reached('stopped-and-said-why');
+      this.trace.event('stopped', { why });
+    }
+  }
+
   /** Every now and then: what if the power went out now? */
   private checkSurvivalLater(): void {
     this.queue.after(this.survivalPrng.range(SURVIVAL_LOW_US, SURVIVAL_HIGH_US), () => {
+      // Beyond the atlas nothing is promised to survive.
+      if (this.profile.beyond) return;
       const { pipelineMax } = replicaConfig(this.profile, 1, this.clusterId, 0);
       const { codec, clusterId } = this;
       const storages = this.machines.map(({ storage }) => storage);

@@ -123,7 +123,9 @@ export const SOMETIMES = [
   'broken-stalled-disk',
   'broken-half-connected',
 ] as const;
-export type SometimesId = (typeof SOMETIMES)[number];
+/** What only a world beyond the atlas comes to. */
+export const SOMETIMES_BEYOND = ['stopped-and-said-why'] as const;
+export type SometimesId = (typeof SOMETIMES)[number] | (typeof SOMETIMES_BEYOND)[number];
 
 export class Sometimes {
   readonly counts = new Map<SometimesId, number>();

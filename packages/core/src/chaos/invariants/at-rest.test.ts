@@ -12,6 +12,7 @@ import { CanonicalLog } from '../canonical.ts';
 import { DurableLog } from '../durable-log.ts';
 import { SimStorage } from '../sim-storage.ts';
 import { ReplicaBench } from '../testing/replica-bench.ts';
+import { PromiseInvariants } from './promise.ts';
 import { checkReplay } from './replay.ts';
 import { ResourceInvariants } from './resource.ts';
 import { StateInvariants } from './state.ts';
@@ -77,6 +78,18 @@ test('a nack of what its sender has acknowledged is caught, until a StartView of
   checks.sends(replica(1), vote({ view: 7, logView: 6 }));
   checks.wiped(1);
   checks.sends(replica(1), vote({ view: 8 }));
+});
+
+test('a commit of what was promised only above it, or in another view, is caught', () => {
+  const promises = new PromiseInvariants(3);
+  const ok = { type: 'prepareOk' as const, view: 3, first: 2, last: 4, hash: new Uint8Array(16) };
+  const seen = { view: 3 } as Parameters<PromiseInvariants['commits']>[1];
+  promises.arrives(1, 2, ok);
+  promises.commits(replica(1), seen, 2);
+  expect(() => promises.commits(replica(1), seen, 1)).toThrow('commits 1 in view 3; of others 0');
+  expect(() => promises.commits(replica(1), { ...seen, view: 6 }, 3)).toThrow('commits 3 in view 6');
+  promises.arrives(1, 3, { ...ok, first: 1, last: 1 });
+  promises.commits(replica(1), seen, 1);
 });
 
 test('snapshots of one index that differ in a byte are caught', () => {

@@ -8,6 +8,7 @@ import { copyHash, sameHash, toHex } from '../../engine/hash.ts';
 import type { CanonicalLog } from '../canonical.ts';
 import type { DurableFrame, DurableLog } from '../durable-log.ts';
 import type { Observation, Observed } from '../observation.ts';
+import type { PromiseInvariants } from './promise.ts';
 import { mustHold, Violation } from '../violation.ts';
 
 interface Progress {
@@ -28,7 +29,10 @@ export class LogInvariants {
   /** Chain hashes that a disk held above what was committed when it was wiped, by replica, then index: its promises may still be on their way. */
   private readonly lost = new Map<number, Map<number, Uint8Array[]>>();
 
-  constructor(canonical: CanonicalLog, logs: readonly DurableLog[]) {
+  private readonly promises: PromiseInvariants | null;
+
+  constructor(canonical: CanonicalLog, logs: readonly DurableLog[], promises: PromiseInvariants | null = null) {
+    this.promises = promises;
     this.canonical = canonical;
     this.logs = logs;
     this.quorum = Math.floor(logs.length / 2) + 1;
@@ -72,8 +76,10 @@ export class LogInvariants {
     progress.commit = seen.commit;
     progress.applied = seen.applied;
     const before = this.canonical.last;
-    for (let index = before + 1; index <= seen.commit; index++)
+    for (let index = before + 1; index <= seen.commit; index++) {
       this.canonical.append(this.durableOnQuorum(replica, index));
+      if (seen.acting) this.promises?.commits(replica, seen, index);
+    }
     return this.canonical.last > before;
   }
 
