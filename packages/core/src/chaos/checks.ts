@@ -112,6 +112,7 @@ export class Checks {
 
   sends(replica: Observed, message: Message): void {
     if (message.type === 'prepare') this.log.batchSeen(message.batch, `in a Prepare of r${replica.id}`);
+    if (message.type === 'doViewChange') this.promise.votes(replica.id, message, this.canonical.last);
     this.view.sends(replica, message);
     this.resource.sends(replica.id, message);
   }

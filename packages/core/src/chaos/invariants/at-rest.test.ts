@@ -92,6 +92,21 @@ test('a commit of what was promised only above it, or in another view, is caught
   promises.commits(replica(1), seen, 1);
 });
 
+test('what a vote states as committed counts if a primary before it had the promises', () => {
+  const promises = new PromiseInvariants(3);
+  const seen = { view: 4 } as Parameters<PromiseInvariants['commits']>[1];
+  const states = (view: number, commit: number) => promises.votes(1, { view, commit: at(commit) } as DoViewChange, 1);
+  promises.arrives(1, 2, { type: 'prepareOk', view: 3, first: 2, last: 4, hash: new Uint8Array(16) });
+  expect(() => states(3, 4)).toThrow('votes in view 3 that 4 is committed');
+  expect(() => states(4, 5)).toThrow('votes in view 4 that 5 is committed');
+  states(4, 4);
+  promises.commits(replica(2), seen, 4);
+  expect(() => promises.commits(replica(2), { ...seen, view: 5 }, 4)).toThrow('commits 4 in view 5');
+  promises.arrives(1, 2, { type: 'prepareOk', view: 5, first: 6, last: 6, hash: new Uint8Array(16) });
+  states(6, 4);
+  expect(() => states(6, 5)).toThrow('votes in view 6 that 5 is committed');
+});
+
 test('snapshots of one index that differ in a byte are caught', () => {
   const state = new StateInvariants(new CanonicalLog(codec, CLUSTER, LIMITS));
   state.snapshot(replica(1), 20, new Uint8Array(16));
