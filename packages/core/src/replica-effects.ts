@@ -18,7 +18,7 @@ export class ReplicaEffects {
     this.replica = replica;
     const { config, ports, node, executor } = replica;
     const authority = new VsrAuthority(
-      () => node.authorityFacts(ports.monotonicMs()),
+      () => node.authorityFacts(ports.monotonicMs(), ports.wallMs()),
       config.authorityWindowMs,
       ports.policy,
     );

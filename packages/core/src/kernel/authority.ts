@@ -8,8 +8,8 @@
  *  4. a quorum confirmed the execution digest at or above the effect's index: the effect is what the majority computed;
  *  5. it is not quarantined.
  *
- * Invariant: with clocks of equal rate no two replicas are authorised at one moment. Clocks that drift, or a call that outlives its authority, are
- * what the fence at the sink is for.
+ * Invariant: with clocks of equal rate no two replicas are authorised at one moment. Time for which the machine was suspended counts for (2), as far as its wall
+ * clock tells (vsr/freshness.ts), and not for (3). Clocks that drift, or a call that outlives its authority, are what the fence at the sink is for.
  */
 import { assert } from '../assert.ts';
 import type { CommitIndex } from '../engine/commit-index.ts';

@@ -16,6 +16,7 @@ import type { ExecutorOptions } from './executor-options.ts';
 import { enterApply, leaveApply } from './guard.ts';
 import { RESULT_BYTES_MAX } from './limits.ts';
 import type { Outbox } from './outbox.ts';
+import { disown } from './promises.ts';
 import type { Applied, ChrApplication, Event, SideEffect, Transactional } from './types.ts';
 
 const NO_EFFECTS: readonly SideEffect[] = [];
@@ -169,6 +170,7 @@ export class CommandRunner<State> {
     if (application.migrate === undefined) return this.current;
     const next = application.migrate(this.current, this.active, version);
     if (next === undefined) throw new Error('migrate returns the state');
+    disown(next);
     refuseThenable(next);
     return next;
   }
@@ -201,17 +203,22 @@ export class CommandRunner<State> {
   /** Checks what the application returned and takes its result, effects and write set; throws when it cannot stand. */
   private accept(applied: Applied<State>): void {
     const loose = applied as unknown;
+    disown(loose);
     if (typeof loose !== 'object' || loose === null || !('state' in loose)) {
       throw new Error('apply returns {state, result, effects}; it is synchronous: a promise is refused');
     }
     if ('then' in loose) throw new Error('apply is synchronous: a thenable is refused');
-    refuseThenable(applied.state);
-    if (this.transaction !== null && applied.state !== this.current) {
+    const { state, effects, result } = applied;
+    disown(state);
+    disown(effects);
+    disown(result);
+    refuseThenable(state);
+    if (this.transaction !== null && state !== this.current) {
       throw new Error('a transactional state is changed in place and returned itself');
     }
     const { context } = this;
-    if (applied.effects !== undefined) for (const effect of applied.effects) context.take(effect);
-    if (applied.result !== undefined) this.body = owned(applied.result);
+    if (effects !== undefined) for (const effect of effects) context.take(effect);
+    if (result !== undefined) this.body = owned(result);
     if (context.effects.length > 0 && context.rejection === null && !this.outbox.hasRoom(context.effects.length)) {
       context.rejectWith(new Rejection(OUTBOX_FULL));
     }

@@ -5,6 +5,7 @@
 import { PAYLOAD_BYTES_MAX } from '../engine/constants.ts';
 import { encodeRejection } from './apply-context.ts';
 import { CodecError, InvalidCommand, Rejection } from './errors.ts';
+import { disown } from './promises.ts';
 import type { ChrApplication } from './types.ts';
 import { wellFormed } from './utf8.ts';
 
@@ -22,6 +23,7 @@ export function runQuery<State>(
 ): { readonly ok: boolean; readonly body: Uint8Array } {
   try {
     const answer: unknown = application.query(state, query, body);
+    disown(answer);
     if (!(answer instanceof Uint8Array)) return failure(QUERY_FAILURE.failed, 'the application gave no bytes');
     if (answer.length > ANSWER_BYTES_MAX) return failure(QUERY_FAILURE.tooLarge, `${answer.length} bytes`);
     return { ok: true, body: answer };

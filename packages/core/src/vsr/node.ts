@@ -392,10 +392,11 @@ export class VsrNode {
     flush(n);
   }
 
-  /** Facts for VsrAuthority (kernel/authority.ts), at `monotonicMs`. One object, refreshed by each call: asked after every step. */
-  authorityFacts(monotonicMs: number): Readonly<Facts> {
+  /** Facts for VsrAuthority (kernel/authority.ts), by the host's clocks of this moment. One object, refreshed by each call: asked after every step. */
+  authorityFacts(monotonicMs: number, wallMs: number): Readonly<Facts> {
     const { state: n, facts } = this;
-    if (n.quorum === 1) n.monotonicMs = monotonicMs;
+    n.monotonicMs = monotonicMs;
+    n.wallMs = wallMs;
     const contact = quorumContactMs(n);
     facts.normalPrimary = n.serving && n.stored && n.logView === n.view;
     facts.view = n.view;

@@ -158,13 +158,17 @@ export function staleRefusal(n: NodeState, nonce: number, maxLagMs: number): Cli
   return maxLagMs === Number.POSITIVE_INFINITY || lagMs(n) <= maxLagMs ? null : refuse(REFUSAL.lag);
 }
 
-/** When the newest quorum-confirmed round was sent, monotonic ms; -Infinity when none in this view. */
+/**
+ * When the newest quorum-confirmed round was sent, monotonic ms; -Infinity when none in this view. For as long as the machine was suspended since, it is longer ago
+ * than its monotonic clock says.
+ */
 export function quorumContactMs(n: NodeState): number {
   const primary = n.primary;
   if (primary === null) return Number.NEGATIVE_INFINITY;
   if (n.quorum === 1) return n.monotonicMs;
   const round = confirmedRound(n, primary);
-  return round === 0 || n.round - round >= ROUND_RING ? Number.NEGATIVE_INFINITY : primary.sentMs[round % ROUND_RING]!;
+  if (round === 0 || n.round - round >= ROUND_RING) return Number.NEGATIVE_INFINITY;
+  return n.monotonicMs - (elapsedMs(n) - primary.sentElapsedMs[round % ROUND_RING]!);
 }
 
 /** Tick at which the newest quorum-confirmed round was sent; the view's start when none yet. */
