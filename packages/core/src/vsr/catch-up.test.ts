@@ -1,5 +1,6 @@
 /** Who is asked for what, when frames are missing in more than one place (state-transfer.ts), by script. */
 import { describe, expect, it } from 'vitest';
+import { FrameBatch } from '../engine/frame-batch.ts';
 import { elected, type Lab, LAB_CONFIG, primaryId, successes } from './testing/lab.ts';
 
 /** Nobody (of `where`) gives `index` to `to`: each answers that it has nothing there. */
@@ -108,5 +109,56 @@ describe('catching up', () => {
       lab.run(1);
     expect(lab.r(far).node.state).toMatchObject({ view: view + 2, serving: true });
     expect(lab.r(far).bodies).toHaveLength(count);
+  });
+
+  it('a new primary takes from a voter of a lower log view only what the two logs share: damage may hide what comes next', () => {
+    const lab = elected(5);
+    const old = primaryId(lab);
+    const { view, primaryOf } = lab.r(old).node.state;
+    const turn = (ahead: number): number => primaryOf.call(lab.r(old).node.state, view + ahead);
+    const [next, far, stale, hurt] = [turn(1), turn(2), turn(3), turn(4)];
+    lab.drop = (from, to) => from === far || to === far;
+    lab.submit(old, 'a');
+    lab.run(10);
+    const shared = lab.r(old).node.state.end;
+    // Only `stale` gets this, and nothing afterwards; who proposed it loses it.
+    lab.stalled.add(old);
+    lab.drop = (from, to, m) => from === far || to === far || (m.type === 'prepare' && to !== stale);
+    lab.submit(old, 'given up');
+    lab.settle();
+    expect(lab.r(stale).node.state).toMatchObject({ end: shared + 1, durable: shared + 1 });
+    lab.stalled.delete(old);
+    // The next view: `far` votes for it and hears no more of it.
+    lab.drop = (from, to, m) =>
+      from === stale || to === stale || (to === far && !['startViewChange', 'doViewChange'].includes(m.type));
+    lab.restart(old);
+    for (let i = 0; i < 200 && !lab.r(next).node.state.serving; i++) lab.run(1);
+    lab.submit(next, 'b');
+    lab.submit(next, 'c');
+    lab.run(10);
+    const { end } = lab.r(hurt).node.state;
+    expect(lab.r(hurt).node.state).toMatchObject({ view: view + 1, commit: end });
+    const { drop } = lab;
+    lab.drop = (from, to, m) => drop(from, to, m) || (to === hurt && m.type === 'newState');
+    lab.restart(hurt, { faulty: { from: shared + 1, to: shared + 2 } });
+    lab.run(5);
+    expect(lab.r(hurt).node.state.commitHeard).toBe(end);
+    for (const id of [old, next]) lab.crash(id);
+    // A read from the disk gives what is there in one piece.
+    const pieces = lab.r(stale).frames.filter((batch) => batch.first >= shared);
+    const bytes = new Uint8Array(pieces.flatMap((batch) => [...batch.bytes]));
+    const batch = new FrameBatch(bytes, 2, pieces.at(-1)!.lastHash);
+    lab.drop = (from, to, m) => {
+      if (to !== far || m.type !== 'newState') return false;
+      if (from === stale && m.batch !== null) lab.step(far, { type: 'message', from, message: { ...m, batch } });
+      return true;
+    };
+    for (let i = 0; i < 400 && lab.r(far).node.state.chosen === null; i++) lab.run(1);
+    lab.run(15);
+    expect(lab.r(far).node.state).toMatchObject({ view: view + 2, end: shared });
+    for (const id of [old, next]) lab.restart(id);
+    lab.drop = () => false;
+    lab.run(400);
+    for (const { bodies, halts } of lab.replicas) expect([bodies, halts]).toEqual([['a', 'b', 'c'], []]);
   });
 });

@@ -1,8 +1,8 @@
 /**
  * Catch-up and repair: a replica that lacks frames of its log of record asks one that has them (GetState / NewState).
  *
- * Invariants: frames above `end` are taken only from the normal primary of this view, or, while choosing, from a voter of the highest log view,
- * and only if they chain to the own log; frames for a faulty slot are taken from anybody, because their hash is known.
+ * Invariants: frames above `end` are taken only from the normal primary of this view, or, while choosing, from a voter, as far as its log is certainly the chosen
+ * one, and only if they chain to the own log; frames for a faulty slot are taken from anybody, because their hash is known.
  * One request is under way at a time; each answer is bounded, so catching up cannot flood the normal path. Neither a hole that nobody can repair nor a long way to
  * the end keeps what can be fetched away for good: they take turns.
  */
@@ -86,16 +86,18 @@ function chooseSource(n: NodeState, from: number, failed: number | null, byHash:
     const primary = n.primaryOf(n.view);
     return primary === n.id ? null : primary;
   }
-  if (n.chosen === null) return null;
-  const votes = countedVotes(n.votes, n.members, n.manifest);
-  const logView = Math.max(...votes.map(([, vote]) => vote.logView));
-  const able = votes.filter(([id, vote]) => {
-    if (id === n.id || vote.present < from) return false;
-    return vote.logView === logView || sharedThrough(n, vote) >= from;
-  });
+  const able = n.others().filter((id) => chosenThrough(n, id) >= from && n.votes.get(id)!.present >= from);
   if (able.length === 0) return null;
-  const fresh = able.filter(([id]) => id !== failed);
-  return n.prng.pick(fresh.length > 0 ? fresh : able)[0];
+  const fresh = able.filter((id) => id !== failed);
+  return n.prng.pick(fresh.length > 0 ? fresh : able);
+}
+
+/** While choosing: last index through which the log of this voter is the chosen one; -1: nothing of it for certain. A late vote may be of a higher log view. */
+function chosenThrough(n: NodeState, voter: number): number {
+  const { chosen } = n;
+  const [, vote] = countedVotes(n.votes, n.members, n.manifest).find(([id]) => id === voter) ?? [];
+  if (chosen === null || vote === undefined) return -1;
+  return vote.logView === chosen.logView ? chosen.head : sharedThrough(n, vote);
 }
 
 /** Last index at which the log of a vote has the frame of the chosen one, and so all below it; -1 when nothing says so. */
@@ -158,13 +160,12 @@ export function onNewState(n: NodeState, from: number, m: NewState): boolean {
     else noteVain(n, transfer);
     return proved;
   }
-  const trusted = n.status === 'normal' ? m.canonical && from === n.primaryOf(n.view) : n.chosen !== null;
-  if (!trusted || !m.batch.contains(n.end + 1) || backlogged(n)) return false;
-  let last = m.batch.last;
-  if (n.chosen !== null && n.status !== 'normal') last = Math.min(last, n.head);
-  last = lastOfRecord(n, m.batch, last);
+  const ofPrimary = m.canonical && from === n.primaryOf(n.view) ? given.last : -1;
+  const trusted = n.status === 'normal' ? ofPrimary : chosenThrough(n, from);
+  if (!given.contains(n.end + 1) || backlogged(n)) return false;
+  const last = lastOfRecord(n, given, Math.min(given.last, trusted));
   if (last <= n.end) return false;
-  const batch = m.batch.slice(n.end + 1, last);
+  const batch = given.slice(n.end + 1, last);
   if (!sameHash(batch.prevHash, n.endHash)) return false;
   n.transferTick = -1_000_000;
   appendBatch(n, batch);

@@ -190,6 +190,8 @@ export interface PrimaryState {
 export interface Chosen {
   readonly head: CommitIndex;
   readonly headHash: Uint8Array;
+  /** Log view of the votes that define it. */
+  readonly logView: number;
 }
 
 /** One catch-up request under way. */

@@ -185,7 +185,8 @@ function choose(n: NodeState): void {
   const choice = chooseSuffix(votes, own, n.members.length, n.quorum, n.policy);
   if (choice.kind === 'data-loss') reportLoss(n, choice.index, choice.why);
   if (choice.kind !== 'chosen' || n.primaryOf(n.view) !== n.id) return;
-  n.chosen = { head: choice.head, headHash: choice.headHash };
+  const logView = Math.max(...votes.map((vote) => vote.logView));
+  n.chosen = { head: choice.head, headHash: choice.headHash, logView };
   installSuffix(n, n.view, choice.head, choice.headHash, choice.headers);
   n.commitHeard = max(n.commitHeard, choice.commit);
 }
