@@ -312,6 +312,39 @@ describe('failover', () => {
     expect(bench.up).toBeNull();
   });
 
+  it('a resume leaves a replica that takes connections and never says of which cluster it is (simulator seed 5011)', () => {
+    const bench = new Bench();
+    let told = 0;
+    // As a new process does: nothing may be sent before the hello, so that no unanswered transmission gave the silence away.
+    const again = (): void => {
+      const token = { session: 7, request: 1, from: 1, cluster: '00000000' };
+      bench.client.resume(token, 300, () => (told++, again()));
+    };
+    again();
+    bench.client.flush();
+    const silent = bench.accept();
+    bench.advance(1500);
+    expect(bench.up).toBeNull();
+    expect(bench.dialled).not.toBe(silent);
+    expect(bench.take()).toEqual([]);
+    expect(told).toBeGreaterThan(3);
+  });
+
+  it.each([
+    ['queries', (bench: Bench) => bench.client.query(1, NOTHING, { timeoutMs: 300 }, () => undefined)],
+    ['resumes', (bench: Bench) => bench.client.resume({ session: 7, request: 1 }, 300, () => undefined)],
+  ])('leaves a primary that went silent although its callers give up and pause between their %s', (_, call) => {
+    const bench = new Bench();
+    bench.submit('a');
+    bench.open(1);
+    bench.say(reply(REPLY.ok, 100, 1, 6));
+    for (let i = 0; i < 4; i++) {
+      call(bench);
+      bench.advance(500);
+    }
+    expect(bench.dialled).not.toBe(1);
+  });
+
   it('does not touch a connection that has nothing in flight', () => {
     const bench = new Bench();
     bench.submit('a');

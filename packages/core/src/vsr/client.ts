@@ -79,7 +79,7 @@ export class SessionClient {
   private cluster: string | null = null;
   private readonly late = new Map<number, Outcome>();
   private nowMs: number;
-  /** Since when something was sent on this connection and nothing was heard; null: nothing is awaited. */
+  /** Since when something was sent on this connection, or its hello awaited, and nothing was heard; null: nothing is awaited. */
   private awaitingMs: number | null = null;
   private pausedUntilMs = 0;
   private nextWatchMs = 0;
@@ -444,9 +444,10 @@ export class SessionClient {
     }
     underWay = this.queries.watch(route.epoch, staleMs) || underWay;
     underWay = this.resumes.watch(route.epoch, staleMs) || underWay;
-    if (!this.hasWork()) this.awaitingMs = null;
-    else if (underWay) this.awaitingMs ??= nowMs;
-    // Counted from the first unanswered transmission, not from the newest: a caller without patience repeats often, and must still leave.
+    // A resume waits for the hello of a first connection before anything is sent: that silence counts as well (simulator seed 5011).
+    if (underWay || (this.resumes.size > 0 && this.cluster === null)) this.awaitingMs ??= nowMs;
+    // Counted from the first unanswered transmission, not from the newest, and on while nothing waits: callers without patience repeat often, or give up
+    // and call again later, and must still leave.
     const { awaitingMs } = this;
     if (awaitingMs !== null && nowMs - awaitingMs >= this.times.silenceMs) route.leave();
   }
