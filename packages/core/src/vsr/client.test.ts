@@ -1,172 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { at, NONE, type CommitIndex } from '../engine/commit-index.ts';
-import { envelope, KIND } from '../engine/frame.ts';
+import { at } from '../engine/commit-index.ts';
+import { KIND } from '../engine/frame.ts';
 import { SOUND } from '../policy.ts';
 import { REPLY } from '../reply.ts';
-import { type Outcome, SessionClient, type SessionClientOptions } from './client.ts';
-import {
-  type ClientMessage,
-  clientMessageBytes,
-  decodeClientRecords,
-  encodeRedirect,
-  encodeRetryAfter,
-  refusal,
-  REFUSAL,
-  TO_CLIENT,
-  writeClientMessage,
-} from './client-protocol.ts';
-
-const NOTHING = new Uint8Array(0);
-const utf8 = new TextEncoder();
-
-interface Received {
-  readonly replica: number;
-  readonly kind: number;
-  readonly session: number;
-  readonly request: number;
-  readonly ackBelow: number;
-  readonly body: string;
-}
-
-function encode(messages: readonly ClientMessage[]): Uint8Array {
-  const out = new Uint8Array(messages.reduce((sum, m) => sum + clientMessageBytes(m), 0));
-  let to = 0;
-  for (const message of messages) to = writeClientMessage(out, to, message);
-  return out;
-}
-
-/** A host whose replicas do only what the test says. */
-class Bench {
-  readonly client: SessionClient;
-  readonly sent: Received[] = [];
-  readonly queries: { replica: number; nonce: number; consistency: number }[] = [];
-  messages = 0;
-  now = 0;
-  dialled: number | null = null;
-  up: number | null = null;
-  wanted = 0;
-
-  constructor(options: Partial<SessionClientOptions> = {}) {
-    this.client = new SessionClient({
-      replicas: [1, 2, 3],
-      seed: 7,
-      port: {
-        connect: (replica) => {
-          expect(this.dialled).toBeNull();
-          this.dialled = replica;
-        },
-        disconnect: (replica) => {
-          expect(this.dialled).toBe(replica);
-          this.dialled = null;
-          this.up = null;
-        },
-        send: (replica, bytes) => this.receive(replica, bytes),
-        wantFlush: () => {
-          this.wanted++;
-        },
-      },
-      ...options,
-    });
-  }
-
-  private receive(replica: number, bytes: Uint8Array): void {
-    expect(replica).toBe(this.up);
-    this.messages++;
-    const problem = decodeClientRecords(bytes, (record) => {
-      if (record.type === 'query') {
-        this.queries.push({ replica, nonce: record.nonce, consistency: record.consistency });
-        return;
-      }
-      const p = record.payload;
-      this.sent.push({
-        replica,
-        kind: envelope.kind(p, 0),
-        session: envelope.client(p, 0),
-        request: envelope.request(p, 0),
-        ackBelow: envelope.ackBelow(p, 0),
-        body: new TextDecoder().decode(p.subarray(32)),
-      });
-    });
-    expect(problem).toBeNull();
-  }
-
-  /** What the replicas got since the last call. */
-  take(): Received[] {
-    return this.sent.splice(0);
-  }
-
-  accept(): number {
-    this.up = this.dialled;
-    this.client.onConnected(this.up!);
-    return this.up!;
-  }
-
-  lose(): void {
-    const replica = this.dialled!;
-    this.dialled = null;
-    this.up = null;
-    this.client.onDisconnected(replica);
-  }
-
-  say(...messages: ClientMessage[]): void {
-    this.client.onMessage(this.up!, encode(messages));
-  }
-
-  hello(view: number, primary: number | null): void {
-    const index: CommitIndex = primary === null ? NONE : at(primary);
-    this.say({ type: TO_CLIENT.hello, status: 0, session: view, request: this.up!, index, body: new Uint8Array(16) });
-  }
-
-  advance(ms: number): void {
-    for (const end = this.now + ms; this.now < end; ) {
-      this.now = Math.min(end, this.now + 10);
-      this.client.tick(this.now);
-    }
-  }
-
-  /** Connects to the primary `primary` and registers session 100. */
-  open(primary = 1): void {
-    this.client.tick(this.now);
-    if (this.dialled === null) this.advance(1000);
-    if (this.accept() !== primary) {
-      this.hello(1, primary);
-      expect(this.accept()).toBe(primary);
-    }
-    this.hello(1, primary);
-    const register = this.take();
-    expect(register).toMatchObject([{ kind: KIND.register, session: 0 }]);
-    this.say(reply(REPLY.ok, 100, register[0]!.request, 5));
-  }
-
-  submit(text: string, timeoutMs = 1000): { outcome: Outcome | null } {
-    const result: { outcome: Outcome | null } = { outcome: null };
-    this.client.submit(1, utf8.encode(text), timeoutMs, (outcome) => {
-      expect(result.outcome).toBeNull();
-      result.outcome = outcome;
-    });
-    return result;
-  }
-}
-
-function reply(
-  status: number,
-  session: number,
-  request: number,
-  index: number,
-  body: Uint8Array = NOTHING,
-): ClientMessage {
-  return { type: TO_CLIENT.reply, status, session, request, index: at(index), body };
-}
-
-const refuse = (
-  status: (typeof REFUSAL)[keyof typeof REFUSAL],
-  request: number,
-  body: Uint8Array = NOTHING,
-): ClientMessage => refusal(TO_CLIENT.refusal, status, 100, request, body);
+import type { Outcome } from './client.ts';
+import { encodeRedirect, encodeRetryAfter, refusal, REFUSAL, TO_CLIENT } from './client-protocol.ts';
+import { ClientBench, NOTHING, refuse, reply, utf8 } from './testing/client-bench.ts';
 
 describe('normal path', () => {
   it('registers once, then sends everything of a turn in one message, numbered without gaps', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     const results = ['a', 'b', 'c'].map((text) => bench.submit(text));
     expect(bench.wanted).toBe(1);
     bench.open(2);
@@ -186,7 +29,7 @@ describe('normal path', () => {
   });
 
   it('keeps at most 256 numbers above the oldest unanswered one', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     bench.submit('x');
     bench.open();
     for (let i = 0; i < 400; i++) bench.submit(`${i}`);
@@ -202,7 +45,7 @@ describe('normal path', () => {
   });
 
   it('types the outcome of a rejection and refuses an oversized body without sending it', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     const small = bench.submit('x');
     bench.open();
     bench.say(reply(REPLY.rejected, 100, 1, 8, utf8.encode('why')));
@@ -217,7 +60,7 @@ describe('normal path', () => {
 
 describe('failover', () => {
   it('follows redirects and re-sends every unanswered number in order', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     const results = ['a', 'b', 'c'].map((text) => bench.submit(text));
     bench.open(1);
     bench.take();
@@ -243,7 +86,7 @@ describe('failover', () => {
   });
 
   it('leaves a primary that says nothing', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     bench.submit('a', 10_000);
     bench.open(1);
     bench.advance(1500);
@@ -252,7 +95,7 @@ describe('failover', () => {
   });
 
   it('leaves a silent primary although callers without patience repeat their numbers all the time (simulator seed 60010)', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     bench.submit('a', 100);
     bench.open(1);
     bench.advance(110);
@@ -271,7 +114,7 @@ describe('failover', () => {
   ])(
     'a replica that is cut off and names %s does not keep the client from the others (simulator seed 110000)',
     (_, named) => {
-      const bench = new Bench();
+      const bench = new ClientBench();
       bench.submit('a', 60_000);
       bench.client.tick(bench.now);
       const cut = bench.dialled!;
@@ -298,7 +141,7 @@ describe('failover', () => {
   );
 
   it('leaves a replica that does not answer the probe, though the probing call timed out meanwhile', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     bench.submit('a', 600);
     bench.open(1);
     bench.take();
@@ -313,7 +156,7 @@ describe('failover', () => {
   });
 
   it('a resume leaves a replica that takes connections and never says of which cluster it is (simulator seed 5011)', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     let told = 0;
     // As a new process does: nothing may be sent before the hello, so that no unanswered transmission gave the silence away.
     const again = (): void => {
@@ -331,10 +174,10 @@ describe('failover', () => {
   });
 
   it.each([
-    ['queries', (bench: Bench) => bench.client.query(1, NOTHING, { timeoutMs: 300 }, () => undefined)],
-    ['resumes', (bench: Bench) => bench.client.resume({ session: 7, request: 1 }, 300, () => undefined)],
+    ['queries', (bench: ClientBench) => bench.client.query(1, NOTHING, { timeoutMs: 300 }, () => undefined)],
+    ['resumes', (bench: ClientBench) => bench.client.resume({ session: 7, request: 1 }, 300, () => undefined)],
   ])('leaves a primary that went silent although its callers give up and pause between their %s', (_, call) => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     bench.submit('a');
     bench.open(1);
     bench.say(reply(REPLY.ok, 100, 1, 6));
@@ -346,7 +189,7 @@ describe('failover', () => {
   });
 
   it('does not touch a connection that has nothing in flight', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     bench.submit('a');
     bench.open(1);
     bench.say(reply(REPLY.ok, 100, 1, 6));
@@ -355,7 +198,7 @@ describe('failover', () => {
   });
 
   it('waits with growing pauses while it is told to, then sends in order', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     bench.submit('a');
     bench.submit('b');
     bench.open(1);
@@ -370,7 +213,7 @@ describe('failover', () => {
   });
 
   it('a burst of busy refusals is one: the primary that is overloaded is not left', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     bench.submit('first');
     bench.open();
     bench.take();
@@ -385,7 +228,7 @@ describe('failover', () => {
   });
 
   it('closes a connection that talks nonsense', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     bench.submit('a');
     bench.open(1);
     bench.client.onMessage(1, new Uint8Array([1, 2, 3]));
@@ -395,14 +238,14 @@ describe('failover', () => {
 
 describe('three outcomes', () => {
   it('a command that was never sent fails definitely at its deadline', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     const result = bench.submit('a', 300);
     bench.advance(400);
     expect(result.outcome).toMatchObject({ kind: 'rejected', code: 'timeout', token: null });
   });
 
   it('is unknown with a token when a copy was never answered, and cancels the number', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     const result = bench.submit('a', 300);
     bench.open(1);
     bench.take();
@@ -424,7 +267,7 @@ describe('three outcomes', () => {
   });
 
   it('with settleBy resend the same number is sent until its reply comes', () => {
-    const bench = new Bench({ settleBy: 'resend' });
+    const bench = new ClientBench({ settleBy: 'resend' });
     const result = bench.submit('a', 300);
     bench.open(1);
     bench.take();
@@ -445,7 +288,7 @@ describe('three outcomes', () => {
     ['one copy of two refused', [], 'unknown'],
   ];
   it.each(cases)('%s', (_name, refusals, kind) => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     const result = bench.submit('a', 30);
     bench.open(1);
     for (const status of refusals) bench.say(refuse(status as 1, 1));
@@ -455,7 +298,7 @@ describe('three outcomes', () => {
   });
 
   it('a lost connection leaves the outcome open although the next replica refuses', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     const result = bench.submit('a', 200);
     bench.open(1);
     bench.lose();
@@ -469,7 +312,7 @@ describe('three outcomes', () => {
   });
 
   it('the mutation unknown-reported-as-failure calls it a failure', () => {
-    const bench = new Bench({ policy: { ...SOUND, unknownReportedAsFailure: true } });
+    const bench = new ClientBench({ policy: { ...SOUND, unknownReportedAsFailure: true } });
     const result = bench.submit('a', 300);
     bench.open(1);
     bench.advance(310);
@@ -477,7 +320,7 @@ describe('three outcomes', () => {
   });
 
   it('no space is definite, a void number follows, later commands go on', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     const result = bench.submit('a');
     bench.open(1);
     bench.take();
@@ -492,7 +335,7 @@ describe('three outcomes', () => {
   });
 
   it('an evicted session: what was sent is unknown, what was not goes out under the next one', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     const first = bench.submit('a', 5000);
     bench.open(1);
     for (let i = 0; i < 256; i++) bench.submit(`n${i}`, 5000);
@@ -507,7 +350,7 @@ describe('three outcomes', () => {
   });
 
   it('a token of another cluster is never answered with a call of this session that has the same numbers', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     const own = bench.submit('a', 100);
     bench.open();
     bench.client.flush();
@@ -521,7 +364,7 @@ describe('three outcomes', () => {
   });
 
   it('a resume sends nothing before the cluster it talks to has named itself', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     let resumed: Outcome | null = null;
     bench.client.resume({ session: 7, request: 1, from: 1, cluster: 'ffffffff' }, 2000, (o) => (resumed = o));
     bench.client.flush();
@@ -535,7 +378,7 @@ describe('three outcomes', () => {
   });
 
   it('a resume says what its token knows to be settled, so that the number is inside the window of the session', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     bench.client.resume({ session: 7, request: 258, from: 257 }, 500, () => undefined);
     bench.client.flush();
     const primary = bench.accept();
@@ -548,7 +391,7 @@ describe('three outcomes', () => {
   });
 
   it('close tells every caller', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     const sent = bench.submit('a');
     bench.open(1);
     const unsent = bench.submit('b');
@@ -561,7 +404,7 @@ describe('three outcomes', () => {
 
 describe('queries', () => {
   it('a linearizable one follows the primary, a stale one takes what it gets', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     const got: string[] = [];
     bench.client.query(1, NOTHING, { timeoutMs: 1000 }, (o) => got.push(`linear ${o.kind}`));
     bench.client.query(1, NOTHING, { timeoutMs: 1000, consistency: 'stale' }, (o) => got.push(`stale ${o.kind}`));
@@ -583,7 +426,7 @@ describe('queries', () => {
   it.each([Number.NaN, Number.POSITIVE_INFINITY, -1, '5' as unknown as number])(
     'a timeout of %s ms ends at once',
     (timeoutMs) => {
-      const bench = new Bench();
+      const bench = new ClientBench();
       const codes: string[] = [];
       bench.client.submit(1, NOTHING, timeoutMs, (o) => codes.push(o.kind === 'rejected' ? o.code : o.kind));
       bench.client.query(1, NOTHING, { timeoutMs }, (o) => codes.push(o.kind === 'rejected' ? o.code : o.kind));
@@ -595,7 +438,7 @@ describe('queries', () => {
   );
 
   it('a bound that is no number of ms ends at once; Infinity is none', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     const codes: string[] = [];
     for (const maxLagMs of [Number.NaN, -1, Number.POSITIVE_INFINITY])
       bench.client.query(1, NOTHING, { timeoutMs: 100, consistency: 'stale', maxLagMs }, (o) =>
@@ -606,7 +449,7 @@ describe('queries', () => {
   });
 
   it('ends at its deadline', () => {
-    const bench = new Bench();
+    const bench = new ClientBench();
     let code = '';
     bench.client.query(1, NOTHING, { timeoutMs: 100 }, (o) => {
       code = o.kind === 'rejected' ? o.code : o.kind;
