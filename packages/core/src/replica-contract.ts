@@ -141,6 +141,8 @@ export type ReplicaEvent =
   | VsrEvent
   /** A snapshot is durable; `file`: its digest, hex. */
   | { readonly kind: 'snapshot'; readonly index: number; readonly file: string }
+  /** A damaged snapshot is no trouble any more: its bytes were fetched, or newer ones are there. */
+  | { readonly kind: 'mended'; readonly index: number; readonly how: 'fetched' | 'superseded' }
   /** The log begins at `first` now. */
   | { readonly kind: 'compact'; readonly first: number }
   | { readonly kind: 'restart'; readonly snapshot: CommitIndex; readonly end: CommitIndex }

@@ -52,7 +52,7 @@ export class EventRing {
 const REMEDY_TEXT = {
   peers: 'it is asked of the other replicas',
   rewritten: 'it is written again',
-  replaced: 'it is not used any more, the next snapshot replaces it',
+  replaced: 'it is not used any more until it is fetched again; if nobody has it, new ones are taken',
 } as const;
 
 /** An event of the replica in words. */
@@ -76,6 +76,10 @@ export function eventText(event: ReplicaEvent): string {
       return `restarted from snapshot ${event.snapshot < 0 ? 'none' : event.snapshot}, log through ${event.end < 0 ? 'none' : event.end}`;
     case 'install':
       return `goes on from the snapshot at ${event.index}, fetched from another replica`;
+    case 'mended':
+      return event.how === 'fetched'
+        ? `the damaged snapshot at ${event.index} is whole again, fetched from another replica`
+        : `the damaged snapshot at ${event.index} is superseded by newer ones`;
     case 'compact':
       return `the log begins at ${event.first} now`;
     case 'quarantine':

@@ -279,14 +279,18 @@ test('compaction while a transfer is pinned leaves the snapshot and the log behi
 
 test('crash between each install step: the replica comes back and gets there', () => {
   const steps = new Set<string>();
-  for (let crashAt = 0; crashAt < 400; crashAt += 13) {
+  const begun = (): ReplicaBench => {
     const bench = farBehind();
     bench.start(3);
-    bench.stalled.add(3);
-    for (let i = 0; i < crashAt; i++) {
-      if (bench.disk(3).pending > 0) bench.disk(3).complete(0);
-      else bench.run(1);
-    }
+    return bench;
+  };
+  const probe = begun();
+  const named = probe.stepsUntil(3, () => filesOf(probe, 3).length > 0);
+  // Coarsely all along, and each step around the rename, behind which the install follows.
+  const coarse = Array.from({ length: 16 }, (_, i) => 25 * i);
+  for (const crashAt of [...coarse, ...Array.from({ length: 12 }, (_, i) => named - 2 + i)]) {
+    const bench = begun();
+    bench.stepsUntil(3, (count) => count === crashAt);
     const names = bench.disk(3).list('snapshots').join();
     steps.add(
       `${names.includes('.part')}/${/\.snap(,|$)/.test(names)}/${checkpointOf(bench.r(3))}/${bench.r(3).store.first > 0}`,
@@ -568,12 +572,12 @@ test('a transfer that outlasts several snapshot points is not begun anew', () =>
     if (message.type === 'getSnapshot') asked.add(message.index);
     if (message.type === 'snapshotPart' && ++parts === 3) slow = true;
     // While it is slow nothing newer is confirmed either.
-    return slow && (message.type === 'snapshotPart' || (message.type === 'snapshotReport' && to !== 3))
-      ? null
-      : message;
+    return slow && message.type === 'snapshotReport' && to !== 3 ? null : message;
   };
   bench.start(3);
   bench.until(() => slow);
+  // The peers answer, the own disk does not.
+  bench.stalled.add(3);
   bench.put(55);
   bench.run(60);
   for (const id of [1, 2])
@@ -584,6 +588,7 @@ test('a transfer that outlasts several snapshot points is not begun anew', () =>
         .filter(({ confirmed }) => !confirmed).length,
     ).toBeGreaterThanOrEqual(4);
   slow = false;
+  bench.stalled.clear();
   bench.until(() => bench.eventsOf(3, 'install').length > 0);
   expect(asked.size).toBe(1);
 });

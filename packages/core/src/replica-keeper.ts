@@ -1,6 +1,6 @@
 /**
  * SnapshotKeeper: everything a replica does about snapshots: takes them (replica-snapshots.ts), reports them to the protocol, gives and fetches them
- * (replica-transfer.ts), keeps two confirmed ones, and frees the log behind the older.
+ * (replica-transfer.ts), mends damaged ones (replica-mend.ts), keeps two confirmed ones, and frees the log behind the older.
  *
  * Invariants: nothing goes away before the manifest states a checkpoint that makes it superfluous, but of snapshots that nobody confirms only the newest
  * stay; a snapshot being sent, and the log behind it, stay; a quarantined replica keeps everything.
@@ -14,6 +14,7 @@ import type { Snapshot, SnapshotStore } from './engine/snapshot-file.ts';
 import { Halt } from './kernel/errors.ts';
 import type { Replica } from './replica.ts';
 import type { SnapshotInfo, SnapshotPort } from './replica-contract.ts';
+import { SnapshotMender } from './replica-mend.ts';
 import { SnapshotTaker } from './replica-snapshots.ts';
 import { SnapshotTransfer } from './replica-transfer.ts';
 import { type HeldSnapshot, unconfirmedSurplus } from './vsr/snapshots.ts';
@@ -25,6 +26,7 @@ const NOTES_MAX = 100;
 
 export class SnapshotKeeper implements SnapshotPort {
   readonly transfer: SnapshotTransfer;
+  readonly mender: SnapshotMender;
   private readonly replica: Replica;
   private readonly files: SnapshotStore;
   private readonly taker: SnapshotTaker;
@@ -53,7 +55,15 @@ export class SnapshotKeeper implements SnapshotPort {
       send: (to, message) => ports.send(to, message),
       guarded: (task) => replica.guarded(task),
       install: (snapshot) => this.install(snapshot),
+      mended: (index) => this.mender.fetched(index),
       note: (text) => this.note(text),
+    });
+    this.mender = new SnapshotMender({
+      replica,
+      files,
+      transfer: this.transfer,
+      take: () => this.create(),
+      changed: () => this.retain(),
     });
   }
 
@@ -72,6 +82,7 @@ export class SnapshotKeeper implements SnapshotPort {
 
   tick(): void {
     this.transfer.tick();
+    this.mender.tick();
     this.ticks++;
     if (this.ticks % RETAIN_TICKS === 0) this.retain();
   }
@@ -105,7 +116,10 @@ export class SnapshotKeeper implements SnapshotPort {
 
   verify(callback: (damage: { readonly file: string; readonly fault: string }[]) => void): void {
     const damage: { readonly file: string; readonly fault: string }[] = [];
-    const scrub = new SnapshotScrub(this.replica.store, ({ file, fault }) => damage.push({ file, fault }));
+    const scrub = new SnapshotScrub(this.replica.store, ({ file, fault }, index) => {
+      damage.push({ file, fault });
+      this.mender.onDamaged(index);
+    });
     scrub.begin();
     const step = (): void =>
       scrub.step((_bytes, over) => {
@@ -145,8 +159,13 @@ export class SnapshotKeeper implements SnapshotPort {
     const surplus = unconfirmedSurplus(n);
     const older = n.snapshots.held.findLast((held) => held.index < newest && held.confirmed)?.index ?? null;
     const { pinned } = this.transfer;
-    const keep = (index: number): boolean =>
-      pinned.includes(index) || (index < newest ? index >= (older ?? 0) : !surplus.includes(index));
+    const damaged = n.snapshots.damaged.map((lost) => lost.index);
+    const keep = (index: number): boolean => {
+      if (pinned.includes(index)) return true;
+      if (index >= newest) return !surplus.includes(index);
+      // A damaged one is better than none, but not than two intact ones.
+      return index >= (older ?? 0) && (older === null || !damaged.includes(index));
+    };
     this.files.retain(keep);
     const { first } = n;
     if (older !== null) {
@@ -154,7 +173,9 @@ export class SnapshotKeeper implements SnapshotPort {
       if (through >= first) store.compact(through);
     }
     if (store.first > first) this.replica.ports.onEvent({ kind: 'compact', first: store.first });
-    const indexes = n.snapshots.held.map((held) => held.index).filter(keep);
+    const indexes = [...n.snapshots.held.map((held) => held.index), ...damaged].filter(keep);
+    for (const index of damaged)
+      if (!keep(index)) this.replica.ports.onEvent({ kind: 'mended', index, how: 'superseded' });
     this.replica.step({ type: 'snapshotsKept', indexes, first: store.first });
   }
 

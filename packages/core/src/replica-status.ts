@@ -55,13 +55,17 @@ export function replicaStatus(replica: Replica): ReplicaStatus {
   };
 }
 
-/** Why this replica cannot go on, in words. */
+/** Why this replica cannot go on, or what it has to mend, in words. */
 function waits(n: NodeState): string[] {
   const why: string[] = [];
   if (n.dataLoss !== null) why.push(`E_DATA_LOSS: index ${n.dataLoss.index}: ${n.dataLoss.why}`);
   if (n.standby) why.push(`standby: votes once it durably holds the log through index ${n.manifest.standbyThrough}`);
   const clocks = n.serving && n.requests.waiting > 0 ? n.clock.problem(n.wallMs, n.monotonicMs) : null;
   if (clocks !== null) why.push(`commands wait: ${clocks}`);
+  for (const { index } of n.snapshots.damaged) {
+    const remedy = n.snapshots.lacks >= index ? 'no other replica gives it, new ones are taken' : 'it is fetched again';
+    why.push(`snapshot ${index} is damaged on the disk: ${remedy}`);
+  }
   const version = versionProblem(n);
   if (version !== null) why.push(version);
   return why;

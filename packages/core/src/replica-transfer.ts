@@ -1,6 +1,6 @@
 /**
  * Snapshot transfer between replicas (docs/protocol.md, "Recovery, repair, state transfer"): giving parts of confirmed snapshots to peers, and fetching one when the
- * log that peers hold begins above the own end.
+ * log that peers hold begins above the own end, or when the file of an own one is damaged.
  *
  * Invariants: only a confirmed snapshot is given or fetched; one part is asked for at a time, and so many are given a tick at most, so that the normal path is never
  * flooded; what is being sent is pinned until it has been idle for a bound; a peer that is silent or gives wrong bytes is left for another,
@@ -13,7 +13,7 @@ import { SnapshotPart } from './engine/snapshot-part.ts';
 import { snapshotPath } from './engine/snapshot-path.ts';
 import { DiskFailure, type DiskFile, type VirtualDisk } from './engine/virtual-disk.ts';
 import type { GetSnapshot, Message, SnapshotPart as PartMessage } from './vsr/messages.ts';
-import { mayInstall, type WantedSnapshot, wantedSnapshot } from './vsr/snapshots.ts';
+import { damagedSnapshot, mayInstall, type WantedSnapshot, wantedSnapshot } from './vsr/snapshots.ts';
 import type { NodeState } from './vsr/state.ts';
 
 /** Parts given in one tick, all peers together: 25 MB/s at 128 KiB and 10 ms. */
@@ -37,16 +37,25 @@ export interface TransferPort {
   readonly guarded: (task: () => void) => void;
   /** Makes the snapshot the replica's state; false when it is of another application. */
   readonly install: (snapshot: Snapshot) => boolean;
+  /** The file of the damaged snapshot at `index` is whole again. */
+  readonly mended: (index: number) => void;
   readonly note: (text: string) => void;
 }
 
 /** The snapshot being fetched. */
 interface Fetch {
   readonly part: SnapshotPart;
+  /** Only the file is wanted: the own one is damaged. */
+  readonly mends: boolean;
   source: number;
   asked: { readonly offset: number; readonly length: number; readonly nonce: number; readonly tick: number } | null;
   /** Peers that gave wrong bytes or none, by the tick of it. */
   readonly failed: Map<number, number>;
+}
+
+interface Pin {
+  readonly file: DiskFile;
+  tick: number;
 }
 
 export class SnapshotTransfer {
@@ -59,7 +68,9 @@ export class SnapshotTransfer {
   /** Peers that were asked for a part in vain, by the tick of it, until they give one. */
   private readonly silent = new Map<number, number>();
   /** Files being given, with the tick of the last question. */
-  private readonly pins = new Map<number, { readonly file: DiskFile; tick: number }>();
+  private readonly pins = new Map<number, Pin>();
+  /** Files that are not given any more; a read of them may still be under way. */
+  private unpinned: Pin[] = [];
 
   constructor(port: TransferPort) {
     this.port = port;
@@ -87,7 +98,20 @@ export class SnapshotTransfer {
       pin.file.close();
       this.pins.delete(index);
     }
+    this.unpinned = this.unpinned.filter((pin) => {
+      const idle = tickCount - pin.tick > PIN_TICKS;
+      if (idle) pin.file.close();
+      return !idle;
+    });
     this.look();
+  }
+
+  /** The file at `index` is damaged: nothing of it is given from now on. */
+  unpin(index: number): void {
+    const pin = this.pins.get(index);
+    if (pin === undefined) return;
+    this.pins.delete(index);
+    this.unpinned.push(pin);
   }
 
   /** A peer asks for a part: at once while there is budget, else in a later tick. */
@@ -144,21 +168,24 @@ export class SnapshotTransfer {
   private look(): void {
     const n = this.port.node();
     if (n.tickCount < this.pausedUntil) return;
-    const wanted = wantedSnapshot(n, this.silent);
+    const needed = wantedSnapshot(n, this.silent);
+    const wanted = needed ?? damagedSnapshot(n, this.silent);
+    const mends = needed === null;
     if (wanted === null) {
       this.drop();
       return;
     }
     const { fetch } = this;
     // A newer one is no reason to begin anew while somebody who answers still has this one.
-    if (fetch !== null && !this.hasSource(n, fetch, wanted) && fetch.part.next().kind !== 'ready') this.drop();
+    const astray = fetch !== null && (fetch.mends !== mends || !this.hasSource(n, fetch, wanted));
+    if (astray && fetch.part.next().kind !== 'ready') this.drop();
     if (this.fetch === null) {
       try {
         const { disk, codec, clusterId } = this.port;
         const { index, file } = wanted;
         const onStep = (): void => this.port.guarded(() => this.goOn());
-        const part = new SnapshotPart({ disk, codec, clusterId, index, file, onStep });
-        this.fetch = { part, source: n.prng.pick([...wanted.sources]), asked: null, failed: new Map() };
+        const part = new SnapshotPart({ disk, codec, clusterId, index, file, restore: !mends, onStep });
+        this.fetch = { part, mends, source: n.prng.pick([...wanted.sources]), asked: null, failed: new Map() };
       } catch (error) {
         if (!(error instanceof DiskFailure)) throw error;
         this.pause(error.message);
@@ -194,7 +221,10 @@ export class SnapshotTransfer {
         this.pause(step.why);
         return;
       case 'ready':
-        this.tryInstall(step.snapshot);
+        if (fetch.mends) {
+          this.fetch = null;
+          this.port.mended(fetch.part.index);
+        } else this.tryInstall(step.snapshot);
         return;
       case 'ask': {
         const { asked } = fetch;

@@ -137,6 +137,7 @@ export class Replica implements ReplicaHandle {
         ports.onEvent({ kind: 'damage', file, index, fault, remedy });
         if (index !== null) this.onDamaged(index);
       },
+      snapshots: this.snapshots.mender,
     });
   }
 

@@ -29,6 +29,9 @@ export function noteRareState({ sometimes, checks }: World, machine: SimMachine,
     case 'data-loss':
       sometimes.reached('data-loss-reported');
       break;
+    case 'mended':
+      if (event.how === 'fetched') sometimes.reached('damaged-snapshot-fetched');
+      break;
     case 'damage':
       if (event.remedy === 'rewritten') sometimes.reached('damaged-copy-rewritten');
       break;

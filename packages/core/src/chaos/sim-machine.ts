@@ -438,6 +438,9 @@ export class SimMachine implements Observed {
         statistics.snapshotTransfers++;
         world.checks.snapshot(this, event.index);
         break;
+      case 'mended':
+        if (event.how === 'fetched') world.checks.snapshot(this, event.index);
+        break;
       case 'version':
         world.sometimes.reached('version-activated');
         break;

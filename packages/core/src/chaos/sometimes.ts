@@ -100,6 +100,7 @@ export const SOMETIMES = [
   'truncation-below-the-tail-record',
   'damaged-frame-repaired',
   'damaged-copy-rewritten',
+  'damaged-snapshot-fetched',
   'recovering-head',
   'data-loss-reported',
   'wiped-replica-replaced',

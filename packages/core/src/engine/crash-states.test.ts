@@ -247,7 +247,9 @@ test('scrubbing a damaged copy of the manifest: a power cut leaves a whole one',
     explorer.bench.store.saveManifest(manifest({ headers: suffix(...explorer.chain.batches) }), () => {});
     explorer.disk.pump();
     explorer.disk.flip(path, 40);
-    const scrubber = new Scrubber({ store: explorer.bench.store, bytesPerTick: 1 << 20, restTicks: 1, onDamage() {} });
+    const snapshots = { onDamaged() {}, isDamaged: () => false };
+    const { store } = explorer.bench;
+    const scrubber = new Scrubber({ store, bytesPerTick: 1 << 20, restTicks: 1, onDamage() {}, snapshots });
     for (let tick = 0; scrubber.report().passes === 0; tick++) {
       scrubber.tick(tick);
       explorer.explore();

@@ -2,8 +2,8 @@
  * SnapshotScrub: one slow pass over the snapshot files, a chunk at a time: header, table of digests, then each chunk against the table; the snapshot that
  * the manifest names also against the digest stored there.
  *
- * Invariants: memory is bounded by the table and a chunk; a file that is removed meanwhile is not damage; a damaged one is reported once a pass, at its
- * first fault, and not read further.
+ * Invariants: memory is bounded by the table and a chunk; a file that is removed or replaced meanwhile is not damage, nor is a bad read: what is wrong is
+ * read again through the name before it is believed; a damaged one is reported once a pass, at its first fault, and not read further.
  */
 import { BLOCK_BYTES, HASH_BYTES } from './constants.ts';
 import { sameHash } from './hash.ts';
@@ -24,7 +24,7 @@ import { DiskFailure, type DiskFile } from './virtual-disk.ts';
 
 interface Open {
   readonly index: number;
-  readonly file: DiskFile;
+  file: DiskFile;
   header: SnapshotHeader | null;
   layout: SnapshotLayout | null;
   table: Uint8Array;
@@ -33,11 +33,11 @@ interface Open {
 
 export class SnapshotScrub {
   private readonly store: LogStore;
-  private readonly report: (damage: Damage) => void;
+  private readonly report: (damage: Damage, index: number) => void;
   private waiting: number[] = [];
   private open: Open | null = null;
 
-  constructor(store: LogStore, report: (damage: Damage) => void) {
+  constructor(store: LogStore, report: (damage: Damage, index: number) => void) {
     this.store = store;
     this.report = report;
   }
@@ -136,18 +136,37 @@ export class SnapshotScrub {
     done: ScrubStep,
     judge: (bytes: Uint8Array) => string | null,
   ): void {
-    open.file.read(at, length, (error, bytes) => {
-      if (this.store.isStopped) return;
-      const short = bytes === null || bytes.length < length;
-      const fault = short ? (error?.message ?? 'it is cut off') : judge(bytes);
-      if (fault !== null) {
-        // Gone meanwhile, as a whole: that is no damage.
-        if (this.store.options.disk.list(SNAPSHOT_DIRECTORY).includes(nameOf(open.index)))
-          this.fault(open.index, fault);
-        this.leave();
-      }
-      done(length, false);
-    });
+    const once = (doubted: boolean): void =>
+      open.file.read(at, length, (error, bytes) => {
+        if (this.store.isStopped) return;
+        const short = bytes === null || bytes.length < length;
+        const fault = short ? (error?.message ?? 'it is cut off') : judge(bytes);
+        if (fault !== null && !doubted && this.reopen(open)) {
+          once(true);
+          return;
+        }
+        if (fault !== null) {
+          // Gone meanwhile, as a whole: that is no damage.
+          if (this.store.options.disk.list(SNAPSHOT_DIRECTORY).includes(nameOf(open.index)))
+            this.fault(open.index, fault);
+          this.leave();
+        }
+        done(length, false);
+      });
+    once(false);
+  }
+
+  /** The file that has the name now: a whole one may have replaced the one that was being read. */
+  private reopen(open: Open): boolean {
+    try {
+      const file = this.store.options.disk.open(snapshotPath(open.index));
+      open.file.close();
+      open.file = file;
+      return true;
+    } catch (error) {
+      if (error instanceof DiskFailure) return false;
+      throw error;
+    }
   }
 
   private digest(bytes: Uint8Array, length: number): Uint8Array {
@@ -157,7 +176,7 @@ export class SnapshotScrub {
   }
 
   private fault(index: number, fault: string): void {
-    this.report({ file: snapshotPath(index), index: null, fault, remedy: 'replaced' });
+    this.report({ file: snapshotPath(index), index: null, fault, remedy: 'replaced' }, index);
   }
 
   private leave(): void {

@@ -34,6 +34,7 @@ class ScrubBench {
       bytesPerTick,
       restTicks: 1,
       onDamage: (damage) => this.damage.push(damage),
+      snapshots: { onDamaged() {}, isDamaged: () => false },
     });
   }
 

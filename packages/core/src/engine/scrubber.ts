@@ -24,7 +24,7 @@ export interface Damage {
   /** The entry, when it is one. */
   readonly index: number | null;
   readonly fault: string;
-  /** What is done: asked of the other replicas, written again at once, or left for the next snapshot to replace. */
+  /** What is done: asked of the other replicas, written again at once, or (a snapshot) fetched again or superseded by a newer one. */
   readonly remedy: 'peers' | 'rewritten' | 'replaced';
 }
 
@@ -51,6 +51,15 @@ export interface ScrubberOptions {
   /** Ticks between two passes, and before the first. */
   readonly restTicks: number;
   onDamage(damage: Damage): void;
+  readonly snapshots: DamagedSnapshots;
+}
+
+/** Who mends snapshots. */
+export interface DamagedSnapshots {
+  /** The file of the snapshot at `index` is damaged. */
+  onDamaged(index: number): void;
+  /** True until it is whole again, or superfluous. */
+  isDamaged(index: number): boolean;
 }
 
 export class Scrubber {
@@ -70,6 +79,20 @@ export class Scrubber {
   private repaired = 0;
   /** Damaged entries that are not repaired yet. */
   private readonly open = new Set<number>();
+  /** Damaged snapshots likewise. */
+  private readonly openSnapshots = new Set<number>();
+  private readonly foundSnapshot = (damage: Damage, index: number): void => {
+    const { snapshots } = this.options;
+    if (this.openSnapshots.has(index)) {
+      // Found by an earlier pass, and not mended yet.
+      if (snapshots.isDamaged(index)) return;
+      this.repaired++;
+    }
+    this.openSnapshots.add(index);
+    this.damaged++;
+    this.options.onDamage(damage);
+    snapshots.onDamaged(index);
+  };
   private readonly found = (damage: Damage): void => {
     this.damaged++;
     if (damage.remedy === 'rewritten') this.repaired++;
@@ -80,7 +103,7 @@ export class Scrubber {
   constructor(options: ScrubberOptions) {
     this.options = options;
     this.log = new LogScrub(options.store, this.found);
-    this.snapshots = new SnapshotScrub(options.store, this.found);
+    this.snapshots = new SnapshotScrub(options.store, this.foundSnapshot);
     this.phase = options.bytesPerTick > 0 ? 'rest' : 'off';
     this.restLeft = options.restTicks;
   }
@@ -98,6 +121,11 @@ export class Scrubber {
     for (const index of this.open) {
       if (store.repairs.isFaulty(index)) continue;
       this.open.delete(index);
+      this.repaired++;
+    }
+    for (const index of this.openSnapshots) {
+      if (this.options.snapshots.isDamaged(index)) continue;
+      this.openSnapshots.delete(index);
       this.repaired++;
     }
     if (this.phase === 'rest') {

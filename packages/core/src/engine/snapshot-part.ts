@@ -38,6 +38,8 @@ export interface SnapshotPartOptions {
   readonly index: number;
   /** Digest of the whole file. */
   readonly file: Uint8Array;
+  /** False: the file alone is wanted, `ready` comes without sections. */
+  readonly restore: boolean;
   /** After the disk did what was waited for. */
   readonly onStep: () => void;
 }
@@ -210,20 +212,18 @@ export class SnapshotPart {
     this.options.onStep();
   }
 
-  /** Everything is written: makes it durable under its name, then reads it back for the executor. */
+  /** Everything is written: makes it durable, reads it back (for the executor as well), then gives it its name. */
   private finish(header: SnapshotHeader, layout: SnapshotLayout): void {
     if (this.finishing) return;
     this.finishing = true;
     this.busy = true;
     const { disk, index } = this.options;
     const { file, table, block } = this;
-    const data = new Uint8Array(wholeBlocks(layout.dataBytes));
+    const data = new Uint8Array(this.options.restore ? wholeBlocks(layout.dataBytes) : 0);
     const steps: ((next: (error: DiskError | null) => void) => void)[] = [
       (next) => (table.length === 0 ? next(null) : file.write(layout.tableAt, table, false, next)),
       (next) => file.write(0, block!, false, next),
       (next) => file.barrier(next),
-      (next) => disk.rename(snapshotPartPath(index), snapshotPath(index), next),
-      (next) => disk.syncDirectory(SNAPSHOT_DIRECTORY, next),
     ];
     for (let chunk = 0; chunk < layout.chunks; chunk++) {
       const { offset, bytes: length, blocks } = this.chunkAt(chunk, header, layout);
@@ -233,11 +233,15 @@ export class SnapshotPart {
             next(error ?? { code: 'EIO', message: `chunk ${chunk} of ${snapshotPath(index)} does not read back` });
             return;
           }
-          data.set(bytes, offset - layout.dataAt);
+          if (this.options.restore) data.set(bytes, offset - layout.dataAt);
           next(null);
         });
       });
     }
+    steps.push(
+      (next) => disk.rename(snapshotPartPath(index), snapshotPath(index), next),
+      (next) => disk.syncDirectory(SNAPSHOT_DIRECTORY, next),
+    );
     const run = (i: number): void => {
       const step = steps[i];
       if (this.closed) return;
@@ -250,7 +254,8 @@ export class SnapshotPart {
       }
       file.close();
       this.busy = false;
-      this.ready = { ...header, sections: sectionsOf(header, data), fileDigest: this.digest };
+      const sections = this.options.restore ? sectionsOf(header, data) : [];
+      this.ready = { ...header, sections, fileDigest: this.digest };
       this.stepped(null);
     };
     run(0);

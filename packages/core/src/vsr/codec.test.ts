@@ -119,12 +119,13 @@ const MESSAGES: readonly Message[] = [
     type: 'snapshotReport',
     view: 9,
     first: 60,
+    lacks: at(50),
     held: [
       { index: 50, state: hash, file: hash, confirmed: false },
       { index: 100, state: hash, file: new Uint8Array(16), confirmed: true },
     ],
   },
-  { type: 'snapshotReport', view: 0, first: 0, held: [] },
+  { type: 'snapshotReport', view: 0, first: 0, lacks: NONE, held: [] },
   { type: 'getSnapshot', view: 9, index: 100, file: hash, offset: 4096, length: 131_072, nonce: 3 },
   { type: 'snapshotPart', view: 9, index: 100, offset: 4096, nonce: 3, bytes: new Uint8Array([1, 2, 3]) },
   { type: 'snapshotPart', view: 9, index: 100, offset: 0, nonce: 3, bytes: new Uint8Array(0) },
@@ -192,9 +193,9 @@ const GOLDEN: Readonly<Record<MessageType, string>> = {
     '0200000000000000000000000000000000000000000000000000000000000000',
   ].join(''),
   snapshotReport: [
-    '0c0100000000000009000000000000003c0000000000000002000000000000003200000000000000010203040506070809',
-    '0a0b0c0d0e0f100102030405060708090a0b0c0d0e0f10000000000000000064000000000000000102030405060708090a',
-    '0b0c0d0e0f10000000000000000000000000000000000100000000000000',
+    '0c0100000000000009000000000000003c00000000000000330000000000000002000000000000003200000000000000',
+    '0102030405060708090a0b0c0d0e0f100102030405060708090a0b0c0d0e0f1000000000000000006400000000000000',
+    '0102030405060708090a0b0c0d0e0f10000000000000000000000000000000000100000000000000',
   ].join(''),
   getSnapshot: [
     '0d01000000000000090000000000000064000000000000000102030405060708090a0b0c0d0e0f100010000000000000',

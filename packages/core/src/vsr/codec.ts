@@ -146,6 +146,7 @@ function encodeAboutSnapshots(message: SnapshotReport | GetSnapshot | SnapshotPa
   switch (message.type) {
     case 'snapshotReport':
       w.u64(message.first);
+      w.index(message.lacks);
       w.u64(message.held.length);
       for (const { index, state, file, confirmed } of message.held) {
         w.u64(index);
@@ -286,12 +287,13 @@ function decodeAboutSnapshots(type: number, view: number, r: Reader): Message | 
   switch (type) {
     case TYPE.snapshotReport: {
       const first = r.u64();
+      const lacks = r.index();
       const count = r.u64();
       if (r.failed || count > SNAPSHOTS_REPORTED_MAX) return `a report of ${count} snapshots, or cut off`;
       const held: ReportedSnapshot[] = [];
       for (let i = 0; i < count; i++)
         held.push({ index: r.u64(), state: r.hash(), file: r.hash(), confirmed: r.flag() });
-      return r.end({ type: 'snapshotReport', view, first, held });
+      return r.end({ type: 'snapshotReport', view, first, lacks, held });
     }
     case TYPE.getSnapshot: {
       const [index, file] = [r.u64(), r.hash()];

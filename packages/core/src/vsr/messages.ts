@@ -179,6 +179,8 @@ export interface SnapshotReport {
   readonly type: 'snapshotReport';
   readonly view: number;
   readonly first: number;
+  /** The sender's snapshot at this index is damaged and nobody gives it the bytes: a newer one is asked for. */
+  readonly lacks: CommitIndex;
   readonly held: readonly ReportedSnapshot[];
 }
 

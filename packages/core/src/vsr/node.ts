@@ -35,6 +35,8 @@ import {
   installSnapshot,
   type InstalledSnapshot,
   keepSnapshots,
+  lackSnapshot,
+  loseSnapshot,
   noteCompacted,
   onSnapshotReport,
   tickSnapshots,
@@ -89,6 +91,10 @@ export type Input =
   | { readonly type: 'repaired'; readonly from: number; readonly to: number; readonly epoch: number }
   /** A snapshot is durable here. */
   | { readonly type: 'snapshot'; readonly snapshot: HeldSnapshot }
+  /** The file of a snapshot is damaged on the medium. */
+  | { readonly type: 'snapshotDamaged'; readonly index: number }
+  /** Nobody gives the damaged snapshot at `index`; NONE: none. */
+  | { readonly type: 'snapshotLacks'; readonly index: CommitIndex }
   /** These snapshots are left, and the log begins at `first`. */
   | { readonly type: 'snapshotsKept'; readonly indexes: readonly number[]; readonly first: number }
   /** The executor stands at a snapshot whose file is durable (allowed by mayInstall in the same step). */
@@ -275,6 +281,12 @@ export class VsrNode {
         break;
       case 'snapshot':
         holdSnapshot(n, input.snapshot);
+        break;
+      case 'snapshotDamaged':
+        loseSnapshot(n, input.index);
+        break;
+      case 'snapshotLacks':
+        lackSnapshot(n, input.index);
         break;
       case 'snapshotsKept':
         keepSnapshots(n, input.indexes);

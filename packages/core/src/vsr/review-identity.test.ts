@@ -177,7 +177,7 @@ describe('hostile review: catching up', () => {
     lab.restart(third, { faulty: { from: 2, to: 2 } });
     lab.drop = (_from, to, m) => to === third && m.type === 'prepare';
     const { view, end } = lab.r(primary).node.state;
-    const message = { type: 'snapshotReport', view, first: 10, held: [] } as const;
+    const message = { type: 'snapshotReport', view, first: 10, lacks: NONE, held: [] } as const;
     lab.step(third, { type: 'message', from: primary, message });
     lab.run(60);
     expect(lab.r(third).node.state.durable).toBe(end);

@@ -2,7 +2,7 @@
  * What the protocol knows of snapshots (docs/protocol.md, "Recovery, repair, state transfer"): who holds which, which are confirmed, whether this replica needs
  * one, and what installing one does to the log.
  *
- * Invariants: a snapshot is confirmed when a quorum has reported the same index, execution digest and file digest, each by itself: that a newer one is says nothing of
+ * Invariants: one that is damaged on the medium is neither held nor told of until its bytes are whole again; a snapshot is confirmed when a quorum has reported the same index, execution digest and file digest, each by itself: that a newer one is says nothing of
  * its bytes; only a confirmed one becomes a checkpoint, is given, fetched or installed; installing one at S discards frames <= S only; nothing above S that was promised is forgotten.
  */
 import { at, type CommitIndex, max, min, NONE } from '../engine/commit-index.ts';
@@ -43,6 +43,10 @@ export interface InstalledSnapshot {
 export class SnapshotBook {
   /** Durable here, ascending by index. */
   held: HeldSnapshot[] = [];
+  /** Damaged on the medium, ascending: not held any more, to be fetched again or superseded. */
+  damaged: HeldSnapshot[] = [];
+  /** Newest damaged one that nobody gives; NONE: none. */
+  lacks: CommitIndex = NONE;
   /** Newest report of each peer. */
   readonly reports = new Map<number, SnapshotReport>();
   reportTick = -1_000_000;
@@ -60,15 +64,39 @@ export class SnapshotBook {
 /** A snapshot became durable here (or was found at start). */
 export function holdSnapshot(n: NodeState, snapshot: HeldSnapshot): void {
   const { snapshots } = n;
-  snapshots.held = [...snapshots.held.filter((held) => held.index !== snapshot.index), snapshot];
+  snapshots.damaged = without(snapshots.damaged, snapshot.index);
+  snapshots.held = [...without(snapshots.held, snapshot.index), snapshot];
   snapshots.held.sort((a, b) => a.index - b.index);
   confirm(n);
   reportSnapshots(n);
 }
 
+function without(snapshots: readonly HeldSnapshot[], index: number): HeldSnapshot[] {
+  return snapshots.filter((snapshot) => snapshot.index !== index);
+}
+
+/** The file of a snapshot was found damaged: it is offered to nobody, nothing is compacted behind it. */
+export function loseSnapshot(n: NodeState, index: number): void {
+  const { snapshots } = n;
+  const lost = snapshots.held.find((held) => held.index === index);
+  if (lost === undefined) return;
+  snapshots.held = without(snapshots.held, index);
+  snapshots.damaged = [...snapshots.damaged, lost].sort((a, b) => a.index - b.index);
+  reportSnapshots(n);
+}
+
+/** Nobody gives the damaged snapshot at `index` (NONE: there is none such). */
+export function lackSnapshot(n: NodeState, index: CommitIndex): void {
+  if (n.snapshots.lacks === index) return;
+  n.snapshots.lacks = index;
+  reportSnapshots(n);
+}
+
 /** The host has removed every snapshot but these. */
 export function keepSnapshots(n: NodeState, indexes: readonly number[]): void {
-  n.snapshots.held = n.snapshots.held.filter((held) => indexes.includes(held.index));
+  const { snapshots } = n;
+  snapshots.held = snapshots.held.filter((held) => indexes.includes(held.index));
+  snapshots.damaged = snapshots.damaged.filter((damaged) => indexes.includes(damaged.index));
 }
 
 /** The log begins at `first` now: damaged slots below it are nobody's concern. */
@@ -92,12 +120,13 @@ export function tickSnapshots(n: NodeState): void {
 function reportSnapshots(n: NodeState): void {
   const { snapshots } = n;
   snapshots.reportTick = n.tickCount;
-  if (n.members.length === 1 || n.diverged !== null || (snapshots.held.length === 0 && n.first === 0)) return;
+  const nothing = snapshots.held.length + snapshots.damaged.length === 0 && n.first === 0;
+  if (n.members.length === 1 || n.diverged !== null || nothing) return;
   const refs = snapshots.held.map(({ index, state, file, confirmed }) => ({ index, state, file, confirmed }));
   // Every confirmed one, also those that are kept only because somebody is fetching them, however many newer ones wait to be confirmed.
   const held = refs.filter(({ confirmed }) => confirmed).slice(UNCONFIRMED_MAX - SNAPSHOTS_REPORTED_MAX);
   held.push(...refs.filter(({ confirmed }) => !confirmed).slice(-UNCONFIRMED_MAX));
-  n.broadcast({ type: 'snapshotReport', view: n.view, first: n.first, held });
+  n.broadcast({ type: 'snapshotReport', view: n.view, first: n.first, lacks: snapshots.lacks, held });
 }
 
 /** Snapshots kept, and reported, that are not confirmed yet; older ones go when nobody confirms them. */
@@ -105,8 +134,11 @@ const UNCONFIRMED_MAX = 7;
 
 /** Snapshots that have waited in vain to be confirmed. */
 export function unconfirmedSurplus(n: NodeState): number[] {
-  const waiting = n.snapshots.held.filter(({ index }) => index > n.manifest.checkpoint.index);
-  return waiting.slice(0, -UNCONFIRMED_MAX).map(({ index }) => index);
+  const { held, damaged } = n.snapshots;
+  const waiting = [...held, ...damaged]
+    .map(({ index }) => index)
+    .filter((index) => index > n.manifest.checkpoint.index);
+  return waiting.sort((a, b) => a - b).slice(0, -UNCONFIRMED_MAX);
 }
 
 function sameSnapshot(a: SnapshotRef, b: SnapshotRef): boolean {
@@ -118,6 +150,11 @@ function confirm(n: NodeState): void {
   if (n.diverged !== null) return;
   for (const own of n.snapshots.held.toReversed()) {
     if (own.confirmed) continue;
+    // Taken again: a quorum has confirmed these very bytes, whoever of it is still there.
+    if (own.index === n.manifest.checkpoint.index && sameHash(own.file, n.manifest.checkpoint.digest)) {
+      adopt(n, own);
+      continue;
+    }
     const others = [...n.snapshots.reports.values()].flatMap((report) =>
       report.held.filter((h) => h.index === own.index),
     );
@@ -185,6 +222,22 @@ export function wantedSnapshot(
   return best;
 }
 
+/** The damaged own snapshot that can be fetched again, byte for byte: the newest that somebody offers who answers, else the newest that anybody offers. */
+export function damagedSnapshot(n: NodeState, silent: ReadonlyMap<number, number>): WantedSnapshot | null {
+  if (n.diverged !== null) return null;
+  const offered = n.snapshots.damaged.toReversed().flatMap((lost) => {
+    const sources = holdersOf(n, lost);
+    return sources.length === 0 ? [] : [{ index: lost.index, file: lost.file, sources }];
+  });
+  return offered.find(({ sources }) => sources.some((peer) => !silent.has(peer))) ?? offered[0] ?? null;
+}
+
+/** Peers that offer this very snapshot. */
+function holdersOf(n: NodeState, lost: SnapshotRef): number[] {
+  const holds = ({ held }: SnapshotReport): boolean => held.some((ref) => ref.confirmed && sameSnapshot(ref, lost));
+  return [...n.snapshots.reports].filter(([, report]) => holds(report)).map(([peer]) => peer);
+}
+
 /** Lowest index of a snapshot that would help; NONE when the log is enough. */
 function leastNeeded(n: NodeState): CommitIndex {
   if (n.diverged !== null || n.status === 'recovering' || n.status === 'recovering-head') return NONE;
@@ -224,6 +277,7 @@ export function installSnapshot(n: NodeState, snapshot: InstalledSnapshot): void
   n.applied = index;
   const installed = { index, state, file: digest, hash, confirmed: true };
   n.snapshots.held = [...n.snapshots.held.filter((held) => held.index < index), installed];
+  n.snapshots.damaged = without(n.snapshots.damaged, index);
   const dropped = n.policy.snapshotDropsNewerFrames && n.end > index && n.primary === null;
   if (n.end < index || dropped) beginBehind(n, index, hash, frameHeader, checkpoint);
   else {

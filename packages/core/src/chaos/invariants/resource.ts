@@ -32,7 +32,7 @@ export class ResourceInvariants {
     within(id, 'sessions', executor.sessionCount, this.limits.sessionsMax);
     within(id, 'idempotency keys', executor.keyCount, this.limits.keysMax);
     within(id, 'pending effects', executor.outbox.counts.pending, OUTBOX_PENDING_MAX);
-    within(id, 'snapshots', n.snapshots.held.length, SNAPSHOTS_REPORTED_MAX);
+    within(id, 'snapshots', n.snapshots.held.length + n.snapshots.damaged.length, SNAPSHOTS_REPORTED_MAX);
     if (primary === null) return;
     within(id, 'batches in flight', primary.inFlight.length, batchesInFlightMax);
     within(id, 'held requests', primary.heldRequests.length, queueMax);

@@ -153,6 +153,17 @@ export class ReplicaBench {
     if (!done()) throw new Error('it did not come to pass');
   }
 
+  /** Stalls the disk of `id` and lets it do one operation after another (time passes only while it has none) until `done`; returns how many. */
+  stepsUntil(id: number, done: (count: number) => boolean): number {
+    this.stalled.add(id);
+    for (let count = 0; count < 10_000; count++) {
+      if (done(count)) return count;
+      if (this.disk(id).pending > 0) this.disk(id).complete(0);
+      else this.run(1);
+    }
+    throw new Error('it did not come to pass');
+  }
+
   private settle(): void {
     for (let round = 0; round < 50; round++) {
       const tasks = this.deferred;
