@@ -62,7 +62,8 @@ export function checkSurvival(
 /** What the votes (and those of `blank` empty directories) settle: whose log, and through where; null: more votes are needed. */
 function choose(voters: readonly RecoveredLog[], blank: number, replicas: number, pipelineMax: number): Choice | null {
   const best = voters.reduce(better);
-  const commit = Math.max(...voters.map((log) => log.head - pipelineMax));
+  // What a snapshot covers is committed, and the vote says so; the frames of it may be gone, and their hashes with them.
+  const commit = Math.max(...voters.map((log) => Math.max(log.head - pipelineMax, log.manifest.checkpoint.index)));
   const nacksNeeded = replicas - (Math.floor(replicas / 2) + 1) + 1;
   for (let index = Math.max(0, commit + 1); index <= best.head; index++) {
     const hash = statedHash(best, voters, index);
