@@ -111,18 +111,21 @@ export class SimMedium {
     if (this.damaged.size === 0) this.ideal = null;
   }
 
-  /** The parts of `bytes` that are not taken along. The same bytes from memory are meant: what was cut stands there still, and may well be written there again. */
+  /** The part of `bytes` that is not taken along: what lies between two changed bytes is written, also where it begins a block and happens to be there already. The same bytes from memory are meant: what was cut stands there still, and may well be written there again. */
   private meant(offset: number, bytes: Uint8Array, read: ReadBlocks): { readonly from: number; readonly to: number }[] {
     if (read === null || this.isIntact(offset, offset + bytes.length)) return [{ from: 0, to: bytes.length }];
-    const parts: { readonly from: number; readonly to: number }[] = [];
+    let [first, last] = [bytes.length, 0];
     for (let at = 0; at < bytes.length; ) {
       const block = Math.floor((offset + at) / BLOCK_BYTES);
       const end = Math.min((block + 1) * BLOCK_BYTES - offset, bytes.length);
       const [from, to] = read.has(block) ? this.changedPart(offset, at, bytes.subarray(at, end)) : [at, end];
-      if (from < to) parts.push({ from, to });
+      if (from < to) {
+        first = Math.min(first, from);
+        last = to;
+      }
       at = end;
     }
-    return parts;
+    return first < last ? [{ from: first, to: last }] : [];
   }
 
   /** From where to where `bytes`, to be written at `offset` + `at`, differ from what the medium holds there; from `offset`. */
