@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest';
 import { createWasmCodec } from './codec/wasm.ts';
 import { at } from './commit-index.ts';
+import { BLOCK_BYTES } from './constants.ts';
 import { toHex } from './hash.ts';
 import { HeaderSuffix } from './header-suffix.ts';
 import { encodeManifest, MANIFEST_PATHS } from './manifest.ts';
@@ -177,6 +178,13 @@ test('a directory in which a replica has run is not one that was never formatted
   };
   // Formatting that was cut off before the manifest.
   expect(lost(formatted(new MemoryDisk()))).toBe('E_NOT_FORMATTED');
+  // The flush of its tail record failed as well: any of the four copies may be there.
+  for (let landed = 0; landed < 16; landed++) {
+    const disk = formatted(new MemoryDisk());
+    const copies = [0, 1, 2, 3].filter((copy) => (landed & (1 << copy)) === 0);
+    for (const copy of copies) disk.content(TAIL_PATH).fill(0, copy * BLOCK_BYTES, (copy + 1) * BLOCK_BYTES);
+    expect([landed, lost(disk)]).toEqual([landed, 'E_NOT_FORMATTED']);
+  }
   // It had voted, though its log is empty.
   expect(lost(logOf(0).disk)).toBe('E_MANIFEST_MISSING');
   expect(lost(logOf(1).disk)).toBe('E_MANIFEST_MISSING');

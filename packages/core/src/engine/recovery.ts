@@ -17,7 +17,15 @@ import { type LogOfRecord, logOfRecord, recordHeaders } from './recovery-record.
 import { LOG_DIRECTORY, segmentBase } from './segment.ts';
 import { SnapshotStore } from './snapshot-file.ts';
 import { SNAPSHOT_DIRECTORY, snapshotIndexes } from './snapshot-path.ts';
-import { decodeTail, LOST_SEQUENCES, TAIL_FILE_BYTES, TAIL_PATH, TAIL_VERSION, type TailState } from './tail-record.ts';
+import {
+  decodeTail,
+  isUnusedTail,
+  LOST_SEQUENCES,
+  TAIL_FILE_BYTES,
+  TAIL_PATH,
+  TAIL_VERSION,
+  type TailState,
+} from './tail-record.ts';
 import { DiskFailure, type VirtualDisk } from './virtual-disk.ts';
 
 export interface RecoveryOptions {
@@ -149,7 +157,7 @@ export function remainsOf(disk: VirtualDisk): string | null {
   const bytes = readWhole(disk, TAIL_PATH, TAIL_FILE_BYTES);
   if (bytes === null) return null;
   const decoded = decodeTail(bytes, null);
-  const formattedOnly = decoded.kind === 'ok' ? decoded.tail.sequence <= 1 : !bytes.some((byte) => byte !== 0);
+  const formattedOnly = (decoded.kind === 'ok' && decoded.tail.sequence <= 1) || isUnusedTail(bytes);
   return formattedOnly ? null : `${TAIL_PATH} of a replica that has run`;
 }
 

@@ -239,7 +239,7 @@ test('writes, installs, compactions and a full disk while it reads: nothing is c
   expect(running.bench.store.first).toBeGreaterThan(0);
 });
 
-test('a rotten byte anywhere in a snapshot is found, and that the next snapshot replaces it is said', () => {
+test('a rotten byte anywhere in a snapshot is found, and that it is replaced is said', () => {
   const { disk, chain } = filled(over);
   const running = new ScrubBench(disk, chain, 4096);
   const files = new SnapshotStore({ disk, codec, clusterId: CLUSTER, chunkBytes: BLOCK_BYTES });

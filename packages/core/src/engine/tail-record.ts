@@ -139,6 +139,23 @@ export function decodeTail(bytes: Uint8Array, clusterId: Uint8Array | null): Tai
   return { kind: 'ok', tail: decodeCopy(bytes, newestAt), damagedCopies };
 }
 
+/**
+ * True when nothing stands there but what a formatting writes first, or a part of it (a failed flush or a power cut may leave any): each copy is blank, or holds the
+ * first record of its slot. A replica opens with later ones.
+ */
+export function isUnusedTail(bytes: Uint8Array): boolean {
+  return [0, 1].every((slot) =>
+    [0, 1].every((copy) => {
+      const at = slot * TAIL_SLOT_BYTES + copy * BLOCK_BYTES;
+      const sector = bytes.subarray(at, at + RECORD_BYTES);
+      if (!sector.some((byte) => byte !== 0)) return true;
+      if (sector.length < RECORD_BYTES || readU32(sector, 0) !== MAGIC) return false;
+      const whole = readU32(sector, AT.checksum) === crc32c(sector, 0, AT.checksum);
+      return whole && readU64(sector, AT.sequence) === slot;
+    }),
+  );
+}
+
 /** Every field of the copy is a number that this program can count with. */
 function isInRange(bytes: Uint8Array, at: number): boolean {
   const views = readU64(bytes, at + AT.sequence) + readU64(bytes, at + AT.logView);
