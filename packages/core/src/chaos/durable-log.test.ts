@@ -13,12 +13,14 @@ function segment(
   base: number,
   count: number,
   view: number,
+  prevHash: Uint8Array = new Uint8Array(16),
 ): { bytes: Uint8Array; hashes: Uint8Array[]; ends: number[] } {
   const size = frameBytes(ENVELOPE_BYTES);
   const bytes = new Uint8Array(SEGMENT_HEADER_BYTES + count * size + 4096);
   bytes.set([0x50, 0x4c, 0x4f, 0x47, 2, 0, 0, 0], 0);
   writeU64(bytes, 8, base);
-  const chain = new Uint8Array(16);
+  bytes.set(prevHash, 16);
+  const chain = prevHash.slice();
   const hashes: Uint8Array[] = [];
   const ends: number[] = [];
   for (let i = 0; i < count; i++) {
@@ -39,14 +41,14 @@ test('only frames on the medium under a durable name are found', () => {
   const image = segment(0, 5, 3);
   const inode = storage.create('log/00000000000000000000.seg');
   inode.write(0, image.bytes, false);
-  expect(log.hashesAt(2)).toEqual([]);
+  expect(log.hashAt(2)).toBeNull();
   inode.barrier(inode.completed);
-  expect(log.hashesAt(2)).toEqual([]); // the name is not durable yet
+  expect(log.hashAt(2)).toBeNull(); // the name is not durable yet
   storage.syncDirectory('log', storage.completed);
-  expect(log.hashesAt(2)).toEqual([image.hashes[2]]);
+  expect(log.hashAt(2)).toEqual(image.hashes[2]);
   expect(log.has(4, image.hashes[4]!)).toBe(true);
   expect(log.has(4, image.hashes[3]!)).toBe(false);
-  expect(log.hashesAt(5)).toEqual([]);
+  expect(log.hashAt(5)).toBeNull();
   expect(log.frameOf(3, image.hashes[3]!)).toMatchObject({ index: 3, view: 3 });
   expect(seen).toEqual([0, 1, 2, 3, 4]);
 });
@@ -62,11 +64,35 @@ test('what lies behind a changed byte is read again', () => {
   storage.syncDirectory('log', storage.completed);
   expect(log.has(4, before.hashes[4]!)).toBe(true);
   inode.write(before.ends[2]! + 20, new Uint8Array([7]), true);
-  expect(log.hashesAt(2)).toEqual([before.hashes[2]]);
-  expect(log.hashesAt(3)).toEqual([]);
+  expect(log.hashAt(2)).toEqual(before.hashes[2]);
+  expect(log.hashAt(3)).toBeNull();
   inode.write(0, after.bytes, true);
-  expect(log.hashesAt(5)).toEqual([after.hashes[5]]);
+  expect(log.hashAt(5)).toEqual(after.hashes[5]);
   expect(log.has(2, before.hashes[2]!)).toBe(false);
+});
+
+test('what stands in a segment behind the beginning of the next one was given up: it is no copy', () => {
+  const storage = new SimStorage(1, new Prng(1));
+  const log = new DurableLog(storage, codec, () => {});
+  const older = segment(0, 8, 3);
+  const newer = segment(5, 2, 4, older.hashes[4]);
+  const place = (path: string, bytes: Uint8Array): void => {
+    storage.create(path).write(0, bytes, true);
+    storage.syncDirectory('log', storage.completed);
+  };
+  place('log/00000000000000000000.seg', older.bytes);
+  expect(log.has(6, older.hashes[6]!)).toBe(true);
+  place('log/00000000000000000005.seg', newer.bytes);
+  expect(log.has(4, older.hashes[4]!)).toBe(true);
+  expect(log.hashAt(6)).toEqual(newer.hashes[1]);
+  expect(log.has(6, older.hashes[6]!)).toBe(false);
+  expect(log.frameOf(6, older.hashes[6]!)).toBeNull();
+  expect(log.intact(6, older.hashes[6]!)).toBe(false);
+  expect(log.placeOf(6)).toMatchObject({ path: 'log/00000000000000000005.seg' });
+  expect(log.hashAt(7)).toBeNull();
+  storage.unlink('log/00000000000000000005.seg');
+  storage.syncDirectory('log', storage.completed);
+  expect(log.has(6, older.hashes[6]!)).toBe(true);
 });
 
 test('damage does not undo that a frame was durable, but it is not intact any more', () => {

@@ -2,7 +2,8 @@
  * DurableLog: what frames were made durable on one machine, read from outside, by the format alone: neither the replica nor the engine is asked.
  * It reads what was meant to be on the medium: a frame that injected damage has struck since was durable all the same; `intact` tells. Only whole segments under durable names count, and in each only the run of intact, chained frames from its start.
  *
- * Invariants: the index of frames is a cache of the medium: any byte that changes drops what lies behind it.
+ * Invariants: the index of frames is a cache of the medium: any byte that changes drops what lies behind it; an index has one place, the last segment that begins at or below it: what stands behind the beginning
+ * of the next segment in the one before was given up when that one was begun (docs/log-format.md, "Segment"), so it is no copy of anything.
  */
 import { FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES } from '../engine/constants.ts';
 import type { FrameCodec } from '../engine/frame-codec.ts';
@@ -54,23 +55,14 @@ export class DurableLog {
 
   /** True when a durable frame of this index with this chain hash is on the medium. */
   has(index: number, hash: Uint8Array): boolean {
-    this.refresh();
-    for (const segment of this.segments) {
-      const found = this.hashIn(segment, index);
-      if (found !== null && sameHash(found, hash)) return true;
-    }
-    return false;
+    const found = this.hashAt(index);
+    return found !== null && sameHash(found, hash);
   }
 
-  /** Chain hashes of the durable frames with this index (more than one only while a stale segment is there). */
-  hashesAt(index: number): Uint8Array[] {
-    this.refresh();
-    const hashes: Uint8Array[] = [];
-    for (const segment of this.segments) {
-      const found = this.hashIn(segment, index);
-      if (found !== null) hashes.push(found);
-    }
-    return hashes;
+  /** Chain hash of the durable frame with this index, or null. */
+  hashAt(index: number): Uint8Array | null {
+    const segment = this.holding(index);
+    return segment === null ? null : segment.hashes[index - segment.base]!;
   }
 
   /** First index of the log on the medium: what is below was compacted, or covered by an installed snapshot. 0 for an empty log. */
@@ -86,13 +78,11 @@ export class DurableLog {
 
   /** True when the frame is there and no damage has struck it. */
   intact(index: number, hash: Uint8Array): boolean {
-    this.refresh();
-    return this.segments.some((segment) => {
-      const found = this.hashIn(segment, index);
-      if (found === null || !sameHash(found, hash)) return false;
-      const position = index - segment.base;
-      return segment.inode.isIntact(startOf(segment, position), segment.ends[position]!);
-    });
+    const segment = this.holding(index);
+    if (segment === null) return false;
+    const position = index - segment.base;
+    if (!sameHash(segment.hashes[position]!, hash)) return false;
+    return segment.inode.isIntact(startOf(segment, position), segment.ends[position]!);
   }
 
   /** Index and chain hash of each durable frame with a byte in [from, to) of a file; null: the file is no segment. */
@@ -112,23 +102,17 @@ export class DurableLog {
 
   /** Where the frame of `index` stands, or null: path, first byte, byte behind it. */
   placeOf(index: number): { readonly path: string; readonly from: number; readonly to: number } | null {
-    this.refresh();
-    for (const segment of this.segments) {
-      if (this.hashIn(segment, index) === null) continue;
-      const position = index - segment.base;
-      return { path: segment.path, from: startOf(segment, position), to: segment.ends[position]! };
-    }
-    return null;
+    const segment = this.holding(index);
+    if (segment === null) return null;
+    const position = index - segment.base;
+    return { path: segment.path, from: startOf(segment, position), to: segment.ends[position]! };
   }
 
   /** The frame with this index and hash, or null. */
   frameOf(index: number, hash: Uint8Array): DurableFrame | null {
-    this.refresh();
-    for (const segment of this.segments) {
-      const found = this.hashIn(segment, index);
-      if (found !== null && sameHash(found, hash)) return this.frameIn(segment, index - segment.base);
-    }
-    return null;
+    const segment = this.holding(index);
+    if (segment === null || !sameHash(segment.hashes[index - segment.base]!, hash)) return null;
+    return this.frameIn(segment, index - segment.base);
   }
 
   private changed(inode: SimInode, firstChanged: number): void {
@@ -164,10 +148,15 @@ export class DurableLog {
     }
   }
 
-  private hashIn(segment: Segment, index: number): Uint8Array | null {
-    if (!segment.scanned) this.scan(segment);
-    const at = index - segment.base;
-    return at >= 0 && at < segment.hashes.length ? segment.hashes[at]! : null;
+  /** The segment with the durable frame of this index, or null. */
+  private holding(index: number): Segment | null {
+    this.refresh();
+    let place: Segment | null = null;
+    for (const segment of this.segments) {
+      if (!segment.scanned) this.scan(segment);
+      if (segment.base <= index && (place === null || segment.base > place.base)) place = segment;
+    }
+    return place !== null && index - place.base < place.hashes.length ? place : null;
   }
 
   /** Verifies what stands behind the frames already known. */

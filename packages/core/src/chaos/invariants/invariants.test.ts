@@ -41,17 +41,18 @@ const deposit = (request: number, cents: number): Entry => ({
 });
 const LOG: readonly Entry[] = [{ kind: KIND.noop }, { kind: KIND.register, request: 77 }, deposit(1, 5), deposit(2, 7)];
 
-/** A segment holding `entries` from index 0 on. */
-function image(entries: readonly Entry[]): Uint8Array {
+/** A segment holding `entries` from `base` on. */
+function image(entries: readonly Entry[], base = 0, prevHash: Uint8Array = new Uint8Array(16)): Uint8Array {
   const bodies = entries.map(({ input }) => (input === undefined ? new Uint8Array(0) : encodeValue(input)));
   const sizes = bodies.map((body) => frameBytes(ENVELOPE_BYTES + body.length));
   const bytes = new Uint8Array(SEGMENT_HEADER_BYTES + sizes.reduce((a, b) => a + b, 0));
   bytes.set([0x50, 0x4c, 0x4f, 0x47, 2], 0);
-  writeU64(bytes, 8, 0);
+  writeU64(bytes, 8, base);
+  bytes.set(prevHash, 16);
   let offset = SEGMENT_HEADER_BYTES;
   entries.forEach((entry, i) => {
     const body = bodies[i]!;
-    writeHeader(bytes, offset, ENVELOPE_BYTES + body.length, i, entry.view ?? 1, 100 + i, 0, 0);
+    writeHeader(bytes, offset, ENVELOPE_BYTES + body.length, base + i, entry.view ?? 1, 100 + base + i, 0, 0);
     writeEnvelope(
       bytes,
       offset + FRAME_HEADER_BYTES,
@@ -64,7 +65,7 @@ function image(entries: readonly Entry[]): Uint8Array {
     bytes.set(body, offset + FRAME_HEADER_BYTES + ENVELOPE_BYTES);
     offset += sizes[i]!;
   });
-  codec.seal(bytes, SEGMENT_HEADER_BYTES, bytes.length, new Uint8Array(16));
+  codec.seal(bytes, SEGMENT_HEADER_BYTES, bytes.length, prevHash.slice());
   return bytes;
 }
 
@@ -78,7 +79,7 @@ function cluster(entries: readonly Entry[], holders: readonly number[]) {
     storage.create('log/00000000000000000000.seg').write(0, image(entries), true);
     storage.syncDirectory('log', storage.completed);
   }
-  return { canonical, logs, log: new LogInvariants(canonical, logs) };
+  return { canonical, logs, storages, log: new LogInvariants(canonical, logs) };
 }
 
 const replica = (id: number, run = 1) => ({ id, run, observe: () => seen({}) });
@@ -98,6 +99,20 @@ function committed(): CanonicalLog {
 
 test('a commit without a durable quorum is caught', () => {
   expect(() => cluster(LOG, [2]).log.step(replica(1), seen({ commit: 0 }))).toThrow('durable copies: 1 of');
+});
+
+test('what a primary gave up and left standing behind a new segment is no copy of it: the entry that replaced it is the committed one', () => {
+  // r2 and r3 have entry 3 of view 1; in view 2 r3 gives it up, and as its tail block cannot be believed, the one of view 2 goes into a segment of its own.
+  const { canonical, logs, storages, log } = cluster(LOG, [2, 3]);
+  const place = (id: number, name: string, bytes: Uint8Array): void => {
+    storages[id - 1]!.create(`log/${name}.seg`).write(0, bytes, true);
+    storages[id - 1]!.syncDirectory('log', storages[id - 1]!.completed);
+  };
+  const newer: Entry = { ...deposit(2, 8), view: 2 };
+  place(1, '00000000000000000000', image([...LOG.slice(0, 3), newer]));
+  place(3, '00000000000000000003', image([newer], 3, logs[1]!.hashAt(2)!));
+  log.step(replica(3), seen({ view: 2, commit: 3 }));
+  expect(canonical.entries[3]).toMatchObject({ view: 2, hash: logs[0]!.hashAt(3) });
 });
 
 test('a commit that goes back, applied above commit, and commit above the log are caught', () => {
@@ -130,7 +145,7 @@ test('a promise without a durable frame, a second vote that differs, and a secon
   const stored = { stored: () => ({ view: 99, logView: 99, checkpoint: -1 }) };
   const tail = { promised: () => at(3) };
   const views = new ViewInvariants(logs, [stored, stored, stored], [tail, tail, tail]);
-  const hash = logs[1]!.hashesAt(3)[0]!;
+  const hash = logs[1]!.hashAt(3)!;
   const ok = { type: 'prepareOk' as const, view: 1, first: 2, last: 3, hash };
   views.sends(replica(2), ok);
   expect(() => views.sends(replica(3), ok)).toThrow('promises 2..3');

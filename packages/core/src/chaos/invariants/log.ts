@@ -27,7 +27,7 @@ export class LogInvariants {
   private lastBatch: FrameBatch | null = null;
   private readonly progress = new Map<number, Progress>();
   /** Chain hashes that a disk held above what was committed when it was wiped, by replica, then index: its promises may still be on their way. */
-  private readonly lost = new Map<number, Map<number, Uint8Array[]>>();
+  private readonly lost = new Map<number, Map<number, Uint8Array>>();
 
   private readonly promises: PromiseInvariants | null;
 
@@ -88,12 +88,12 @@ export class LogInvariants {
    * does not vote before it holds the entry that replaces it.
    */
   losesDisk(id: number): void {
-    const held = new Map<number, Uint8Array[]>();
+    const held = new Map<number, Uint8Array>();
     const log = this.logs[id - 1]!;
     for (let index = this.canonical.last + 1; ; index++) {
-      const hashes = log.hashesAt(index);
-      if (hashes.length === 0) break;
-      held.set(index, hashes);
+      const hash = log.hashAt(index);
+      if (hash === null) break;
+      held.set(index, hash);
     }
     this.lost.set(id, held);
   }
@@ -124,8 +124,8 @@ export class LogInvariants {
     for (let index = first; index <= this.canonical.last; index++) {
       const entry = this.canonical.entries[index]!;
       mustHold(log.has(index, entry.hash), 'log', 'the-log-is-the-canonical-one', () => {
-        const found = log.hashesAt(index).map(toHex).join(', ') || 'nothing';
-        return `r${replica.id} came to rest without committed entry ${index} (${toHex(entry.hash)}) on its medium; there is ${found}`;
+        const found = log.hashAt(index);
+        return `r${replica.id} came to rest without committed entry ${index} (${toHex(entry.hash)}) on its medium; there is ${found === null ? 'nothing' : toHex(found)}`;
       });
     }
   }
@@ -135,15 +135,15 @@ export class LogInvariants {
     // The own log first.
     for (let k = 0; k < this.logs.length; k++) {
       const log = this.logs[k === 0 ? replica.id - 1 : k < replica.id ? k - 1 : k]!;
-      for (const hash of log.hashesAt(index)) {
-        if (this.copies(index, hash) < this.quorum) continue;
-        const found = log.frameOf(index, hash)!;
-        if (this.continues(found)) return found;
-      }
+      const hash = log.hashAt(index);
+      if (hash === null || this.copies(index, hash) < this.quorum) continue;
+      const found = log.frameOf(index, hash)!;
+      if (this.continues(found)) return found;
     }
     const counts = new Map<string, number>();
     for (const log of this.logs) {
-      for (const hash of new Set(log.hashesAt(index).map(toHex))) counts.set(hash, (counts.get(hash) ?? 0) + 1);
+      const hash = log.hashAt(index);
+      if (hash !== null) counts.set(toHex(hash), (counts.get(toHex(hash)) ?? 0) + 1);
     }
     const copies = [...counts].map(([hash, count]) => `${count} of ${hash.slice(0, 8)}`).join(', ') || 'none';
     throw new Violation(
@@ -169,8 +169,8 @@ export class LogInvariants {
 
   private hadLost(id: number, index: number, hash: Uint8Array): boolean {
     if (this.lost.size === 0) return false;
-    const hashes = this.lost.get(id)?.get(index);
-    return hashes !== undefined && hashes.some((own) => sameHash(own, hash));
+    const held = this.lost.get(id)?.get(index);
+    return held !== undefined && sameHash(held, hash);
   }
 
   private progressOf(replica: Observed): Progress {
