@@ -7,7 +7,7 @@
 import { ENVELOPE_BYTES } from '../engine/constants.ts';
 import { keyBytes, KIND, writeEnvelope, writeKey } from '../engine/frame.ts';
 import type { Call, CallWindow, QueryCall } from './client-call.ts';
-import { encodeQuery, requestRecordBytes, writeRequestHead } from './client-protocol.ts';
+import { CONSISTENCY, encodeQuery, requestRecordBytes, writeRequestHead } from './client-protocol.ts';
 import type { SessionPort } from './client-route.ts';
 
 /** Size at which a transport message is closed, in bytes. */
@@ -79,6 +79,8 @@ export class ClientSender {
     call.epoch = this.epoch;
     call.sentMs = this.nowMs;
     this.sendNow(encodeQuery(call.query, nonce, call.consistency, call.body, call.maxLagMs));
+    // Any replica answers a stale one: it tells nothing of where requests may go, and takes no request's turn.
+    if (call.consistency === CONSISTENCY.stale) this.left++;
   }
 
   /** Sends every number that is not under way on this connection, in order. */

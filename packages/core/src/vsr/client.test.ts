@@ -448,6 +448,47 @@ describe('queries', () => {
     bench.client.close();
   });
 
+  it.each([
+    ['does not know the primary', (bench: ClientBench) => bench.hello(1, null)],
+    ['says nothing of itself', () => undefined],
+  ])('stale ones that are answered keep no command from a replica that %s', (_, greet) => {
+    const bench = new ClientBench();
+    const command = bench.submit('a', 10_000);
+    bench.client.tick(bench.now);
+    const first = bench.accept();
+    greet(bench);
+    for (let ms = 0; ms < 1000; ms += 50) {
+      bench.client.query(1, NOTHING, { timeoutMs: 1000, consistency: 'stale' }, () => undefined);
+      bench.client.flush();
+      const { nonce } = bench.queries.at(-1)!;
+      bench.say({ type: TO_CLIENT.answer, status: 0, session: 0, request: nonce, index: at(4), body: NOTHING });
+      bench.advance(50);
+    }
+    expect(bench.take()).toMatchObject([{ replica: first, kind: KIND.register }]);
+    expect(command.outcome).toBeNull();
+  });
+
+  it('who only reads stale stays with a replica that answers, whoever is primary', () => {
+    const bench = new ClientBench({ replicas: [2] });
+    bench.client.tick(bench.now);
+    for (let i = 0; i < 5; i++) {
+      let got = '';
+      bench.client.query(1, NOTHING, { timeoutMs: 1000, consistency: 'stale' }, (o) => {
+        got = o.kind;
+      });
+      bench.client.flush();
+      if (i === 0) {
+        bench.accept();
+        bench.hello(1, 1);
+      }
+      const { nonce } = bench.queries.at(-1)!;
+      bench.say({ type: TO_CLIENT.answer, status: 0, session: 0, request: nonce, index: at(4), body: NOTHING });
+      expect(got).toBe('ok');
+      bench.advance(1500);
+      expect(bench.up).toBe(2);
+    }
+  });
+
   it('ends at its deadline', () => {
     const bench = new ClientBench();
     let code = '';

@@ -234,13 +234,14 @@ export class SessionClient {
     }
     if (this.nowMs < this.pausedUntilMs) return;
     const { sender, route } = this;
-    sender.begin(route.target, route.epoch, this.nowMs, route.open ? Number.POSITIVE_INFINITY : route.mayProbe ? 1 : 0);
+    const probing = route.mayProbe;
+    sender.begin(route.target, route.epoch, this.nowMs, route.open ? Number.POSITIVE_INFINITY : probing ? 1 : 0);
     if (sender.room) this.sendRequests();
     if (sender.room) this.resumes.send(sender, route.epoch, this.nowMs, this.cluster);
     this.queries.send(sender, route.epoch);
     if (sender.end() === 0) return;
     this.awaitingMs ??= this.nowMs;
-    if (!route.open) route.onProbeSent();
+    if (probing && !sender.room) route.onProbeSent();
   }
 
   /** Ends every call: what was never sent as a definite failure, the rest as `unknown`. */
