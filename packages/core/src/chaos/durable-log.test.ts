@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { createWasmCodec } from '../engine/codec/wasm.ts';
-import { ENVELOPE_BYTES, FRAME_HEADER_BYTES, SECTOR_BYTES, SEGMENT_HEADER_BYTES } from '../engine/constants.ts';
+import { BLOCK_BYTES, ENVELOPE_BYTES, FRAME_HEADER_BYTES, SECTOR_BYTES, SEGMENT_HEADER_BYTES } from '../engine/constants.ts';
 import { frameBytes, KIND, writeEnvelope, writeHeader, writeU64 } from '../engine/frame.ts';
 import { Prng } from '../prng.ts';
 import { DurableLog } from './durable-log.ts';
@@ -113,4 +113,29 @@ test('damage does not undo that a frame was durable, but it is not intact any mo
   inode.write(0, image.bytes, true); // repaired
   expect(log.intact(last, image.hashes[last]!)).toBe(true);
   expect(inode.damagedSectors).toBe(0);
+});
+
+test('a frame that stands on the medium in its place is durable, also where its last bytes were there by chance before it was written', () => {
+  const storage = new SimStorage(1, new Prng(1));
+  const seen: number[] = [];
+  const log = new DurableLog(storage, codec, (index) => seen.push(index));
+  const image = segment(7, 8, 3);
+  const end = image.ends[7]!;
+  // A recycled file, misplaced zeros where the last frame will end (with zeros), and a scrubber that has read them.
+  const inode = storage.create('log/00000000000000000007.seg');
+  inode.write(0, new Uint8Array(2 * BLOCK_BYTES).fill(0xff), true);
+  storage.syncDirectory('log', storage.completed);
+  inode.corrupt(end - (end % SECTOR_BYTES), new Uint8Array(SECTOR_BYTES));
+  inode.wasRead(0, BLOCK_BYTES);
+  const bytes = inode.medium.slice(0, BLOCK_BYTES);
+  bytes.set(image.bytes.subarray(0, end));
+  inode.write(0, bytes, true);
+  expect(log.has(14, image.hashes[7]!)).toBe(true);
+  expect(log.frameOf(14, image.hashes[7]!)!.bytes).toEqual(image.bytes.subarray(image.ends[6], end));
+  expect(seen).toEqual([7, 8, 9, 10, 11, 12, 13, 14]);
+  // What was cut and overwritten is none.
+  bytes.fill(0, image.ends[6], end);
+  inode.write(0, bytes, true);
+  expect(log.has(14, image.hashes[7]!)).toBe(false);
+  expect(log.has(13, image.hashes[6]!)).toBe(true);
 });

@@ -1,6 +1,7 @@
 /**
  * DurableLog: what frames were made durable on one machine, read from outside, by the format alone: neither the replica nor the engine is asked.
  * It reads what was meant to be on the medium: a frame that injected damage has struck since was durable all the same; `intact` tells. Only whole segments under durable names count, and in each only the run of intact, chained frames from its start.
+ * Which bytes of a write were meant is a guess where it goes over damage (sim-medium.ts). So a frame that truly stands on the medium where the chain wants it is durable whatever that guess was.
  *
  * Invariants: the index of frames is a cache of the medium: any byte that changes drops what lies behind it; an index has one place, the last segment that begins at or below it: what stands behind the beginning
  * of the next segment in the one before was given up when that one was begun (docs/log-format.md, "Segment"), so it is no copy of anything.
@@ -33,6 +34,8 @@ interface Segment {
   /** End offsets of the frames known, in order; frame i has index base + i. */
   ends: number[];
   hashes: Uint8Array[];
+  /** Copies of the frames that stand on the medium only, not among what was meant; by position. */
+  strays: Map<number, Uint8Array>;
   /** False when bytes may have been added or changed since the last scan. */
   scanned: boolean;
 }
@@ -122,12 +125,14 @@ export class DurableLog {
     if (firstChanged < SEGMENT_HEADER_BYTES) {
       segment.ends = [];
       segment.hashes = [];
+      segment.strays.clear();
       return;
     }
     let keep = segment.ends.length;
     while (keep > 0 && segment.ends[keep - 1]! > firstChanged) keep--;
     segment.ends.length = keep;
     segment.hashes.length = keep;
+    for (const position of segment.strays.keys()) if (position >= keep) segment.strays.delete(position);
   }
 
   private refresh(): void {
@@ -142,7 +147,7 @@ export class DurableLog {
       const segment =
         known !== undefined && known.path === path
           ? known
-          : { path, inode, base: 0, ends: [], hashes: [], scanned: false };
+          : { path, inode, base: 0, ends: [], hashes: [], strays: new Map(), scanned: false };
       this.segments.push(segment);
       this.byInode.set(inode, segment);
     }
@@ -162,14 +167,33 @@ export class DurableLog {
   /** Verifies what stands behind the frames already known. */
   private scan(segment: Segment): void {
     segment.scanned = true;
-    const bytes = segment.inode.intended;
-    if (bytes.length < SEGMENT_HEADER_BYTES || readU32(bytes, 0) !== MAGIC) return;
+    const { inode } = segment;
+    const meant = inode.intended;
+    if (meant.length < SEGMENT_HEADER_BYTES || readU32(meant, 0) !== MAGIC) return;
+    if (segment.ends.length === 0) segment.base = readU64(meant, 8);
+    this.run(segment, meant, meant.length);
+    while (inode.damagedSectors > 0 && this.stray(segment)) this.run(segment, meant, meant.length);
+  }
+
+  /** Adds the frame that stands on the medium behind the known ones, though it was not among what was meant; false: none. */
+  private stray(segment: Segment): boolean {
+    const real = segment.inode.medium;
+    const position = segment.ends.length;
+    const start = startOf(segment, position);
+    if (start + FRAME_HEADER_BYTES > real.length) return false;
+    const end = start + frame.size(real, start);
+    if (end > real.length || this.run(segment, real, end) === 0) return false;
+    segment.strays.set(position, real.slice(start, end));
+    return true;
+  }
+
+  /** Adds the intact, chained frames of `bytes` through `limit` that stand behind the known ones; returns how many. */
+  private run(segment: Segment, bytes: Uint8Array, limit: number): number {
     const known = segment.ends.length;
-    if (known === 0) segment.base = readU64(bytes, 8);
-    const start = known === 0 ? SEGMENT_HEADER_BYTES : segment.ends[known - 1]!;
-    if (start + FRAME_HEADER_BYTES > bytes.length) return;
-    const chain = known === 0 ? copyHash(bytes, 16) : copyHash(segment.hashes[known - 1]!);
-    const result = this.codec.verify(bytes, start, bytes.length, segment.base + known, chain);
+    const start = startOf(segment, known);
+    if (start + FRAME_HEADER_BYTES > limit) return 0;
+    const chain = known === 0 ? copyHash(segment.inode.intended, 16) : copyHash(segment.hashes[known - 1]!);
+    const result = this.codec.verify(bytes, start, limit, segment.base + known, chain);
     let at = start;
     for (let i = 0; i < result.count; i++) {
       const end = at + frame.size(bytes, at);
@@ -179,17 +203,13 @@ export class DurableLog {
       this.onFrame(segment.base + known + i, frame.view(bytes, at), segment.hashes[known + i]!);
       at = end;
     }
+    return result.count;
   }
 
   private frameIn(segment: Segment, position: number): DurableFrame {
-    const bytes = segment.inode.intended;
     const start = startOf(segment, position);
-    return {
-      index: segment.base + position,
-      view: frame.view(bytes, start),
-      hash: segment.hashes[position]!,
-      bytes: bytes.slice(start, segment.ends[position]!),
-    };
+    const bytes = segment.strays.get(position) ?? segment.inode.intended.slice(start, segment.ends[position]!);
+    return { index: segment.base + position, view: frame.view(bytes, 0), hash: segment.hashes[position]!, bytes };
   }
 }
 

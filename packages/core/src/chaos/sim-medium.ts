@@ -3,7 +3,7 @@
  * write) struck it. The invariants about promises look at the second, replicas and the fault atlas at the first.
  *
  * Invariants: both are equal outside the damaged sectors; a write to a damaged sector heals it; only `land` and `landElsewhere` change the
- * intended bytes, and they tell the watcher the first one that differs.
+ * intended bytes, and they tell the watcher the first one that differs; so they do of the bytes that a write truly changes.
  */
 import { BLOCK_BYTES, SECTOR_BYTES } from '../engine/constants.ts';
 
@@ -63,7 +63,7 @@ export class SimMedium {
   private readonly damaged = new Set<number>();
   private readonly changed: (firstChanged: number) => void;
 
-  /** `changed` hears the first intended byte that differs, after each change. */
+  /** `changed` hears the first byte that a write makes differ, intended or real, after each change. */
   constructor(changed: (firstChanged: number) => void) {
     this.changed = changed;
   }
@@ -106,7 +106,7 @@ export class SimMedium {
     for (const { from, to } of this.meant(offset, bytes, read)) {
       this.write(ideal, offset + from, bytes.subarray(from, to));
     }
-    this.extent.write(offset, bytes);
+    this.write(this.extent, offset, bytes);
     this.note(offset, offset + bytes.length);
     if (this.damaged.size === 0) this.ideal = null;
   }
@@ -135,7 +135,7 @@ export class SimMedium {
     return [at + from, at + bytes.length - (from === bytes.length ? 0 : commonEnd(real, bytes))];
   }
 
-  /** Writes what was intended, and tells where it differs. */
+  /** Writes to what was intended or to what is there, and tells where it differs. */
   private write(extent: Extent, offset: number, bytes: Uint8Array): void {
     const end = offset + bytes.length;
     const grew = end > extent.size;
