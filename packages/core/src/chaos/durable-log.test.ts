@@ -1,6 +1,12 @@
 import { expect, test } from 'vitest';
 import { createWasmCodec } from '../engine/codec/wasm.ts';
-import { BLOCK_BYTES, ENVELOPE_BYTES, FRAME_HEADER_BYTES, SECTOR_BYTES, SEGMENT_HEADER_BYTES } from '../engine/constants.ts';
+import {
+  BLOCK_BYTES,
+  ENVELOPE_BYTES,
+  FRAME_HEADER_BYTES,
+  SECTOR_BYTES,
+  SEGMENT_HEADER_BYTES,
+} from '../engine/constants.ts';
 import { frameBytes, KIND, writeEnvelope, writeHeader, writeU64 } from '../engine/frame.ts';
 import { Prng } from '../prng.ts';
 import { DurableLog } from './durable-log.ts';
