@@ -96,6 +96,8 @@ export class LogRepair {
   run(batch: FrameBatch, done: () => void, release: () => void): void {
     const range = this.rangeOf(batch);
     if (range !== null && batch.first > range.from) {
+      // Asked for again and given again, for ever perhaps: the newest copy is enough.
+      this.waiting = this.waiting.filter((other) => other.batch.first !== batch.first);
       this.waiting.push({ batch, done });
       release();
       return;

@@ -40,8 +40,12 @@ export function learnIdentity(n: NodeState, from: number, said: Identity): boole
 export function raiseIdentity(n: NodeState, table: Identity): void {
   const merged = mergeIdentity(n.manifest, table);
   if (merged === n.manifest) return;
-  for (const [i, id] of n.members.entries())
-    if (merged.incarnations[i] !== n.manifest.incarnations[i]) n.primary?.acked.delete(id);
+  for (const [i, id] of n.members.entries()) {
+    if (merged.incarnations[i] === n.manifest.incarnations[i]) continue;
+    n.primary?.acked.delete(id);
+    // What the old one had is lost; the new one says nothing of snapshots before it has one.
+    n.snapshots.reports.delete(id);
+  }
   n.manifest = merged;
   n.out.push({ type: 'save', manifest: n.manifest, token: 0 });
   n.event({ kind: 'identity', generation: merged.generation, incarnations: merged.incarnations });

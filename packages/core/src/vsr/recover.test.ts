@@ -1,10 +1,11 @@
 /** Replacing a wiped replica, scripted: docs/protocol.md, "A wiped disk". */
 import { describe, expect, it } from 'vitest';
-import { NONE } from '../engine/commit-index.ts';
+import { at, NONE } from '../engine/commit-index.ts';
 import { envelope, frame, KIND } from '../engine/frame.ts';
 import { decodeReplacement, type Replacement } from '../engine/replace-entry.ts';
 import { elected, type Lab, primaryId, successes, voteOf } from './testing/lab.ts';
 import { type Boot, BOOT } from './messages.ts';
+import { wantedSnapshot } from './snapshots.ts';
 
 const NEW_BOOT = new Uint8Array(16).fill(99);
 
@@ -64,6 +65,23 @@ function ask(lab: Lab, gone: number, bootId = NEW_BOOT): Boot | null {
 }
 
 describe('recover', () => {
+  it('snapshots and frames that the old incarnation said it has are looked for with it no more', () => {
+    const { lab, primary, gone, third } = wiped();
+    const hash = new Uint8Array(16).fill(1);
+    const held = [{ index: 90, state: hash, file: hash, confirmed: true }];
+    for (const id of [primary, third]) {
+      const n = lab.r(id).node.state;
+      lab.step(id, { type: 'message', from: gone, message: { type: 'snapshotReport', view: n.view, first: 50, held } });
+      n.snapshots.needed = at(80);
+      expect(wantedSnapshot(n)).toMatchObject({ index: 90, sources: [gone] });
+    }
+    ask(lab, gone);
+    for (const id of [primary, third]) {
+      const n = lab.r(id).node.state;
+      expect([wantedSnapshot(n), n.snapshots.firstOf(gone)]).toEqual([null, 0]);
+    }
+  });
+
   it('the new incarnation is a standby until it durably holds the log through R, then it votes', () => {
     const { lab, primary, gone, third } = wiped();
     const admitted = ask(lab, gone);
