@@ -115,6 +115,7 @@ export function installSuffix(
   for (const index of n.joints.keys()) if (index > keep) n.joints.delete(index);
   n.cache.truncate(keep);
   n.end = keep;
+  learnHeaders(n, headers);
   n.durable = min(n.durable, keep);
   n.faulty = n.faulty.filter((r) => r.from <= keep).map((r) => ({ from: r.from, to: Math.min(r.to, keep) }));
   n.head = head;
@@ -126,6 +127,13 @@ export function installSuffix(
   n.manifest = { ...n.manifest, view, logView: view, headers };
   const { manifest, promised } = n;
   n.out.push({ type: 'install', manifest, keepThrough: keep, keepHash: n.endHash, promised, token: ++n.saveToken });
+}
+
+/** Where the ring reaches down no more to the end of the own log, the canonical headers tell of it: votes and the next block time need them. */
+export function learnHeaders(n: NodeState, headers: HeaderSuffix): void {
+  if (isNone(n.end) || n.ring.has(n.end)) return;
+  const hash = headers.contains(n.end) ? headers.hash(n.end) : null;
+  if (hash !== null && sameHash(hash, n.endHash)) n.ring.load(headers.slice(headers.first, n.end));
 }
 
 /** An index above `keep` of which the own log and the headers have different frames of one view: the protocol is broken. */

@@ -13,7 +13,7 @@ import type { RecoveredLog } from '../engine/log-contract.ts';
 import type { Policy } from '../policy.ts';
 import type { Reply } from '../reply.ts';
 import { onDisconnect, onQuery, onReply, onRequest, releaseHeld, sweepParked } from './clients.ts';
-import { moveCommit } from './log.ts';
+import { learnHeaders, moveCommit } from './log.ts';
 import type { Message } from './messages.ts';
 import {
   drainStash,
@@ -216,6 +216,7 @@ export class VsrNode {
     n.durable = keep;
     n.faulty = [];
     n.ring.truncate(NONE);
+    learnHeaders(n, n.canonical);
     n.epochs.begin(keep);
     n.epochs.settle(keep);
     const { manifest, promised, endHash: keepHash } = n;

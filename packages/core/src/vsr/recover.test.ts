@@ -71,7 +71,11 @@ describe('recover', () => {
     const held = [{ index: 90, state: hash, file: hash, confirmed: true }];
     for (const id of [primary, third]) {
       const n = lab.r(id).node.state;
-      lab.step(id, { type: 'message', from: gone, message: { type: 'snapshotReport', view: n.view, first: 50, held, lacks: NONE } });
+      lab.step(id, {
+        type: 'message',
+        from: gone,
+        message: { type: 'snapshotReport', view: n.view, first: 50, held, lacks: NONE },
+      });
       n.snapshots.needed = at(80);
       expect(wantedSnapshot(n)).toMatchObject({ index: 90, sources: [gone] });
     }
