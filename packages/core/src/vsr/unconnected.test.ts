@@ -20,18 +20,22 @@ it.each(['hears of a view that begins there', 'has stored the vote for a view'])
     const hears = how.startsWith('hears');
     const manifest = { ...lab.r(id).manifest, view: hears ? view : view + 2, logView: view, headers };
     const log: RecoveredLog = {
-      ...{
-        outcome: 'clean',
-        manifest,
-        first: 0,
-        end,
-        endHash,
-        faulty: [],
-        head: end,
-        headHash: endHash,
-        promised: end,
-      },
-      ...{ connected: false, recoveringHead: false, headers, ownHeaders: headers, timeLow: 0, timeHigh: 0, notes: [] },
+      outcome: 'clean',
+      manifest,
+      first: 0,
+      end,
+      endHash,
+      faulty: [],
+      head: end,
+      headHash: endHash,
+      promised: end,
+      connected: false,
+      recoveringHead: false,
+      headers,
+      ownHeaders: headers,
+      timeLow: 0,
+      timeHigh: 0,
+      notes: [],
     };
     const node = new VsrNode({
       config: { ...LAB_CONFIG, seed: 5 },
