@@ -153,6 +153,8 @@ class IoUringFile extends DiskFileBase {
   }
 
   protected release(): void {
+    // Its number may be another file's next.
+    this.prefetch(0);
     this.quiesced();
     fs.closeSync(this.directFd);
   }

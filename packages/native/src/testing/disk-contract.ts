@@ -184,6 +184,21 @@ function memoryAndAnnouncements(h: DiskHarness): void {
     file.prefetch(bytes.length);
   });
 
+  it('does not take what was announced of a file that is closed for another one, whatever number that gets', async () => {
+    const length = 2 * 1024 * 1024;
+    const file = h.disk.open('f', { create: true });
+    const made = h.disk.open('g', { create: true });
+    const wanted = pattern(length, 15);
+    expect(await h.write(file, 0, pattern(length, 16))).toBeNull();
+    expect(await h.write(made, 0, wanted)).toBeNull();
+    made.close();
+    file.prefetch(length);
+    file.close();
+    const into = new Uint8Array(length);
+    expect(h.disk.open('g').readSync(0, into)).toBe(length);
+    expect(Buffer.compare(into, wanted)).toBe(0);
+  });
+
   it('writes from memory that it gave, whole or in part, beside other memory, until and beyond the end of the disk', async () => {
     const file = h.disk.open('f', { create: true });
     const [a, b] = [h.disk.allocate(8 * BLOCK_BYTES), h.disk.allocate(BLOCK_BYTES)];
