@@ -12,6 +12,7 @@ import { simulate, type SimulationOptions, type SimulationResult, Simulator } fr
 import {
   COMMANDS_ACKNOWLEDGED_MIN,
   REQUIRED_STATISTICS,
+  SELDOM,
   SOMETIMES,
   STATISTICS,
   type SometimesId,
@@ -58,6 +59,8 @@ export const SHRINK_RUNS_MAX = 200;
 export const SEEDS_FOR_STATISTICS = 100;
 /** From so many seeds on, each rare state must have been reached. */
 export const SEEDS_FOR_SOMETIMES = 200;
+/** From so many seeds on, each of the rarest as well. */
+export const SEEDS_FOR_SELDOM = 5000;
 
 /** Runs one seed. The mutations are loaded only when one is asked for. */
 export async function runSeed(
@@ -161,7 +164,8 @@ export class Totals {
   /** Rare states that a large run never reached. */
   get unreached(): SometimesId[] {
     if (this.seeds < SEEDS_FOR_SOMETIMES || !this.severalReplicas) return [];
-    return SOMETIMES.filter((id) => !this.sometimes.has(id));
+    const due = this.seeds < SEEDS_FOR_SELDOM ? SOMETIMES : [...SOMETIMES, ...SELDOM];
+    return due.filter((id) => !this.sometimes.has(id));
   }
 
   /** `lenient`: a run that is meant to fail, or to stop, is not judged by its statistics. */
