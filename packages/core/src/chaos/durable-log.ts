@@ -68,15 +68,15 @@ export class DurableLog {
     return segment === null ? null : segment.hashes[index - segment.base]!;
   }
 
-  /** First index of the log on the medium: what is below was compacted, or covered by an installed snapshot. 0 for an empty log. */
-  get first(): number {
+  /** First index of the log on the medium: what is below was compacted, or covered by an installed snapshot. Null for a log without a frame. */
+  get first(): number | null {
     this.refresh();
     let first = Number.POSITIVE_INFINITY;
     for (const segment of this.segments) {
       if (!segment.scanned) this.scan(segment);
       if (segment.ends.length > 0) first = Math.min(first, segment.base);
     }
-    return Number.isFinite(first) ? first : 0;
+    return Number.isFinite(first) ? first : null;
   }
 
   /** True when the frame is there and no damage has struck it. */

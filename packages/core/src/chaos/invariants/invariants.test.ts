@@ -115,6 +115,19 @@ test('what a primary gave up and left standing behind a new segment is no copy o
   expect(canonical.entries[3]).toMatchObject({ view: 2, hash: logs[0]!.hashAt(3) });
 });
 
+test('at rest a log without a frame is right behind a snapshot of everything committed, and only there (simulator seed 1110219)', () => {
+  const { log, storages } = cluster(LOG, [1, 2]);
+  log.step(replica(1), seen({ commit: 3 }));
+  log.atRest(replica(1));
+  expect(() => log.atRest(replica(3))).toThrow('without committed entry 0');
+  for (const index of [2, 3]) {
+    storages[2]!.create(`snapshots/${String(index).padStart(20, '0')}.snap`);
+    storages[2]!.syncDirectory('snapshots', storages[2]!.completed);
+    if (index === 2) expect(() => log.atRest(replica(3))).toThrow('without committed entry 3');
+    else log.atRest(replica(3));
+  }
+});
+
 test('a commit that goes back, applied above commit, and commit above the log are caught', () => {
   const { log } = cluster(LOG, [1, 2, 3]);
   log.step(replica(1), seen({ commit: 2, applied: 1 }));

@@ -109,10 +109,11 @@ export class LogInvariants {
   /** At rest: every replica's medium holds every committed entry that its log should have, and what it has not is covered by a snapshot there. */
   atRest(replica: Observed): void {
     const log = this.logs[replica.id - 1]!;
-    const { first } = log;
     const snapshots = log.storage
       .durableFiles('snapshots/')
       .map(([path]) => Number(/(\d{20})\.snap$/.exec(path)?.[1] ?? -1));
+    // A log without a frame begins behind the snapshot that was installed.
+    const first = log.first ?? Math.max(-1, ...snapshots) + 1;
     mustHold(
       first === 0 || snapshots.some((index) => index >= first - 1),
       'log',
