@@ -18,7 +18,7 @@ export const CAUGHT_BY: readonly Caught[] = [
   { mutation: 'nack-faulty-slot', seeds: [54, 29, 71, 75] },
   { mutation: 'no-directory-fsync', seeds: [1, 2, 3, 4] },
   { mutation: 'no-log-view', seeds: [7, 4, 1, 19] },
-  { mutation: 'no-prepare-retransmit', seeds: [74, 73, 7, 67] },
+  { mutation: 'no-prepare-retransmit', seeds: [82, 98, 132, 76, 121] },
   { mutation: 'no-session-dedupe', seeds: [1, 2, 3, 4] },
   { mutation: 'no-view-change-timer', seeds: [1, 2, 3] },
   { mutation: 'promise-before-tail-record', seeds: [1, 2, 3, 4] },
