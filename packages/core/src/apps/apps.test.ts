@@ -153,6 +153,8 @@ describe('bank', () => {
   it('never overflows', () => {
     const client = new Client('bank');
     const model = new BankModel(new Map([['alice', 2n ** 53n - 5n]]));
+    // The first entry begins the state.
+    client.submit('deposit', { account: 'alice', cents: 1 });
     const state = client.executor.state as BankState;
     state.begin();
     state.accounts.set('alice', 2 ** 53 - 5);
