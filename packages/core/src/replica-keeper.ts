@@ -162,7 +162,9 @@ export class SnapshotKeeper implements SnapshotPort {
     const damaged = n.snapshots.damaged.map((lost) => lost.index);
     const keep = (index: number): boolean => {
       if (pinned.includes(index)) return true;
-      if (index >= newest) return !surplus.includes(index);
+      if (index === newest) return true;
+      if (surplus.includes(index)) return false;
+      if (index > newest) return true;
       // A damaged one is better than none, but not than two intact ones.
       return index >= (older ?? 0) && (older === null || !damaged.includes(index));
     };

@@ -135,9 +135,10 @@ const UNCONFIRMED_MAX = 7;
 /** Snapshots that have waited in vain to be confirmed. */
 export function unconfirmedSurplus(n: NodeState): number[] {
   const { held, damaged } = n.snapshots;
+  // Also below the checkpoint: who catches up has the newest one confirmed, and none of those that it passed.
   const waiting = [...held, ...damaged]
-    .map(({ index }) => index)
-    .filter((index) => index > n.manifest.checkpoint.index);
+    .filter(({ index, confirmed }) => !confirmed || index > n.manifest.checkpoint.index)
+    .map(({ index }) => index);
   return waiting.sort((a, b) => a - b).slice(0, -UNCONFIRMED_MAX);
 }
 
