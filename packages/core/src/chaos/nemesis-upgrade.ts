@@ -11,7 +11,7 @@ import type { FaultEvent } from './schedule.ts';
 import type { SimMachine } from './sim-machine.ts';
 import type { World } from './world.ts';
 
-/** A version that is never activated: no other program runs it. */
+/** A version that is never activated: no other program runs it, and none gets it where that would be everybody's (`mayBeWrong`). */
 const WRONG: VersionRange = { oldest: 7, newest: 7 };
 const NEWEST_MAX = 4;
 
@@ -34,7 +34,7 @@ export class UpgradeNemesis {
     const { active } = this.world.checks.canonical;
     if (how < 0.15) {
       const { program, run } = drawn;
-      if (program === WRONG || !drawn.alive) return;
+      if (program === WRONG || !drawn.alive || !this.mayBeWrong()) return;
       drawn.program = WRONG;
       this.kill(drawn, downUs, rate);
       this.world.queue.after(downUs + prng.range(100, 1500) * 1000, () => {
@@ -58,6 +58,13 @@ export class UpgradeNemesis {
     next.program = { oldest: 1, newest: oldest + 1 };
     this.newest = Math.max(this.newest, oldest + 1);
     this.kill(next, downUs, rate);
+  }
+
+  /** Before anything was executed, a program that all members agree on is the cluster's, and no other one can follow: a fitting one is left then. */
+  private mayBeWrong(): boolean {
+    const { checks, machines } = this.world;
+    if (checks.canonical.active > 0) return true;
+    return machines.length > 1 && machines.every(({ program }) => program !== WRONG);
   }
 
   /** True when the program of the machine explains a refusal; it gets a fitting one. */

@@ -434,6 +434,18 @@ describe('Back pressure', () => {
     }
     expect(requests.waitingBytes).toBe(10_000);
   });
+
+  it('the bound of bytes holds for the first request of a session too, and an empty queue takes any', () => {
+    const requests = new Requests({ countMax: 1000, bytesMax: 1500 });
+    const offer = (session: number, bytes: number) =>
+      requests.accept(1, request('command', session, 1, 'x'.repeat(bytes - ENVELOPE_BYTES)), 1, false, false);
+    expect(offer(10, 1000)).toBe('taken');
+    expect(offer(11, 501)).toBe('busy');
+    expect(offer(12, 500)).toBe('taken');
+    expect(requests.waitingBytes).toBe(1500);
+    for (let left = 2; left > 0; left--) requests.shift();
+    expect(offer(11, 2000)).toBe('taken');
+  });
 });
 
 describe('Reads', () => {

@@ -254,11 +254,14 @@ export class Requests {
     tracked.parkedBytes += bytes;
   }
 
-  /** The longest lane may grow while it is shorter than what is free: alone, a session has half of the room; a newcomer always finds some. */
+  /**
+   * The longest lane may grow while it is shorter than what is free: alone, a session has half of the room; a newcomer always finds some. Into an empty queue goes a
+   * payload of any size, or it could never be taken.
+   */
   private hasRoom(lane: Lane, payload: Uint8Array): boolean {
     const { countMax, bytesMax } = this.limits;
-    if (this.count >= countMax || this.bytes >= bytesMax) return false;
-    if (lane.count === 0) return true;
+    if (this.count >= countMax) return false;
+    if (lane.count === 0) return this.bytes === 0 || this.bytes + payload.length <= bytesMax;
     return lane.count < countMax - this.count && lane.bytes + payload.length <= bytesMax - this.bytes;
   }
 
