@@ -9,7 +9,7 @@
  * | segment header | never in a cluster of one, else always (it is made anew from the frames) | always |
  * | tail record | one copy of a slot, while the other one is intact | both copies of a slot: T is lost; on one replica at a time |
  * | manifest | one copy while the process is down and the other one is intact | the same |
- * | snapshot | only while another one of this replica is intact | the same |
+ * | snapshot | only while another one that its manifest confirms and its log continues is intact | the same |
  * | misdirected write | never (a frame nobody else may have yet) | frames only: with its tail record lost too a replica would forget, unnoticed |
  * | misdirected read | where the bytes might be damaged, never the same place twice running | never the same place twice running |
  * | EIO on read | where the bytes might be damaged | always |
@@ -21,6 +21,7 @@
 import { BLOCK_BYTES, SECTOR_BYTES, SEGMENT_HEADER_BYTES } from '../engine/constants.ts';
 import type { FrameCodec } from '../engine/frame-codec.ts';
 import { decodeManifest, MANIFEST_PATHS } from '../engine/manifest.ts';
+import { snapshotIndexes } from '../engine/snapshot-path.ts';
 import { TAIL_PATH, TAIL_SLOT_BYTES } from '../engine/tail-record.ts';
 import type { Prng } from '../prng.ts';
 import type { DurableLog } from './durable-log.ts';
@@ -136,10 +137,24 @@ export class FaultAtlas {
   }
 
   private mayHarmSnapshot(id: number, path: string): boolean {
-    const others = this.storages[id - 1]!.durableFiles('snapshots/').filter(
-      ([name, inode]) => name !== path && name.endsWith('.snap') && isSettled(inode),
-    );
-    return others.length > 0;
+    // Above the checkpoint it is not confirmed yet, and not restored; below the beginning of the log nothing follows it (one whose removal a power cut took back).
+    const checkpoint = this.checkpoint(id);
+    const useful = (index: number): boolean => index <= checkpoint && index + 1 >= this.logs[id - 1]!.first;
+    return this.storages[id - 1]!.durableFiles('snapshots/').some(([name, inode]) => {
+      const [index] = snapshotIndexes([name.slice(name.lastIndexOf('/') + 1)]);
+      return name !== path && index !== undefined && useful(index) && isSettled(inode);
+    });
+  }
+
+  /** The checkpoint that every readable copy of the manifest confirms; -1: none. */
+  private checkpoint(id: number): number {
+    const indexes = MANIFEST_PATHS.map((path) => {
+      const file = this.storages[id - 1]!.durableFile(path);
+      const read = file === undefined ? null : decodeManifest(file.medium, this.codec);
+      return read?.kind === 'ok' ? read.state.checkpoint.index : null;
+    });
+    const readable = indexes.filter((index) => index !== null);
+    return readable.length === 0 ? -1 : Math.min(...readable);
   }
 }
 
