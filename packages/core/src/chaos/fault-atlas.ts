@@ -139,7 +139,8 @@ export class FaultAtlas {
   private mayHarmSnapshot(id: number, path: string): boolean {
     // Above the checkpoint it is not confirmed yet, and not restored; below the beginning of the log nothing follows it (one whose removal a power cut took back).
     const checkpoint = this.checkpoint(id);
-    const useful = (index: number): boolean => index <= checkpoint && index + 1 >= this.logs[id - 1]!.first;
+    const useful = (index: number): boolean =>
+      index <= checkpoint && index + 1 >= (this.logs[id - 1]!.first ?? checkpoint + 1);
     return this.storages[id - 1]!.durableFiles('snapshots/').some(([name, inode]) => {
       const [index] = snapshotIndexes([name.slice(name.lastIndexOf('/') + 1)]);
       return name !== path && index !== undefined && useful(index) && isSettled(inode);
