@@ -155,8 +155,9 @@ function announcementOfClosedFile(h: DiskHarness): void {
     const file = h.disk.open('f', { create: true });
     const made = h.disk.open('g', { create: true });
     const wanted = pattern(length, 15);
-    expect(await h.write(file, 0, pattern(length, 16))).toBeNull();
-    expect(await h.write(made, 0, wanted)).toBeNull();
+    expect(await h.write(file, 0, pattern(length, 16), false)).toBeNull();
+    expect(await h.write(made, 0, wanted, false)).toBeNull();
+    expect(await h.barrier(made)).toBeNull();
     made.close();
     file.prefetch(length);
     file.close();

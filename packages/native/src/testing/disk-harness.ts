@@ -56,16 +56,17 @@ export class DiskHarness {
     let result: A | null = null;
     let inside = true;
     let over = false;
-    const ended = new Promise<void>((resolve) => {
-      start((...args) => {
-        expect(inside, 'a callback never runs inside its call').toBe(false);
-        calls++;
-        over = true;
-        result = args;
-        resolve();
-      });
-      inside = false;
+    let end: () => void = () => {};
+    const ended = new Promise<void>((resolve) => (end = resolve));
+    // What it throws must not leave the loop below without an end.
+    start((...args) => {
+      expect(inside, 'a callback never runs inside its call').toBe(false);
+      calls++;
+      over = true;
+      result = args;
+      end();
     });
+    inside = false;
     const pump = this.#subject?.pump?.bind(this.#subject);
     while (pump !== undefined && !over) {
       pump();
