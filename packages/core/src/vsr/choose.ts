@@ -99,20 +99,25 @@ function withoutGaps(best: DoViewChange, votes: readonly DoViewChange[]): Header
   const headers = best.headers.slice(0, best.head);
   for (const vote of votes) {
     if (vote === best) continue;
-    const from = sharedThrough(best, headers, vote);
+    const from = vote.logView === best.logView ? vote.head : sharedThrough(best, headers, vote);
     for (let index = Math.min(from, headers.last); index >= headers.first; index--) fill(headers, vote.headers, index);
   }
   return headers;
 }
 
-/** Last index through which the log of `vote` is certainly the one of `best`; -1 when nothing says so. */
-function sharedThrough(best: DoViewChange, headers: HeaderSuffix, vote: DoViewChange): number {
-  const through = Math.min(vote.head, best.head);
-  if (vote.logView === best.logView) return through;
-  for (let index = through; index >= headers.first; index--) {
+/**
+ * Last index at which the log of `vote` states the same frame as the log that ends at `head` and has these headers, and so all below it; -1 when nothing says so.
+ */
+export function sharedThrough(
+  { head, headHash }: Pick<DoViewChange, 'head' | 'headHash'>,
+  headers: HeaderSuffix,
+  vote: DoViewChange,
+): number {
+  for (let index = Math.min(vote.head, head); index >= 0; index--) {
     const theirs = index === vote.head ? vote.headHash : hashIn(vote.headers, index);
-    const ours = index === best.head ? best.headHash : hashIn(headers, index);
+    const ours = index === head ? headHash : hashIn(headers, index);
     if (theirs !== null && ours !== null && sameHash(theirs, ours)) return index;
+    if (index < headers.first) break;
   }
   return -1;
 }
@@ -131,7 +136,7 @@ function fill(headers: HeaderSuffix, from: HeaderSuffix, index: number): void {
 }
 
 /** What the headers say of an index, or null. */
-export function hashIn(headers: HeaderSuffix, index: number): Uint8Array | null {
+function hashIn(headers: HeaderSuffix, index: number): Uint8Array | null {
   return headers.contains(index) ? headers.hash(index) : null;
 }
 

@@ -13,8 +13,8 @@ import { sameHash } from '../engine/hash.ts';
 import type { IndexRange } from '../engine/log-contract.ts';
 import { appendBatch, backlogged, complete, intactRanges, moveCommit } from './log.ts';
 import { noteGone } from './snapshots.ts';
-import { countedVotes, hashIn } from './choose.ts';
-import type { DoViewChange, GetState, NewState } from './messages.ts';
+import { countedVotes, sharedThrough } from './choose.ts';
+import type { GetState, NewState } from './messages.ts';
 import type { NodeState, Transfer } from './state.ts';
 
 /** Asks for what is missing unless a request is under way. */
@@ -97,18 +97,7 @@ function chosenThrough(n: NodeState, voter: number): number {
   const { chosen } = n;
   const [, vote] = countedVotes(n.votes, n.members, n.manifest).find(([id]) => id === voter) ?? [];
   if (chosen === null || vote === undefined) return -1;
-  return vote.logView === chosen.logView ? chosen.head : sharedThrough(n, vote);
-}
-
-/** Last index at which the log of a vote has the frame of the chosen one, and so all below it; -1 when nothing says so. */
-function sharedThrough(n: NodeState, vote: DoViewChange): number {
-  for (let index = Math.min(vote.head, n.head); index >= 0; index--) {
-    const theirs = index === vote.head ? vote.headHash : hashIn(vote.headers, index);
-    const ours = index === n.head ? n.headHash : hashIn(n.canonical, index);
-    if (theirs !== null && ours !== null && sameHash(theirs, ours)) return index;
-    if (index < n.canonical.first || index < vote.headers.first) break;
-  }
-  return -1;
+  return vote.logView === chosen.logView ? chosen.head : sharedThrough(n, n.canonical, vote);
 }
 
 /** A peer asks for frames: from memory at once, from the disk by an output. */
