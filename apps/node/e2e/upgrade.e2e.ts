@@ -70,8 +70,9 @@ it('replicas are upgraded one by one while commands go on; the last one activate
     await until(() => one.isReady(id));
     if (id === 3) break;
     for (let i = 0; i < 12; i++) expect(await add((id % 3) + 1)).toEqual({ count: ++count, as: 1 });
-    expect((await one.detail(id)).versions).toEqual({ active: 1, oldest: 1, newest: 2 });
+    // A replica that is ready may not have applied its log yet, and only what is applied says which version is active.
     await one.converged();
+    expect((await one.detail(id)).versions).toEqual({ active: 1, oldest: 1, newest: 2 });
   }
   const active = async (): Promise<number[]> =>
     Promise.all([1, 2, 3].map(async (id) => (await one.detail(id)).versions.active));
