@@ -15,7 +15,7 @@ import { PARTITIONS, partitionLinks, type DirectedLink } from './partitions.ts';
 import { isAimed } from './profile.ts';
 import type { FaultEvent } from './schedule.ts';
 import type { SimMachine } from './sim-machine.ts';
-import type { DeviceFault } from './sim-disk.ts';
+import { type DeviceFault, expectNothing } from './sim-disk.ts';
 import type { World } from './world.ts';
 
 /** A flapping link holds each state at least so long, microseconds. */
@@ -458,7 +458,7 @@ function soothe(machine: SimMachine): void {
   device.stallUntilUs = 0;
   device.slowChance = 0;
   device.shortWrites = 0;
-  for (const fault of Object.keys(device.due) as DeviceFault[]) device.due[fault] = 0;
+  expectNothing(device);
   machine.crashInOpen = 0;
   machine.onArmedWrite = null;
   machine.onPromise = null;

@@ -55,6 +55,11 @@ export function soundDevice(latencyLowUs = 0, latencyHighUs = 0): SimDevice {
   return { latencyLowUs, latencyHighUs, slowChance: 0, slowUs: 0, stallUntilUs: 0, shortWrites: 0, due };
 }
 
+/** Forgets the failures that are due on the device and have not struck. */
+export function expectNothing({ due }: SimDevice): void {
+  for (const fault of Object.keys(due) as DeviceFault[]) due[fault] = 0;
+}
+
 export interface SimDiskOptions {
   readonly queue: EventQueue;
   readonly storage: SimStorage;

@@ -21,7 +21,7 @@ import { noteRareState } from './rare-states.ts';
 import { copyOf, openParcel, type Parcel, parcelOf } from './parcel.ts';
 import { replicaConfig } from './replica-settings.ts';
 import type { SimClock } from './sim-clock.ts';
-import { type DeviceFault, SimCrash, SimDisk, type SimDevice } from './sim-disk.ts';
+import { type DeviceFault, expectNothing, SimCrash, SimDisk, type SimDevice } from './sim-disk.ts';
 import type { SimStorage } from './sim-storage.ts';
 import type { Statistic } from './sometimes.ts';
 import { Violation } from './violation.ts';
@@ -131,6 +131,8 @@ export class SimMachine implements Observed {
   /** The disk is lost; the next start joins in its place (chronon recover). */
   wipe(): void {
     this.storage.wipe();
+    // What was to strike the lost disk does not strike the one in its place: `recover` would fail, and be run again.
+    expectNothing(this.device);
     const disk = this.newDisk(0);
     writeBootFile(disk, { bootId: this.prng.bytes(16), join: true });
     disk.close();
