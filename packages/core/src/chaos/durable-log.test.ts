@@ -10,6 +10,7 @@ import {
 import { frameBytes, KIND, writeEnvelope, writeHeader, writeU64 } from '../engine/frame.ts';
 import { Prng } from '../prng.ts';
 import { DurableLog } from './durable-log.ts';
+import type { SimInode } from './sim-inode.ts';
 import { SimStorage } from './sim-storage.ts';
 
 const codec = await createWasmCodec();
@@ -93,7 +94,7 @@ test('what stands in a segment behind the beginning of the next one was given up
   expect(log.hashAt(6)).toEqual(newer.hashes[1]);
   expect(log.has(6, older.hashes[6]!)).toBe(false);
   expect(log.frameOf(6, older.hashes[6]!)).toBeNull();
-  expect(log.intact(6, older.hashes[6]!)).toBe(false);
+  expect(log.provable(6, older.hashes[6]!)).toBe(false);
   expect(log.placeOf(6)).toMatchObject({ path: 'log/00000000000000000005.seg' });
   expect(log.hashAt(7)).toBeNull();
   storage.unlink('log/00000000000000000005.seg');
@@ -109,16 +110,51 @@ test('damage does not undo that a frame was durable, but it is not intact any mo
   inode.write(0, image.bytes, true);
   storage.syncDirectory('log', storage.completed);
   const last = image.hashes.length - 1;
-  expect(log.intact(last, image.hashes[last]!)).toBe(true);
+  expect(log.provable(last, image.hashes[last]!)).toBe(true);
   const from = Math.floor((image.ends[last]! - 1) / SECTOR_BYTES) * SECTOR_BYTES;
   expect(inode.corrupt(from, new Uint8Array(SECTOR_BYTES).fill(9))).toBe(true);
   expect(inode.visible[from]).toBe(9);
   expect(log.has(last, image.hashes[last]!)).toBe(true);
-  expect(log.intact(last, image.hashes[last]!)).toBe(false);
-  expect(log.intact(0, image.hashes[0]!)).toBe(true);
+  expect(log.provable(last, image.hashes[last]!)).toBe(false);
+  expect(log.provable(0, image.hashes[0]!)).toBe(true);
   inode.write(0, image.bytes, true); // repaired
-  expect(log.intact(last, image.hashes[last]!)).toBe(true);
+  expect(log.provable(last, image.hashes[last]!)).toBe(true);
   expect(inode.damagedSectors).toBe(0);
+});
+
+test('what stands between two damaged places of a segment is lost with them, and the end of one whose successor cannot say what it was', () => {
+  const storage = new SimStorage(1, new Prng(1));
+  const log = new DurableLog(storage, codec, () => {});
+  const place = (path: string, bytes: Uint8Array): SimInode => {
+    const inode = storage.create(path);
+    inode.write(0, bytes, true);
+    storage.syncDirectory('log', storage.completed);
+    return inode;
+  };
+  const first = segment(0, 40, 3);
+  const [path, next] = ['log/00000000000000000000.seg', 'log/00000000000000000040.seg'];
+  const inode = place(path, first.bytes);
+  place(next, segment(40, 3, 3, first.hashes[39]!).bytes);
+  const losses = (of: string, sector: number): (number | undefined)[] => {
+    const lost = log.losses(of, sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES)!;
+    return [lost[0]?.index, lost.at(-1)?.index];
+  };
+  expect(losses(path, 2)).toEqual([8, 13]);
+  expect(losses(next, 0)).toEqual([40, 42]);
+  expect(inode.corrupt(2 * SECTOR_BYTES, new Uint8Array(SECTOR_BYTES))).toBe(true);
+  expect(losses(path, 6)).toEqual([8, 31]);
+  // Where it begins, nothing says any more with what the one before ends.
+  expect(losses(next, 0)).toEqual([8, 42]);
+  expect(log.provable(20, first.hashes[20]!)).toBe(true);
+  expect(inode.corrupt(6 * SECTOR_BYTES, new Uint8Array(SECTOR_BYTES))).toBe(true);
+  expect([7, 8, 20, 31, 32].map((index) => log.provable(index, first.hashes[index]!))).toEqual([
+    true,
+    false,
+    false,
+    false,
+    true,
+  ]);
+  expect(log.has(20, first.hashes[20]!)).toBe(true);
 });
 
 test('a frame that stands on the medium in its place is durable, also where its last bytes were there by chance before it was written', () => {

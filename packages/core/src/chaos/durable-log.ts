@@ -1,6 +1,6 @@
 /**
  * DurableLog: what frames were made durable on one machine, read from outside, by the format alone: neither the replica nor the engine is asked.
- * It reads what was meant to be on the medium: a frame that injected damage has struck since was durable all the same; `intact` tells. Only whole segments under durable names count, and in each only the run of intact, chained frames from its start.
+ * It reads what was meant to be on the medium: a frame that injected damage has struck since was durable all the same; `provable` tells. Only whole segments under durable names count, and in each only the run of intact, chained frames from its start.
  * Which bytes of a write were meant is a guess where it goes over damage (sim-medium.ts). So a frame that truly stands on the medium where the chain wants it is durable whatever that guess was.
  *
  * Invariants: the index of frames is a cache of the medium: any byte that changes drops what lies behind it; an index has one place, the last segment that begins at or below it: what stands behind the beginning
@@ -24,6 +24,15 @@ export interface DurableFrame {
   /** The frame: header, payload, padding. A copy. */
   readonly bytes: Uint8Array;
 }
+
+/** Bytes of a file. */
+export interface Place {
+  readonly path: string;
+  readonly from: number;
+  readonly to: number;
+}
+
+const NOWHERE: Place = { path: '', from: 0, to: 0 };
 
 export type FrameWatcher = (index: number, view: number, hash: Uint8Array) => void;
 
@@ -79,13 +88,51 @@ export class DurableLog {
     return Number.isFinite(first) ? first : null;
   }
 
-  /** True when the frame is there and no damage has struck it. */
-  intact(index: number, hash: Uint8Array): boolean {
+  /** True when the frame is there and no damage has struck it, nor what proves it to a replica that starts anew (`losses`). */
+  provable(index: number, hash: Uint8Array): boolean {
     const segment = this.holding(index);
     if (segment === null) return false;
     const position = index - segment.base;
     if (!sameHash(segment.hashes[position]!, hash)) return false;
-    return segment.inode.isIntact(startOf(segment, position), segment.ends[position]!);
+    if (!isWhole(segment, position)) return false;
+    const lost = this.lostIn(segment, NOWHERE);
+    return lost === null || position < lost.from || position > lost.to;
+  }
+
+  /**
+   * Index and chain hash of each frame that nothing would prove any more if [from, to) of a file were damaged as well; null: the file is no segment. What stands between
+   * two damaged places is intact and counts for nothing: no chain leads from there to a hash that is known (docs/log-format.md, "Resynchronising"; seeds 2000375, 1110253).
+   */
+  losses(path: string, from: number, to: number): { readonly index: number; readonly hash: Uint8Array }[] | null {
+    this.refresh();
+    const at = this.segments.findIndex((candidate) => candidate.path === path);
+    if (at < 0) return null;
+    const frames: { readonly index: number; readonly hash: Uint8Array }[] = [];
+    const place = { path, from, to };
+    // The segment before as well: its last frames are proved by what this one states of them.
+    for (const segment of this.segments.slice(Math.max(0, at - 1), at + 1)) {
+      const lost = this.lostIn(segment, place);
+      for (let i = lost?.from ?? 0; lost !== null && i <= lost.to; i++)
+        frames.push({ index: segment.base + i, hash: segment.hashes[i]! });
+    }
+    return frames;
+  }
+
+  /** Positions of the first and the last frame that are lost with `place`; null: none is. */
+  private lostIn(segment: Segment, place: Place): { readonly from: number; readonly to: number } | null {
+    if (!segment.scanned) this.scan(segment);
+    const own = place.path === segment.path;
+    if (!own && segment.inode.damagedSectors === 0) return null;
+    let [first, last] = [-1, -1];
+    for (let i = 0; i < segment.ends.length; i++) {
+      const struck = own && segment.ends[i]! > place.from && startOf(segment, i) < place.to;
+      if (!struck && isWhole(segment, i)) continue;
+      if (first < 0) first = i;
+      last = i;
+    }
+    if (first < 0) return null;
+    const above = this.segments[this.segments.indexOf(segment) + 1];
+    return { from: first, to: above !== undefined && isHeadless(above, place) ? segment.ends.length - 1 : last };
   }
 
   /** Index and chain hash of each durable frame with a byte in [from, to) of a file; null: the file is no segment. */
@@ -104,7 +151,7 @@ export class DurableLog {
   }
 
   /** Where the frame of `index` stands, or null: path, first byte, byte behind it. */
-  placeOf(index: number): { readonly path: string; readonly from: number; readonly to: number } | null {
+  placeOf(index: number): Place | null {
     const segment = this.holding(index);
     if (segment === null) return null;
     const position = index - segment.base;
@@ -211,6 +258,17 @@ export class DurableLog {
     const bytes = segment.strays.get(position) ?? segment.inode.intended.slice(start, segment.ends[position]!);
     return { index: segment.base + position, view: frame.view(bytes, 0), hash: segment.hashes[position]!, bytes };
   }
+}
+
+/** No damage has struck this frame. */
+function isWhole(segment: Segment, position: number): boolean {
+  return segment.inode.isIntact(startOf(segment, position), segment.ends[position]!);
+}
+
+/** Neither its header nor that of its first frame says for certain what the segment before ends with, or would not with `place`. */
+function isHeadless({ path, inode }: Segment, place: Place): boolean {
+  const end = SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES;
+  return (path === place.path && place.from < end) || !inode.isIntact(0, end);
 }
 
 /** Offset of the frame at `position` of a segment. */

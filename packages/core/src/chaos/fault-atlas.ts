@@ -4,7 +4,7 @@
  *
  * | item | on a replica of the core | on any other replica |
  * |---|---|---|
- * | frame | only while another replica of the core holds it intact | always |
+ * | frame | only while another replica of the core holds it, and all between it and what is damaged already in that segment, where it can prove them | always |
  * | log bytes outside of frames | always | always |
  * | segment header | never in a cluster of one, else always (it is made anew from the frames) | always |
  * | tail record | one copy of a slot, while the other one is intact | both copies of a slot: T is lost; on one replica at a time |
@@ -24,16 +24,9 @@ import { decodeManifest, MANIFEST_PATHS } from '../engine/manifest.ts';
 import { snapshotIndexes } from '../engine/snapshot-path.ts';
 import { TAIL_PATH, TAIL_SLOT_BYTES } from '../engine/tail-record.ts';
 import type { Prng } from '../prng.ts';
-import type { DurableLog } from './durable-log.ts';
+import type { DurableLog, Place } from './durable-log.ts';
 import type { SimInode } from './sim-inode.ts';
 import type { SimStorage } from './sim-storage.ts';
-
-/** Where damage is to strike. */
-export interface Place {
-  readonly path: string;
-  readonly from: number;
-  readonly to: number;
-}
 
 export class FaultAtlas {
   /** Replicas of the core. */
@@ -97,12 +90,12 @@ export class FaultAtlas {
       return frames !== null && from >= SEGMENT_HEADER_BYTES && this.logs[0]!.framesIn(path, from, to)!.length === 0;
     }
     if (!this.inCore(id)) return true;
-    const frames = this.logs[id - 1]!.framesIn(path, from, to);
+    const frames = this.logs[id - 1]!.losses(path, from, to);
     return frames === null || frames.every(({ index, hash }) => this.elsewhereInCore(id, index, hash));
   }
 
   private elsewhereInCore(id: number, index: number, hash: Uint8Array): boolean {
-    for (const other of this.core) if (other !== id && this.logs[other - 1]!.intact(index, hash)) return true;
+    for (const other of this.core) if (other !== id && this.logs[other - 1]!.provable(index, hash)) return true;
     return false;
   }
 

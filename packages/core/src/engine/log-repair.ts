@@ -221,6 +221,8 @@ export class LogRepair {
 
   private written(range: FaultyRange, segment: Segment, part: FrameBatch, then: () => void): void {
     this.busy = null;
+    // Damage may have taken it with the header.
+    if (part.first === segment.base) segment.prevHash ??= part.prevHash.slice();
     segment.marks.insert(part.first, range.offset);
     range.offset += part.bytes.length;
     range.from = part.last + 1;

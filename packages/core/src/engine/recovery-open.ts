@@ -155,7 +155,7 @@ function openSegments(
       found.marks.truncate(last);
       segment = {
         base: found.base,
-        prevHash: prevHash ?? new Uint8Array(16),
+        prevHash,
         file,
         bytes: file.size(),
         marks: found.marks,

@@ -31,8 +31,8 @@ export interface FoundSegment {
   readonly base: number;
   readonly file: DiskFile | null;
   readonly size: number;
-  /** Chain hash of base - 1 as the header, or else the first frame, states it. */
-  readonly prevHash: Uint8Array | null;
+  /** Chain hash of base - 1 as the header, or else the first frame, states it; null: neither can be read. */
+  prevHash: Uint8Array | null;
   readonly headerDamaged: boolean;
   /** What stands behind its frames may be of an older segment. */
   readonly recycled: boolean;
@@ -256,6 +256,8 @@ class LogScan {
     const chain = segment.prevHash ?? this.log.endHash;
     const region = { bytes, start: SEGMENT_HEADER_BYTES, limit, first: segment.base, chain, last, lastHash, exact };
     const pieces = scanRegion(codec, region, manifest.headers);
+    // The header could not be read a moment ago, the first frame can be now: a bad read, no damage (simulator seed 2002256).
+    if (pieces[0]?.kind === 'run') segment.prevHash ??= pieces[0].prevHash;
     const short = isTail && !exact ? pieces[pieces.length - 1] : undefined;
     if (short !== undefined && short.kind === 'gap')
       pieces[pieces.length - 1] = { ...short, endOffset: tail!.endOffset };

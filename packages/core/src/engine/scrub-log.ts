@@ -10,7 +10,7 @@
 import { type CommitIndex, min, NONE } from './commit-index.ts';
 import { SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { Fetched } from './frame-fetch.ts';
-import { sameHash, ZERO_HASH } from './hash.ts';
+import { sameHash } from './hash.ts';
 import type { LogStore } from './log-store.ts';
 import type { Damage } from './scrubber.ts';
 import { beginsWithHeader, rewriteSegmentHeader, type Segment } from './segment.ts';
@@ -72,12 +72,12 @@ export class LogScrub {
   private enter(segment: Segment, from: number, done: ScrubStep): void {
     const before = this.chain;
     this.segment = segment;
-    const stated = segment.base > 0 && sameHash(segment.prevHash, ZERO_HASH) ? null : segment.prevHash;
+    const stated = segment.prevHash;
     this.chain = from === segment.base ? stated : null;
     if (before !== null && this.chain !== null && !sameHash(before, this.chain)) this.isStale(this.position);
     // A header whose prev_hash nobody knows is left to the next open.
     if (stated === null) done(0, false);
-    else this.checkHeader(segment, done);
+    else this.checkHeader(segment, stated, done);
   }
 
   /** The frame of `index` is whole, but not the one whose hash is stated behind it. */
@@ -93,19 +93,20 @@ export class LogScrub {
     });
   }
 
-  private checkHeader(segment: Segment, done: ScrubStep): void {
+  private checkHeader(segment: Segment, prevHash: Uint8Array, done: ScrubStep): void {
     const { store } = this;
+    const { base } = segment;
     store.alone((release) => {
       segment.file.read(0, SEGMENT_HEADER_BYTES, (error, bytes) => {
-        const right = bytes !== null && beginsWithHeader(bytes, segment, store.manifest.clusterId);
-        const gone = store.segments.holding(segment.base) !== segment;
+        const right = bytes !== null && beginsWithHeader(bytes, { base, prevHash }, store.manifest.clusterId);
+        const gone = store.segments.holding(base) !== segment;
         // A block that the device does not give is not overwritten unseen: its frames are reported, and a later pass looks at the header again.
         if (right || gone || error?.code === 'ECLOSED' || error?.code === 'EIO') {
           release();
           done(SEGMENT_HEADER_BYTES, false);
           return;
         }
-        rewriteSegmentHeader(segment, store.manifest.clusterId, store.manifest.view, (failure, written) => {
+        rewriteSegmentHeader(segment, prevHash, store.manifest.clusterId, store.manifest.view, (failure, written) => {
           if (failure !== null) {
             store.poison(failure);
             return;

@@ -205,7 +205,8 @@ export class OffsetMarks {
 /** One open segment and what is known of it. */
 export interface Segment {
   readonly base: number;
-  readonly prevHash: Uint8Array;
+  /** Chain hash of base - 1; null: damage has taken whatever states it. */
+  prevHash: Uint8Array | null;
   readonly file: DiskFile;
   /** File size in bytes. */
   readonly bytes: number;
@@ -216,48 +217,53 @@ export interface Segment {
   end: number;
 }
 
-/** True when `bytes` begin with the header of this segment. */
-export function beginsWithHeader(bytes: Uint8Array, segment: Segment, clusterId: Uint8Array): boolean {
+/** True when `bytes` begin with the header of the segment with this base and chain hash below it. */
+export function beginsWithHeader(
+  bytes: Uint8Array,
+  { base, prevHash }: { readonly base: number; readonly prevHash: Uint8Array },
+  clusterId: Uint8Array,
+): boolean {
   const header = decodeSegmentHeader(bytes);
   return (
     header !== null &&
     header.version === SEGMENT_VERSION &&
-    header.base === segment.base &&
+    header.base === base &&
     sameHash(header.clusterId, clusterId) &&
-    sameHash(header.prevHash, segment.prevHash)
+    sameHash(header.prevHash, prevHash)
   );
 }
 
 /** True when the header of the segment's first frame stands behind the segment header. */
-function beginsWith(block: Uint8Array, segment: Segment): boolean {
+function beginsWith(block: Uint8Array, base: number, prevHash: Uint8Array): boolean {
   const at = SEGMENT_HEADER_BYTES;
   const sound = readU32(block, at) === crc32c(block, at + OFFSET.payloadSize, at + FRAME_HEADER_BYTES);
-  return sound && frame.index(block, at) === segment.base && sameHash(frame.prevHash(block, at), segment.prevHash);
+  return sound && frame.index(block, at) === base && sameHash(frame.prevHash(block, at), prevHash);
 }
 
 /**
- * Writes the header of a segment again, from what is known of it (recycled or not: it claims nothing about what stands behind); nothing else may be written to its first
+ * Writes the header of a segment again, from what is known of it (`prevHash`: chain hash below it; recycled or not: it claims nothing about what stands behind); nothing else may be written to its first
  * block meanwhile. Not written when the device does not give what shares that block, gives something else, or gives the right header after all.
  */
 export function rewriteSegmentHeader(
   segment: Segment,
+  prevHash: Uint8Array,
   clusterId: Uint8Array,
   view: number,
   done: (error: DiskError | null, written: boolean) => void,
 ): void {
-  const { file } = segment;
+  const { file, base } = segment;
   readAgreed(file, 0, BLOCK_BYTES, (error, bytes) => {
     if (error !== null || bytes === null) {
       done(error?.code === 'EIO' ? null : error, false);
       return;
     }
     // A block from elsewhere, even one read twice (seed 1011), would take the place of the frames that share this one: the first of them must stand where it belongs.
-    const foreign = segment.last >= segment.base && !beginsWith(bytes, segment);
-    if (foreign || beginsWithHeader(bytes, segment, clusterId)) {
+    const foreign = segment.last >= base && !beginsWith(bytes, base, prevHash);
+    if (foreign || beginsWithHeader(bytes, { base, prevHash }, clusterId)) {
       done(null, false);
       return;
     }
-    encodeSegmentHeader(bytes, segment.base, segment.prevHash, clusterId, view, true);
+    encodeSegmentHeader(bytes, base, prevHash, clusterId, view, true);
     file.write(0, bytes, true, (failure) => done(failure, failure === null));
   });
 }

@@ -2,8 +2,8 @@
  * TailBlock: the bytes of a segment's last block up to its end, which every append writes again. What is written back must be right: one bad read (of
  * another place, of rotten sectors) would otherwise overwrite acknowledged frames with it.
  *
- * Invariants: what is handed out is verified, frame by frame from the mark at or below the block, through the chain hash of the last; a segment header is the
- * one that is known. What cannot be verified in two reads is damage, and nothing is written over it.
+ * Invariants: what is handed out is verified, frame by frame from the mark at or below the block, through the chain hash of the last; the segment header says
+ * what the verified frames state of it. What cannot be verified in two reads is damage, and nothing is written over it.
  */
 import { BLOCK_BYTES, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { FrameCodec } from './frame-codec.ts';
@@ -27,7 +27,7 @@ export class TailBlock {
   private readonly codec: FrameCodec;
   private readonly segment: Segment;
   private readonly owner: HeaderOwner;
-  /** Chain hash of the segment's last frame; not looked at when it has none. */
+  /** Chain hash of the segment's last frame; of the one below it when it has none. */
   private readonly hash: Uint8Array;
   private readonly block: number;
   private readonly from: Slot;
@@ -79,7 +79,6 @@ export class TailBlock {
 
   private verified(bytes: Uint8Array): Uint8Array | null {
     const { segment, from, start } = this;
-    if (start === 0) this.restoreHeader(bytes);
     const at = from.offset - start;
     if (segment.last >= from.index) {
       if (at + FRAME_HEADER_BYTES > bytes.length) return this.damagedAt(from.index, from.offset);
@@ -90,14 +89,16 @@ export class TailBlock {
       // Older frames, whole in themselves.
       if (!sameHash(chain, this.hash)) return this.damagedAt(from.index, from.offset);
     } else if (at !== bytes.length) return this.damagedAt(from.index, from.offset);
+    if (start === 0) this.restoreHeader(bytes);
     return bytes.slice(this.block - start);
   }
 
-  /** The header is written again from what is known, unless what was read is just that. */
+  /** The header is written again from what the verified frames say is below them, unless what was read is just that. */
   private restoreHeader(bytes: Uint8Array): void {
-    const { base, prevHash } = this.segment;
+    const { base, last } = this.segment;
     const { clusterId, view } = this.owner;
-    if (beginsWithHeader(bytes, this.segment, clusterId)) return;
+    const prevHash = last < base ? this.hash : frame.prevHash(bytes, SEGMENT_HEADER_BYTES).slice();
+    if (beginsWithHeader(bytes, { base, prevHash }, clusterId)) return;
     encodeSegmentHeader(bytes.subarray(0, SEGMENT_HEADER_BYTES), base, prevHash, clusterId, view, true);
   }
 
