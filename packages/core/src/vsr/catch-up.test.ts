@@ -1,6 +1,8 @@
 /** Who is asked for what, when frames are missing in more than one place (state-transfer.ts), by script. */
 import { describe, expect, it } from 'vitest';
+import { NONE } from '../engine/commit-index.ts';
 import { FrameBatch } from '../engine/frame-batch.ts';
+import { wantedSnapshot } from './snapshots.ts';
 import { elected, type Lab, LAB_CONFIG, primaryId, successes } from './testing/lab.ts';
 
 /** Nobody (of `where`) gives `index` to `to`: each answers that it has nothing there. */
@@ -160,5 +162,32 @@ describe('catching up', () => {
     lab.drop = () => false;
     lab.run(400);
     for (const { bodies, halts } of lab.replicas) expect([bodies, halts]).toEqual([['a', 'b', 'c'], []]);
+  });
+
+  it('what the primary cannot read of its own log and others have compacted comes by a snapshot', () => {
+    const lab = elected(3);
+    const primary = primaryId(lab);
+    const [behind, whole] = lab.replicas.filter((r) => r.id !== primary).map((r) => r.id) as [number, number];
+    lab.submit(primary, 'a');
+    lab.run(10);
+    lab.crash(behind);
+    const hole = lab.r(primary).node.state.end + 1;
+    for (const text of ['b', 'c']) lab.submit(primary, text);
+    lab.run(10);
+    const hash = new Uint8Array(16).fill(1);
+    const held = [{ index: hole + 1, state: hash, file: hash, confirmed: true }];
+    lab.step(primary, { type: 'damaged', index: hole });
+    withhold(lab, primary, hole);
+    lab.restart(behind);
+    const message = { type: 'snapshotReport', view: 0, first: hole + 1, lacks: NONE, held } as const;
+    lab.step(behind, { type: 'message', from: whole, message });
+    expect(wantedSnapshot(lab.r(behind).node.state)).toBeNull();
+    lab.run(40);
+    expect(wantedSnapshot(lab.r(behind).node.state)).toMatchObject({ index: hole + 1, sources: [whole] });
+    // Mended meanwhile: the log is enough.
+    lab.drop = () => false;
+    lab.run(200);
+    expect(wantedSnapshot(lab.r(behind).node.state)).toBeNull();
+    expect(lab.r(behind).bodies).toEqual(['a', 'b', 'c']);
   });
 });

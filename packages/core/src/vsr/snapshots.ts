@@ -13,7 +13,13 @@ import type { ManifestState } from '../engine/log-contract.ts';
 import { quarantine } from './divergence.ts';
 import { moveCommit } from './log.ts';
 import { noteReplacedInState } from './members.ts';
-import { type ReportedSnapshot, SNAPSHOTS_REPORTED_MAX, type SnapshotRef, type SnapshotReport } from './messages.ts';
+import {
+  type NewState,
+  type ReportedSnapshot,
+  SNAPSHOTS_REPORTED_MAX,
+  type SnapshotRef,
+  type SnapshotReport,
+} from './messages.ts';
 import type { NodeState } from './state.ts';
 
 /** How often a replica repeats what it holds, in heartbeats. */
@@ -50,7 +56,7 @@ export class SnapshotBook {
   /** Newest report of each peer. */
   readonly reports = new Map<number, SnapshotReport>();
   reportTick = -1_000_000;
-  /** A snapshot at or above this index is needed: peers hold no frames below it any more. */
+  /** A snapshot at or above this index is needed: frames through it are not to be had any more. */
   needed: CommitIndex = NONE;
   /** A snapshot that was installed; durable with the save token it waits for. */
   installed: CommitIndex = NONE;
@@ -184,9 +190,14 @@ function adopt(n: NodeState, snapshot: HeldSnapshot): void {
   reportSnapshots(n);
 }
 
-/** Frames below `first` are gone at the peer that was asked for `from`. */
-export function noteGone(n: NodeState, from: number, first: number): void {
-  if (from < first && from === n.end + 1) n.snapshots.needed = max(n.snapshots.needed, at(first - 1));
+/**
+ * A peer that was asked for `from` gave nothing: below its `first` frames are gone; the primary's own copy of a committed one is damaged, and nobody else's is
+ * known to be the one, so a snapshot behind it helps, until the primary has mended its log.
+ */
+export function noteGone(n: NodeState, from: number, m: NewState): void {
+  if (from !== n.end + 1) return;
+  const least = from < m.first ? at(m.first - 1) : m.canonical && from <= m.commit ? at(from) : NONE;
+  n.snapshots.needed = max(n.snapshots.needed, least);
 }
 
 /**

@@ -137,7 +137,7 @@ export function onNewState(n: NodeState, from: number, m: NewState): boolean {
   if (transfer === null || transfer.nonce !== m.nonce || transfer.source !== from || m.view !== n.view) return false;
   n.transfer = null;
   if (m.batch === null) {
-    noteGone(n, transfer.from, m.first);
+    noteGone(n, transfer.from, m);
     noteVain(n, transfer);
     return false;
   }
