@@ -3,7 +3,7 @@
  * is written again or barriered, and what does not count is removed.
  *
  * Invariants: a copy is rewritten only while the other one is valid; the tail record is lowered before anything is removed; a lost tail record stays
- * lost until an install settles the head, so that another restart still knows.
+ * lost until an install settles the head, so that another restart still knows; what is written back is what the scan found, not merely what was read.
  */
 import { assert } from '../assert.ts';
 import { type CommitIndex, next, NONE } from './commit-index.ts';
@@ -12,16 +12,17 @@ import type { FrameCodec } from './frame-codec.ts';
 import { ZERO_HASH } from './hash.ts';
 import { encodeManifest, MANIFEST_PATHS, manifestBytes } from './manifest.ts';
 import type { Recovery } from './recovery.ts';
-import { endOffsetOf, type FoundSegment } from './recovery-physical.ts';
+import type { FoundSegment } from './recovery-physical.ts';
+import { endOffsetOf, readAgainSync } from './recovery-reread.ts';
 import type { Gap } from './recovery-scan.ts';
 import { readAgreedSync } from './salvage.ts';
-import { encodeSegmentHeader, LOG_DIRECTORY, type Segment, segmentPath } from './segment.ts';
+import { LOG_DIRECTORY, restoreHeader, type Segment, segmentPath } from './segment.ts';
 import { RECYCLED_PATH, SPARE_NEW_PATH, SPARE_PATH } from './spare-segment.ts';
 import { encodeTail, slotOffset, TAIL_FILE_BYTES, TAIL_PATH, TAIL_SLOT_BYTES } from './tail-record.ts';
 import { DiskFailure, type DiskFile, type VirtualDisk } from './virtual-disk.ts';
 
-/** Blocking writes of zeros go in pieces of this many bytes. */
-const ZERO_PIECE_BYTES = 1024 * 1024;
+/** Blocking writes go in pieces of this many bytes. */
+const PIECE_BYTES = 1024 * 1024;
 
 /** A damaged range of the log and where it starts; `segment` null: in no file. */
 export interface FaultyRange {
@@ -62,9 +63,9 @@ export function finishOpening(
 ): OpenLog {
   const manifestFiles = rewriteManifest(disk, codec, recovery, sync);
   reserve(manifestFiles, manifestBytes(recovery.manifest.members.length, pipelineMax + 1));
-  const opened = openSegments(disk, recovery, segmentBytes, sync);
+  const opened = openSegments(disk, codec, recovery, segmentBytes, sync);
   const tailFile = disk.open(TAIL_PATH, { create: true });
-  if (tailFile.size() < TAIL_FILE_BYTES) extend(tailFile, TAIL_FILE_BYTES);
+  if (tailFile.size() < TAIL_FILE_BYTES) extend(tailFile, TAIL_FILE_BYTES, agreed);
   const tailSequence = sync ? rewriteTail(disk, tailFile, recovery, opened.segments) : recovery.tailSequence;
   // While it is not known what counts, nothing is removed: the install that settles it does that.
   const unsettled = recovery.record.tail !== 'at-end';
@@ -120,7 +121,7 @@ function rewriteManifest(disk: VirtualDisk, codec: FrameCodec, recovery: Recover
 function reserve(files: readonly DiskFile[], bytes: number): void {
   for (const file of files) {
     try {
-      if (file.size() < bytes) extend(file, bytes);
+      if (file.size() < bytes) extend(file, bytes, agreed);
     } catch (error) {
       if (!(error instanceof DiskFailure) || error.code !== 'ENOSPC') throw error;
     }
@@ -129,6 +130,7 @@ function reserve(files: readonly DiskFile[], bytes: number): void {
 
 function openSegments(
   disk: VirtualDisk,
+  codec: FrameCodec,
   recovery: Recovery,
   segmentBytes: number,
   sync: boolean,
@@ -146,11 +148,19 @@ function openSegments(
     let segment: Segment | null = null;
     if (file !== null) {
       const size = Math.max(segmentBytes, Math.ceil((tail?.endOffset ?? 0) / BLOCK_BYTES) * BLOCK_BYTES);
-      if (file.size() < (isTail ? size : BLOCK_BYTES) || file.size() % BLOCK_BYTES !== 0) extend(file, size);
-      if (found.file === null || found.headerDamaged) repairHeader(file, found.base, prevHash, recovery);
-      const { last, end } = endIn(found, record.end);
+      const again: Reread = (offset, bytes) => {
+        if (found.file !== null) readAgainSync(codec, found, file, offset, bytes);
+        if (offset === 0 && prevHash !== null) restoreHeader(bytes, { base: found.base, prevHash }, manifest);
+      };
+      if (file.size() < (isTail ? size : BLOCK_BYTES) || file.size() % BLOCK_BYTES !== 0) extend(file, size, again);
+      // While base_prev_hash is not known, the next open tries again.
+      if ((found.file === null || found.headerDamaged) && prevHash !== null) {
+        rewrite(file, 0, BLOCK_BYTES, again);
+        file.barrierSync();
+      }
+      const { last, end } = endIn(codec, found, record.end);
       if (sync && tail !== null && found.base >= tail.segment)
-        rewrite(file, found.base === tail.segment ? tail.endOffset : 0, end);
+        rewrite(file, found.base === tail.segment ? tail.endOffset : 0, end, again);
       if (sync && found.base >= (tail?.segment ?? 0)) file.barrierSync();
       found.marks.truncate(last);
       segment = {
@@ -178,50 +188,45 @@ function rangeOf(gap: Gap, segment: Segment | null, prevHash: Uint8Array | null,
 }
 
 /** Last index of a segment that counts, and the offset behind it. */
-function endIn(found: FoundSegment, end: CommitIndex): { last: number; end: number } {
+function endIn(codec: FrameCodec, found: FoundSegment, end: CommitIndex): { last: number; end: number } {
   const lastPiece = found.pieces[found.pieces.length - 1];
   if (lastPiece === undefined || end < found.base) return { last: found.base - 1, end: SEGMENT_HEADER_BYTES };
   const own = lastPiece.kind === 'gap' ? lastPiece.to : lastPiece.last;
   const last = Math.min(own, end);
-  return { last, end: endOffsetOf(found, last) ?? found.file?.size() ?? SEGMENT_HEADER_BYTES };
+  return { last, end: endOffsetOf(codec, found, last) ?? found.file?.size() ?? SEGMENT_HEADER_BYTES };
 }
+
+/** Reads bytes that are written back; throws DiskFailure when they cannot be believed. */
+type Reread = (offset: number, bytes: Uint8Array, file: DiskFile) => void;
+
+/** Of a file that holds no frames: two reads must give the same. */
+const agreed: Reread = (offset, bytes, file) => readAgreedSync(file, offset, bytes);
 
 /**
  * Writes what was read from `from` up to `end` again. A write or barrier that failed may have left pages that readers see and that no barrier will ever
  * write (simulator, barrier-error): what was not promised yet counts only as what is written now.
  */
-function rewrite(file: DiskFile, from: number, end: number): void {
+function rewrite(file: DiskFile, from: number, end: number, again: Reread): void {
   const start = from - (from % BLOCK_BYTES);
   const stop = Math.min(Math.ceil(end / BLOCK_BYTES) * BLOCK_BYTES, file.size());
-  for (let at = start; at < stop; at += ZERO_PIECE_BYTES) {
-    const piece = new Uint8Array(Math.min(ZERO_PIECE_BYTES, stop - at));
-    readAgreedSync(file, at, piece);
-    file.writeSync(at, piece);
-  }
+  if (start >= stop) return;
+  const bytes = new Uint8Array(stop - start);
+  again(start, bytes, file);
+  for (let at = 0; at < bytes.length; at += PIECE_BYTES)
+    file.writeSync(start + at, bytes.subarray(at, at + PIECE_BYTES));
 }
 
 /** Fills the file with zeros from its end to `size`. */
-function extend(file: DiskFile, size: number): void {
-  const zeros = new Uint8Array(ZERO_PIECE_BYTES);
+function extend(file: DiskFile, size: number, again: Reread): void {
+  const zeros = new Uint8Array(PIECE_BYTES);
   let from = Math.floor(file.size() / BLOCK_BYTES) * BLOCK_BYTES;
   if (from < file.size()) {
     const block = new Uint8Array(BLOCK_BYTES);
-    readAgreedSync(file, from, block);
+    again(from, block, file);
     file.writeSync(from, block);
     from += BLOCK_BYTES;
   }
-  for (; from < size; from += ZERO_PIECE_BYTES)
-    file.writeSync(from, zeros.subarray(0, Math.min(ZERO_PIECE_BYTES, size - from)));
-  file.barrierSync();
-}
-
-/** Writes the header again; skipped while base_prev_hash is not known (the next open tries again). */
-function repairHeader(file: DiskFile, base: number, prevHash: Uint8Array | null, recovery: Recovery): void {
-  if (prevHash === null) return;
-  const block = new Uint8Array(BLOCK_BYTES);
-  readAgreedSync(file, 0, block);
-  encodeSegmentHeader(block, base, prevHash, recovery.manifest.clusterId, recovery.manifest.view, true);
-  file.writeSync(0, block);
+  for (; from < size; from += PIECE_BYTES) file.writeSync(from, zeros.subarray(0, Math.min(PIECE_BYTES, size - from)));
   file.barrierSync();
 }
 

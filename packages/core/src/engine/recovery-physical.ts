@@ -13,8 +13,7 @@ import { frame, OFFSET, readU32 } from './frame.ts';
 import { copyHash, isHashAt, sameHash, toHex, ZERO_HASH } from './hash.ts';
 import { HEADER_RECORD_BYTES, writeRecord } from './header-suffix.ts';
 import type { ManifestState, Refusal } from './log-contract.ts';
-import { cutRun, faultAt, type Piece, runAt, scanRegion, walkRun } from './recovery-scan.ts';
-import { readAgreedSync } from './salvage.ts';
+import { faultAt, type Piece, runAt, scanRegion, walkRun } from './recovery-scan.ts';
 import {
   decodeSegmentHeader,
   LOG_DIRECTORY,
@@ -389,25 +388,4 @@ function missing(base: number): FoundSegment {
   const prevHash = base === 0 ? new Uint8Array(HASH_BYTES) : null;
   const marks = new OffsetMarks();
   return { base, file: null, size: 0, prevHash, headerDamaged: false, recycled: false, marks, pieces: [] };
-}
-
-/** Offset just behind the frame of `index`, which lies in a run or ends a gap with a known end; null otherwise. */
-export function endOffsetOf(segment: FoundSegment, index: number): number | null {
-  for (const piece of segment.pieces) {
-    if (piece.kind === 'gap') {
-      if (piece.to === index) return piece.endOffset;
-      if (piece.from === index + 1) return piece.offset;
-      continue;
-    }
-    if (piece.last === index) return piece.end;
-    if (piece.first === index + 1) return piece.start;
-    if (index < piece.first || index > piece.last || segment.file === null) continue;
-    const bytes = new Uint8Array(piece.end);
-    // These bytes were verified when the segment was scanned, not as they are read now.
-    readAgreedSync(segment.file, 0, bytes);
-    const copy = { ...piece };
-    cutRun(bytes, copy, index);
-    return copy.end;
-  }
-  return null;
 }

@@ -2,13 +2,14 @@
 import { expect, test } from 'vitest';
 import { createWasmCodec } from './codec/wasm.ts';
 import { at, NONE } from './commit-index.ts';
+import { BLOCK_BYTES } from './constants.ts';
 import { FrameBatch } from './frame-batch.ts';
 import { toHex } from './hash.ts';
 import { HeaderSuffix } from './header-suffix.ts';
 import { encodeManifest } from './manifest.ts';
 import { encodeSegmentHeader, segmentPath } from './segment.ts';
-import { TAIL_PATH } from './tail-record.ts';
-import { batch, Bench, Chain, formatted, manifest, openLog, suffix } from './testing/log-harness.ts';
+import { decodeTail, TAIL_FILE_BYTES, TAIL_PATH } from './tail-record.ts';
+import { batch, Bench, Chain, CLUSTER, formatted, manifest, openLog, suffix } from './testing/log-harness.ts';
 import { MemoryDisk } from './testing/memory-disk.ts';
 
 const codec = await createWasmCodec();
@@ -309,6 +310,32 @@ test('rust-13: a bit flip truncates nothing, and a torn batch is no reason to re
   bench.append(chain.next([2000, 2000, 2000]));
   const torn = disk.crash({ names: 0, sector: (_, sector) => sector % 3 === 1 });
   expect(new Bench(torn, OVER).recovered).toMatchObject({ end: 2, outcome: 'torn', faulty: [] });
+});
+
+test('a tail file that was cut short has lost the copies that it does not reach, no more', () => {
+  for (const [bytes, lost] of [
+    [TAIL_FILE_BYTES - 1, false],
+    // One copy of the second slot is there.
+    [3 * BLOCK_BYTES, false],
+    [2 * BLOCK_BYTES + 100, true],
+    [0, true],
+  ] as const) {
+    const { disk, chain } = logOf([[10], [20], [30]]);
+    const content = disk.content(TAIL_PATH).slice(0, bytes);
+    const before = decodeTail(disk.content(TAIL_PATH), CLUSTER);
+    const { sequence } = before.kind === 'ok' ? before.tail : { sequence: Number.NaN };
+    disk.remove(TAIL_PATH);
+    disk.open(TAIL_PATH, { create: true }).writeSync(0, content);
+    const { recovered, store } = new Bench(disk, OVER);
+    expect([bytes, recovered.recoveringHead, recovered.end]).toEqual([bytes, lost, 2]);
+    // What is written from now on outlives what stands in the other slot.
+    const state = manifest({ view: 2, logView: 2, headers: suffix(chain.batches[2]!) });
+    if (lost) store.install(state, at(2), at(2), () => {});
+    disk.pump();
+    const after = decodeTail(disk.content(TAIL_PATH), CLUSTER);
+    expect([bytes, after]).toMatchObject([bytes, { kind: 'ok', damagedCopies: 0 }]);
+    if (after.kind === 'ok' && bytes > 0) expect(after.tail.sequence).toBeGreaterThan(sequence);
+  }
 });
 
 /** Writes both copies of a manifest, as an update does, with a higher sequence. */

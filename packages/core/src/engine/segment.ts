@@ -217,19 +217,34 @@ export interface Segment {
   end: number;
 }
 
-/** True when `bytes` begin with the header of the segment with this base and chain hash below it. */
-export function beginsWithHeader(
-  bytes: Uint8Array,
-  { base, prevHash }: { readonly base: number; readonly prevHash: Uint8Array },
-  clusterId: Uint8Array,
-): boolean {
+/** What names a segment: its base, and the chain hash below it. */
+interface Named {
+  readonly base: number;
+  readonly prevHash: Uint8Array;
+}
+
+/** What segment headers state about their owner. */
+export interface HeaderOwner {
+  readonly clusterId: Uint8Array;
+  readonly view: number;
+}
+
+/** Puts the header of the segment at the start of `bytes`, from what is known, unless it is there. */
+export function restoreHeader(bytes: Uint8Array, segment: Named, { clusterId, view }: HeaderOwner): void {
+  if (beginsWithHeader(bytes, segment, clusterId)) return;
+  // Recycled or not: that claims nothing about what stands behind.
+  encodeSegmentHeader(bytes.subarray(0, SEGMENT_HEADER_BYTES), segment.base, segment.prevHash, clusterId, view, true);
+}
+
+/** True when `bytes` begin with the header of this segment. */
+export function beginsWithHeader(bytes: Uint8Array, segment: Named, clusterId: Uint8Array): boolean {
   const header = decodeSegmentHeader(bytes);
   return (
     header !== null &&
     header.version === SEGMENT_VERSION &&
-    header.base === base &&
+    header.base === segment.base &&
     sameHash(header.clusterId, clusterId) &&
-    sameHash(header.prevHash, prevHash)
+    sameHash(header.prevHash, segment.prevHash)
   );
 }
 

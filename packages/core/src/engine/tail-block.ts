@@ -9,13 +9,7 @@ import { BLOCK_BYTES, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES } from './constan
 import type { FrameCodec } from './frame-codec.ts';
 import { frame } from './frame.ts';
 import { sameHash } from './hash.ts';
-import { beginsWithHeader, encodeSegmentHeader, type Segment } from './segment.ts';
-
-/** What segment headers state about their owner. */
-export interface HeaderOwner {
-  readonly clusterId: Uint8Array;
-  readonly view: number;
-}
+import { type HeaderOwner, restoreHeader, type Segment } from './segment.ts';
 
 /** The first frame that does not verify. */
 interface Slot {
@@ -93,13 +87,11 @@ export class TailBlock {
     return bytes.slice(this.block - start);
   }
 
-  /** The header is written again from what the verified frames say is below them, unless what was read is just that. */
+  /** The header is written again from what the verified frames say is below them. */
   private restoreHeader(bytes: Uint8Array): void {
     const { base, last } = this.segment;
-    const { clusterId, view } = this.owner;
     const prevHash = last < base ? this.hash : frame.prevHash(bytes, SEGMENT_HEADER_BYTES).slice();
-    if (beginsWithHeader(bytes, { base, prevHash }, clusterId)) return;
-    encodeSegmentHeader(bytes.subarray(0, SEGMENT_HEADER_BYTES), base, prevHash, clusterId, view, true);
+    restoreHeader(bytes, { base, prevHash }, this.owner);
   }
 
   private damagedAt(index: number, offset: number): null {

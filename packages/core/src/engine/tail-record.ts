@@ -101,10 +101,9 @@ export function slotOffset(sequence: number): number {
   return (sequence % 2) * TAIL_SLOT_BYTES;
 }
 
-/** What the file says. `bytes` is the whole file; a short or absent one has lost T. `clusterId` null: any. */
-export function decodeTail(bytes: Uint8Array, clusterId: Uint8Array | null): TailDecoded {
-  if (bytes.length < TAIL_FILE_BYTES)
-    return { kind: 'lost', reason: `the file has ${bytes.length} bytes of ${TAIL_FILE_BYTES}`, sequence: 0 };
+/** What the file says. `content` is the whole file; copies that a short one does not reach are damaged. `clusterId` null: any. */
+export function decodeTail(content: Uint8Array, clusterId: Uint8Array | null): TailDecoded {
+  const bytes = content.length < TAIL_FILE_BYTES ? padded(content) : content;
   let newestAt = -1;
   let newestSequence = 0;
   let damagedCopies = 0;
@@ -134,9 +133,17 @@ export function decodeTail(bytes: Uint8Array, clusterId: Uint8Array | null): Tai
     }
     if (valid === 0) lost ??= `both copies of slot ${slot} are unreadable`;
   }
+  if (lost !== null && content.length < TAIL_FILE_BYTES)
+    lost = `the file has ${content.length} bytes of ${TAIL_FILE_BYTES}`;
   if (lost !== null) return { kind: 'lost', reason: lost, sequence: newestSequence };
   assert(newestAt !== -1, 'each slot has a valid copy');
   return { kind: 'ok', tail: decodeCopy(bytes, newestAt), damagedCopies };
+}
+
+function padded(content: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(TAIL_FILE_BYTES);
+  bytes.set(content);
+  return bytes;
 }
 
 /**

@@ -36,6 +36,8 @@ export interface Member {
   stopped: string | null;
   /** Its disk completes nothing. */
   stalled: boolean;
+  /** Nothing was damaged or lost when it was opened. */
+  openedWhole: boolean;
 }
 
 export class MiniCluster {
@@ -65,7 +67,8 @@ export class MiniCluster {
   constructor(codec: FrameCodec, disks: readonly MemoryDisk[], over: Partial<ReplicaConfig> = {}) {
     this.codec = codec;
     this.over = over;
-    this.members = disks.map((disk, i) => ({ id: i + 1, disk, replica: null, stopped: null, stalled: false }));
+    const blank = { replica: null, stopped: null, stalled: false, openedWhole: false };
+    this.members = disks.map((disk, i) => ({ id: i + 1, disk, ...blank }));
     for (const member of this.members) this.start(member);
     this.settle();
   }
@@ -173,7 +176,11 @@ export class MiniCluster {
     };
     const opened = openReplica(config, this.ports(member));
     if ('refusal' in opened) member.stopped = `${opened.refusal.code}: ${opened.refusal.message}`;
-    else member.replica = opened.replica;
+    else {
+      const { status, faulty } = opened.replica.status();
+      member.openedWhole = faulty.length === 0 && status !== 'recovering-head';
+      member.replica = opened.replica;
+    }
   }
 
   private ports(member: Member): ReplicaPorts {

@@ -43,7 +43,16 @@ interface Inode {
   /** What reads see. */
   cache: Uint8Array;
   unsynced: PendingWrite[];
+  /** 1 for each byte that was read since `trackReads`; null: nobody asks. */
+  wasRead: Uint8Array | null;
 }
+
+const inodeOf = (content: Uint8Array): Inode => ({
+  medium: content,
+  cache: content.slice(),
+  unsynced: [],
+  wasRead: null,
+});
 
 type NameChange =
   | { readonly kind: 'link'; readonly path: string; readonly inode: Inode }
@@ -126,10 +135,10 @@ export class MemoryDisk implements VirtualDisk {
         medium = applySectors(medium, write, (sector) => choice.sector(number, sector));
         number++;
       }
-      copies.set(inode, { medium, cache: medium.slice(), unsynced: [] });
+      copies.set(inode, inodeOf(medium));
     }
     const copyOf = (inode: Inode): Inode => {
-      const known = copies.get(inode) ?? { medium: inode.medium.slice(), cache: inode.medium.slice(), unsynced: [] };
+      const known = copies.get(inode) ?? inodeOf(inode.medium.slice());
       copies.set(inode, known);
       return known;
     };
@@ -168,7 +177,7 @@ export class MemoryDisk implements VirtualDisk {
     const after = new MemoryDisk();
     after.directories = new Directories(this.directories);
     for (const [path, inode] of this.names) {
-      after.names.set(path, { medium: inode.cache.slice(), cache: inode.cache.slice(), unsynced: [] });
+      after.names.set(path, inodeOf(inode.cache.slice()));
     }
     after.durableNames = new Map(after.names);
     return after;
@@ -182,6 +191,19 @@ export class MemoryDisk implements VirtualDisk {
   /** Content of a file, live: changing it is damage on the medium and in the cache. */
   content(path: string): Uint8Array {
     return this.inode(path, 'content').cache;
+  }
+
+  /**
+   * From now on remembers which bytes of each file are read, also under another name and by a restarted process. Live: path to a 1 for each such byte.
+   * Behaviour is a function of what is read: changing a byte that stays 0 changes no run that is otherwise the same.
+   */
+  trackReads(): ReadonlyMap<string, Uint8Array> {
+    const all = new Map<string, Uint8Array>();
+    for (const [path, inode] of this.names) {
+      inode.wasRead = new Uint8Array(inode.cache.length);
+      all.set(path, inode.wasRead);
+    }
+    return all;
   }
 
   /** Changes a byte of a file, as rot does. */
@@ -202,7 +224,7 @@ export class MemoryDisk implements VirtualDisk {
     if (inode === undefined) {
       if (options?.create !== true || !this.directories.has(directoryOf(path)))
         throw new DiskFailure(failureOf(`open of ${path}`, 'ENOENT'));
-      inode = { medium: new Uint8Array(0), cache: new Uint8Array(0), unsynced: [] };
+      inode = inodeOf(new Uint8Array(0));
       this.changeName({ kind: 'link', path, inode });
     }
     return new MemoryFile(this, path, inode);
@@ -339,6 +361,7 @@ class MemoryFile implements DiskFile {
     if (code !== null) throw new DiskFailure({ code, message: `read of ${this.path}: ${code} (injected)` });
     const part = this.inode.cache.subarray(offset, Math.min(this.inode.cache.length, offset + into.length));
     into.set(part);
+    this.inode.wasRead?.fill(1, offset, offset + part.length);
     return part.length;
   }
 
@@ -393,6 +416,7 @@ class MemoryFile implements DiskFile {
         if (this.disk.unreadable.has(`${this.path}:${block}`))
           throw new DiskFailure(failureOf(`read of ${this.path}`, 'EIO'));
       bytes = this.inode.cache.slice(offset, offset + length);
+      this.inode.wasRead?.fill(1, offset, offset + length);
       this.disk.stats.reads++;
       this.disk.stats.bytesRead += bytes.length;
     });
