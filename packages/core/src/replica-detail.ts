@@ -28,7 +28,7 @@ export function statusDetail(status: ReplicaStatus, nowMs: number) {
     diverged: status.diverged,
     faulty: status.faulty.map(({ from, to }) => ({ from: String(from), to: String(to) })),
     readOnly: status.readOnly,
-    versions: { ...status.versions },
+    versions: { ...status.versions, active: status.versions.active === 0 ? null : status.versions.active },
     sessions: status.sessions,
     queue: status.queue,
     outbox: { ...status.outbox },

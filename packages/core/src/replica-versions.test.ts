@@ -5,6 +5,7 @@ import { toHex } from './engine/hash.ts';
 import { snapshotPath } from './engine/snapshot-path.ts';
 import { versionedProgram } from './kernel/testing/versioned-program.ts';
 import type { Replica } from './replica.ts';
+import { statusDetail } from './replica-detail.ts';
 
 /** Three replicas, each with the versions that its program runs. */
 class Upgrade {
@@ -41,6 +42,17 @@ class Upgrade {
 
 const quarantined = (bench: ReplicaBench): number => bench.events.filter((e) => e.event.kind === 'quarantine').length;
 const checkpointOf = (replica: Replica | null): number => replica?.store.manifest.checkpoint.index ?? -1;
+
+test('a replica that has executed nothing, newly formatted or just started on its log, says that it does not know the active version', () => {
+  const { bench } = new Upgrade([1, 2]);
+  const shown = (): unknown => statusDetail(bench.replicas[0]!.status(), 0).versions;
+  expect(shown()).toEqual({ active: null, oldest: 1, newest: 2 });
+  bench.put(3);
+  bench.until(() => bench.replicas[0]!.status().versions.active === 2);
+  expect(shown()).toEqual({ active: 2, oldest: 1, newest: 2 });
+  bench.restart(1);
+  expect(shown()).toEqual({ active: null, oldest: 1, newest: 2 });
+});
 
 test('a rolling upgrade: replicas of two programs take the same snapshots, and the last restart activates the version at one index', () => {
   const upgrade = new Upgrade([1, 1], [1, 1], [1, 1]);

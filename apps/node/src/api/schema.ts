@@ -123,8 +123,8 @@ export const replicaDetail = replicaSummary.extend({
   }),
   codec: z.string(),
   app: z.object({ name: z.string(), version: z.number() }),
-  /** The version of the application that commands run as (0: nothing was executed yet), and those that this replica's program runs. */
-  versions: z.object({ active: z.number(), oldest: z.number(), newest: z.number() }),
+  /** The version of the application that commands run as (null while this replica has executed none: it is not known here yet), and those that its program runs. */
+  versions: z.object({ active: z.number().nullable(), oldest: z.number(), newest: z.number() }),
   chaosEnabled: z.boolean(),
   environment: z.enum(['dev', 'production']),
   leases: z.array(lease),

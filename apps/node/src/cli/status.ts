@@ -52,7 +52,7 @@ function show(status: ClusterStatus, supervisor: SupervisorStatus | null): void 
 /** One line about the application: the version that commands run as, and those that this replica's program runs. */
 function versionLine({ id, app, versions: { active, oldest, newest } }: ReplicaDetail): string {
   const local = oldest === newest ? `version ${newest}` : `versions ${oldest} to ${newest}`;
-  const now = active === 0 ? 'nothing executed yet' : `version ${active} active`;
+  const now = active === null ? 'active version not known yet (nothing executed)' : `version ${active} active`;
   return `r${id}  ${app.name}: ${now}, this program runs ${local}`;
 }
 
