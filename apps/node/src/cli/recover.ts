@@ -29,6 +29,8 @@ interface RecoverFlags {
 }
 
 const LOOK_EVERY_MS = 500;
+/** Of the replica that is to be replaced: one that is late to answer is not lost. */
+const HEALTHY_MS = 10_000;
 const answer = z.object({ setAside: z.string().nullable() });
 
 export const recoverCommand = new Command('recover')
@@ -128,7 +130,7 @@ function say(flags: RecoverFlags, line: string): void {
 }
 
 async function refuseHealthy(endpoint: Endpoint, id: number): Promise<void> {
-  const view = await look(endpoint);
+  const view = await clusterView(endpoint.replicas, endpoint.token, endpoint.clusterId, HEALTHY_MS);
   const replica = view.status.replicas.find((one) => one.id === id);
   if (replica === undefined) throw usage(`there is no replica r${id}`);
   if (replica.status === 'normal' && replica.role !== 'standby')

@@ -41,8 +41,9 @@ export async function clusterView(
   targets: readonly StatusTarget[],
   token: string,
   clusterId: string,
+  timeoutMs = STATUS_TIMEOUT_MS,
 ): Promise<ClusterView> {
-  const details = await Promise.all(targets.map((target) => replicaStatus(target, token)));
+  const details = await Promise.all(targets.map((target) => replicaStatus(target, token, timeoutMs)));
   const replicas = targets.map((target, i) => {
     const detail = details[i];
     return detail ? { ...summaryOf(detail), url: target.apiUrl } : unreachable(target.id, target.apiUrl, '0');
