@@ -28,8 +28,9 @@ export default defineConfig({
           name: 'e2e',
           include: ['apps/node/e2e/**/*.e2e.ts'],
           fileParallelism: false,
-          testTimeout: 300_000,
-          hookTimeout: 180_000,
+          // Above a few times `until`'s patience.
+          testTimeout: 600_000,
+          hookTimeout: 300_000,
         },
       },
     ],

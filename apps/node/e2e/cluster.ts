@@ -163,7 +163,7 @@ export class Cluster {
       if (this.child.exitCode !== null) throw new Error(`start ended with ${this.child.exitCode}:\n${this.output}`);
       const status = await this.status();
       last = status;
-      if (status === null || status.primary === null) return null;
+      if (status === null || status.replicas.filter(({ role }) => role === 'primary').length !== 1) return null;
       const asked = status.replicas.filter(({ id }) => ids?.includes(id) ?? true);
       const [first] = asked;
       const same = asked.every(
@@ -173,10 +173,22 @@ export class Cluster {
     });
   }
 
+  /** Its process; a replica that is late to answer is asked again. */
   async pidOf(id: number): Promise<number> {
-    const pid = (await this.status())?.replicas.find((replica) => replica.id === id)?.pid;
-    if (pid === undefined || pid === null) throw new Error(`r${id} does not run`);
-    return pid;
+    return await until(
+      () => `r${id} runs:\n${this.output}`,
+      async () => (await this.status())?.replicas.find((replica) => replica.id === id)?.pid,
+    );
+  }
+
+  /** Ends every fault. Whoever does not answer in time has healed nothing: asked again until all did. */
+  async heal(): Promise<void> {
+    await until('all healed', () => {
+      const { code, stdout, stderr } = this.run('chaos', 'heal', '--json');
+      if (code !== 0) throw new Error(`chaos heal ended with ${code}: ${stderr}`);
+      const { acks } = JSON.parse(stdout) as { readonly acks: readonly { readonly ok: boolean }[] };
+      return acks.every(({ ok }) => ok);
+    });
   }
 
   /** Submits a deposit, which must be acknowledged. */

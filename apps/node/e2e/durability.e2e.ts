@@ -1,5 +1,5 @@
 /** Durability of the real processes, seen from outside: by the kernel's view of their files, and by the order of their system calls. */
-import { spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { fromWire } from '@chronon/core/engine/commit-index';
@@ -120,42 +120,65 @@ describe('durability of real processes', () => {
     if (spawnSync('strace', ['-V']).status !== 0) return skip('strace is not installed');
     const cluster = await started('--disk', 'sync');
     cluster.deposit('a', 1);
-    const { replicas, primary } = await cluster.agreed();
-    const { pid: found, durable } = replicas.find((r) => r.id !== primary)!;
-    const pid = found!;
-    const files = openFiles(pid);
-    for (const [fd, path] of files) {
-      if (path.endsWith('.seg') || path.endsWith('log/tail')) expect(flagsOf(pid, fd) & O_DSYNC).not.toBe(0);
-    }
-    const output = join(cluster.data, 'strace.txt');
-    const calls = 'trace=pwrite64,pwritev,write,writev,sendmsg';
-    const strace = spawn('strace', ['-f', '-xx', '-s', '4096', '-e', calls, '-o', output, '-p', String(pid)]);
-    let attached = '';
-    strace.stderr.on('data', (chunk: Buffer) => (attached += chunk.toString()));
-    await until('strace attaches', () => attached.includes('attached'));
+    // All of them: whoever is a backup now may be the primary soon, which promises nobody anything.
+    const { replicas } = await cluster.agreed();
+    const traced = await Promise.all(replicas.map(({ id, pid }) => attach(cluster, id, pid!)));
+    // What they hold now was written before somebody looked.
+    const begun = await until('every replica says what is durable', async () => {
+      const { replicas: seen } = await cluster.agreed();
+      return seen.every(({ durable, last }) => durable !== null && durable === last) ? seen : null;
+    });
     // One that is traced is slow: it may promise two at once.
     await until('five promises', () => {
       cluster.deposit('a', 1);
-      return promises(readTrace(fs.readFileSync(output, 'utf8'), files)).length >= 5;
+      return traced.some((one) => promises(one.events()).length >= 5);
     });
-    strace.kill('SIGINT');
-    await new Promise((resolve) => strace.once('close', resolve));
-    const events = readTrace(fs.readFileSync(output, 'utf8'), files);
-    let last = Number(durable);
+    for (const { strace } of traced) strace.kill('SIGINT');
+    await Promise.all(traced.map(({ ended }) => ended));
     let raised = 0;
-    let frames = 0;
-    for (const event of events) {
-      if (event.kind === 'log') frames++;
-      else if (event.kind === 'prepareOk') expect(event.last).toBeLessThanOrEqual(last);
-      else if (event.last > last) {
-        // A record that covers more follows frames of its own.
-        last = event.last;
-        expect(frames).toBeGreaterThanOrEqual(++raised);
-      }
-    }
+    for (const [i, one] of traced.entries()) raised += judge(one.events(), Number(begun[i]!.durable));
     expect(raised).toBeGreaterThan(0);
   });
 });
+
+interface Trace {
+  readonly strace: ChildProcess;
+  readonly ended: Promise<unknown>;
+  /** What was traced so far. */
+  readonly events: () => Traced[];
+}
+
+/** Traces a replica on the synchronous disk. */
+async function attach(cluster: Cluster, id: number, pid: number): Promise<Trace> {
+  const files = openFiles(pid);
+  for (const [fd, path] of files) {
+    if (path.endsWith('.seg') || path.endsWith('log/tail')) expect(flagsOf(pid, fd) & O_DSYNC).not.toBe(0);
+  }
+  const output = join(cluster.data, `strace-${id}.txt`);
+  const calls = 'trace=pwrite64,pwritev,write,writev,sendmsg';
+  const strace = spawn('strace', ['-f', '-xx', '-s', '4096', '-e', calls, '-o', output, '-p', String(pid)]);
+  const ended = new Promise((resolve) => strace.once('close', resolve));
+  let attached = '';
+  strace.stderr.on('data', (chunk: Buffer) => (attached += chunk.toString()));
+  await until('strace attaches', () => attached.includes('attached'));
+  return { strace, ended, events: () => readTrace(fs.readFileSync(output, 'utf8'), files) };
+}
+
+/** No promise covers more than a tail record did, and no record that covers more comes without frames of its own; returns how many of these there were. */
+function judge(events: readonly Traced[], durable: number): number {
+  let last = durable;
+  let raised = 0;
+  let frames = 0;
+  for (const event of events) {
+    if (event.kind === 'log') frames++;
+    else if (event.kind === 'prepareOk') expect(event.last).toBeLessThanOrEqual(last);
+    else if (event.last > last) {
+      last = event.last;
+      expect(frames).toBeGreaterThanOrEqual(++raised);
+    }
+  }
+  return raised;
+}
 
 function promises(events: readonly Traced[]): Traced[] {
   return events.filter((e) => e.kind === 'prepareOk');

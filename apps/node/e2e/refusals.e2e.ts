@@ -146,13 +146,13 @@ describe('bad input to a running cluster', () => {
   });
 
   it('a business error is typed, and nothing changed', () => {
-    const ran = cluster.run('submit', 'withdraw', '{"account":"nobody","cents":1}', '--json');
+    const ran = cluster.run('submit', 'withdraw', '{"account":"nobody","cents":1}', '--timeout', '60s', '--json');
     expect(ran.code).toBe(3);
     expect(JSON.parse(ran.stdout)).toMatchObject({ outcome: 'rejected', code: 'NoSuchAccount' });
   });
 
   it('a request to a backup reaches the primary', async () => {
-    const status = (await cluster.status())!;
+    const status = await cluster.agreed();
     const backup = status.replicas.find(({ id }) => id !== status.primary)!;
     const endpoint = JSON.parse(fs.readFileSync(join(cluster.data, 'endpoint.json'), 'utf8')) as { token: string };
     const ran = chronon(
@@ -163,6 +163,8 @@ describe('bad input to a running cluster', () => {
       backup.url,
       '--token',
       endpoint.token,
+      '--timeout',
+      '60s',
       '--json',
     );
     expect(ran, ran.stderr).toMatchObject({ code: 0 });
@@ -172,7 +174,7 @@ describe('bad input to a running cluster', () => {
   });
 
   it('garbage on a peer port and on a client port changes nothing', async () => {
-    const before = (await cluster.status())!.replicas.map(({ pid }) => pid);
+    const before = (await cluster.agreed()).replicas.map(({ pid }) => pid);
     for (const port of [cluster.base + 12, cluster.base + 11, cluster.base + 10]) {
       await new Promise<void>((resolve) => {
         const socket = connect(port, '127.0.0.1', () => socket.end(Buffer.alloc(100_000, 0xa5)));
@@ -181,8 +183,7 @@ describe('bad input to a running cluster', () => {
         socket.on('close', () => resolve());
       });
     }
-    await cluster.agreed();
-    expect((await cluster.status())!.replicas.map(({ pid }) => pid)).toEqual(before);
+    expect((await cluster.agreed()).replicas.map(({ pid }) => pid)).toEqual(before);
   });
 
   it('an oversized payload is refused with the limit, before it is sent', async () => {
@@ -192,7 +193,8 @@ describe('bad input to a running cluster', () => {
       const ran = chrononReading(put(2 << 20), 'submit', 'put', '-', '--data', kv.data);
       expect(ran.code).toBe(2);
       expect(ran.stderr).toMatch(/bytes/);
-      expect(chrononReading(put(10_000), 'submit', 'put', '-', '--data', kv.data)).toMatchObject({ code: 0 });
+      const taken = chrononReading(put(10_000), 'submit', 'put', '-', '--timeout', '60s', '--data', kv.data);
+      expect(taken).toMatchObject({ code: 0 });
     } finally {
       await kv.destroy();
     }

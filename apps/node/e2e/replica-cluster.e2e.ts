@@ -6,7 +6,7 @@ import { decodeLedgerLine } from '@chronon/core/kernel/ledger-sink';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TTL_MS_MAX } from '../src/replica/leases.ts';
 import { TestCluster } from '../src/testing/cluster.ts';
-import { PATIENCE_MS, until } from '../src/testing/until.ts';
+import { CALL_MS, PATIENCE_MS, until } from '../src/testing/until.ts';
 
 let cluster: TestCluster;
 beforeAll(async () => {
@@ -27,46 +27,40 @@ function ledgerKeys(): string[] {
 
 describe('a cluster of three', () => {
   it('agrees on commands, and each replica says the same', async () => {
-    const api = cluster.api(1);
-    expect(await api.app.submit.mutate({ name: 'deposit', input: { account: 'alice', cents: 1000 } })).toMatchObject({
-      outcome: 'ok',
-    });
-    const moved = await cluster
-      .api(2)
-      .app.submit.mutate({ name: 'transfer', input: { from: 'alice', to: 'bob', cents: 300 } });
+    expect(await cluster.submit(1, 'deposit', { account: 'alice', cents: 1000 })).toMatchObject({ outcome: 'ok' });
+    const moved = await cluster.submit(2, 'transfer', { from: 'alice', to: 'bob', cents: 300 });
     expect(moved).toMatchObject({ outcome: 'ok' });
-    const refused = await cluster
-      .api(3)
-      .app.submit.mutate({ name: 'transfer', input: { from: 'bob', to: 'alice', cents: 99_999 } });
+    const refused = await cluster.submit(3, 'transfer', { from: 'bob', to: 'alice', cents: 99_999 });
     expect(refused).toMatchObject({ outcome: 'rejected' });
     expect(refused.outcome === 'rejected' && refused.index).not.toBeNull();
-    for (const id of [1, 2, 3]) {
-      expect((await cluster.api(id).app.query.query({ name: 'balance', input: 'bob' })).result).toBe(300);
-    }
+    for (const id of [1, 2, 3]) expect(await cluster.query(id, 'balance', 'bob')).toBe(300);
     await cluster.converged();
-    // What an effect did is committed behind it: one look may meet the replicas at different indexes.
-    await until(async () => new Set((await cluster.status(2)).replicas.map(({ digest }) => digest)).size === 1);
-    const status = await cluster.status(2);
-    expect(status.replicas.filter(({ role }) => role === 'primary').length).toBe(1);
-    expect(status.primary).not.toBeNull();
+    // One look may meet the replicas at different indexes (what an effect did is committed behind it), in an election, or one that is late to answer.
+    await until(async () => {
+      const { primary, replicas } = await cluster.status(2);
+      const primaries = replicas.filter(({ role }) => role === 'primary').map(({ id }) => id);
+      return primaries.length === 1 && primaries[0] === primary && new Set(replicas.map((r) => r.digest)).size === 1;
+    });
   });
 
   it('a command with an idempotency key runs once, whichever replica and session it comes through', async () => {
-    const order = { name: 'deposit', input: { account: 'keyed', cents: 7 }, idempotencyKey: 'order 4711' };
-    const first = await cluster.api(1).app.submit.mutate(order);
+    const order = (id: number, cents: number) =>
+      cluster.submit(id, 'deposit', { account: 'keyed', cents }, 'order 4711');
+    const first = await order(1, 7);
     expect(first.outcome).toBe('ok');
-    for (const id of [2, 3]) expect(await cluster.api(id).app.submit.mutate(order)).toEqual(first);
-    const other = await cluster.api(2).app.submit.mutate({ ...order, input: { account: 'keyed', cents: 8 } });
-    expect(other).toMatchObject({ outcome: 'rejected', code: 'IdempotencyConflict' });
-    expect((await cluster.api(3).app.query.query({ name: 'balance', input: 'keyed' })).result).toBe(7);
+    for (const id of [2, 3]) expect(await order(id, 7)).toEqual(first);
+    expect(await order(2, 8)).toMatchObject({ outcome: 'rejected', code: 'IdempotencyConflict' });
+    expect(await cluster.query(3, 'balance', 'keyed')).toBe(7);
   });
 
   it('a stale query may be bounded by what it may lack', async () => {
+    await cluster.converged();
     const bounded = { name: 'balance', input: 'keyed', consistency: 'stale', maxLagMs: 60_000 } as const;
     expect((await cluster.api(1).app.query.query(bounded)).result).toBe(7);
   });
 
   it('shows its log as it is on each disk, byte for byte the same', async () => {
+    await cluster.converged();
     const ranges = await Promise.all([1, 2, 3].map((id) => cluster.api(id).log.range.query({ from: '0' })));
     const shortest = Math.min(...ranges.map(({ frames }) => frames.length));
     expect(shortest).toBeGreaterThan(100);
@@ -90,13 +84,13 @@ describe('a cluster of three', () => {
     const others: unknown[] = [];
     const workers = Array.from({ length: 8 }, async () => {
       while (running) {
-        const outcome = await client.submit('transfer', { from: 'load', to: 'sink', cents: 1 }, { timeoutMs: 60_000 });
+        const outcome = await client.submit('transfer', { from: 'load', to: 'sink', cents: 1 }, { timeoutMs: CALL_MS });
         if (outcome.outcome === 'ok') acknowledged++;
         else others.push(outcome);
       }
     });
-    const before = await cluster.primary();
     await until(() => acknowledged > 200);
+    const before = await cluster.primary();
     await cluster.signal(before, 'SIGKILL');
     const alive = [1, 2, 3].filter((id) => id !== before);
     await cluster.primary(PATIENCE_MS, alive);
@@ -116,33 +110,37 @@ describe('a cluster of three', () => {
   });
 
   it('a cut is a lease: the primary is replaced, writes go on, a lease that nobody heals ends by itself', async () => {
-    const primary = await cluster.primary();
+    const { id: primary, view } = await cluster.leader();
     const others = [1, 2, 3].filter((id) => id !== primary);
-    const viewBefore = BigInt((await cluster.detail(primary)).view);
     const asked = cluster.api(others[0]!);
     for (const other of others) {
       for (const [from, to] of [
         [primary, other],
         [other, primary],
       ] as const) {
+        // In force at both ends, or at the one that answered in time.
         const { acks } = await asked.chaos.cut.mutate({ from, to, ttlMs: TTL_MS_MAX, reason: 'e2e' });
-        expect(acks.every(({ ok }) => ok)).toBe(true);
+        expect(acks.some(({ ok }) => ok)).toBe(true);
       }
     }
-    expect((await asked.chaos.list.query()).leases.length).toBe(4);
+    await until(async () => (await asked.chaos.list.query()).leases.length === 4);
     const next = await cluster.primary(PATIENCE_MS, others);
-    expect(next).not.toBe(primary);
-    const outcome = await cluster
-      .api(others[1]!)
-      .app.submit.mutate({ name: 'deposit', input: { account: 'during', cents: 1 }, timeoutMs: PATIENCE_MS });
-    expect(outcome).toMatchObject({ outcome: 'ok' });
-    await asked.chaos.healAll.mutate();
+    expect(await cluster.submit(others[1]!, 'deposit', { account: 'during', cents: 1 })).toMatchObject({
+      outcome: 'ok',
+    });
+    // Whoever did not answer in time may have healed nothing.
+    await until(async () => (await asked.chaos.healAll.mutate()).acks.every(({ ok }) => ok));
     // One that nobody heals.
-    const { acks } = await asked.chaos.cut.mutate({ from: primary, to: next, ttlMs: 1000, reason: 'e2e' });
-    expect(acks.map(({ ok }) => ok)).toEqual([true, true]);
-    await until(async () => (await asked.chaos.list.query()).leases.length === 0);
+    await until(async () => {
+      const { acks } = await asked.chaos.cut.mutate({ from: primary, to: next, ttlMs: 1000, reason: 'e2e' });
+      return acks.every(({ ok }) => ok);
+    });
+    await until(async () => {
+      const { leases, unreachable } = await asked.chaos.list.query();
+      return leases.length === 0 && unreachable.length === 0;
+    });
     await cluster.converged();
-    expect(BigInt((await cluster.detail(next)).view)).toBeGreaterThan(viewBefore);
+    expect(BigInt((await cluster.detail(next)).view)).toBeGreaterThan(BigInt(view));
   });
 
   it('garbage at the doors changes nothing', async () => {
@@ -158,9 +156,7 @@ describe('a cluster of three', () => {
         }
       }
     }
-    expect(
-      await cluster.api(1).app.submit.mutate({ name: 'deposit', input: { account: 'after', cents: 1 } }),
-    ).toMatchObject({ outcome: 'ok' });
+    expect(await cluster.submit(1, 'deposit', { account: 'after', cents: 1 })).toMatchObject({ outcome: 'ok' });
     expect([1, 2, 3].every((id) => cluster.isUp(id))).toBe(true);
   });
 
@@ -189,7 +185,7 @@ describe('a cluster of three', () => {
     await cluster.converged();
     const after = await cluster.detail(1);
     expect(BigInt(after.commit ?? '-1')).toBeGreaterThanOrEqual(BigInt(before.commit ?? '-1'));
-    expect((await cluster.api(2).app.query.query({ name: 'balance', input: 'during' })).result).toBe(1);
+    expect(await cluster.query(2, 'balance', 'during')).toBe(1);
   });
 
   it('stops with code 0 on a signal, twice is fine', async () => {

@@ -3,9 +3,11 @@ import { readFileSync } from 'node:fs';
 import { decodeLedgerLine } from '@chronon/core/kernel/ledger-sink';
 import { expect, it } from 'vitest';
 import { TestCluster } from '../src/testing/cluster.ts';
-import { until } from '../src/testing/until.ts';
+import { PATIENCE_MS, until } from '../src/testing/until.ts';
 
 const TRANSFERS = 60;
+/** Of a call that goes on while three processes die and start again. */
+const PATIENT = { timeoutMs: PATIENCE_MS };
 
 it('each committed transfer has its receipt exactly once, a rejected one has none', async () => {
   const cluster = await TestCluster.create();
@@ -14,9 +16,9 @@ it('each committed transfer has its receipt exactly once, a rejected one has non
     cluster.startAll();
     await cluster.primary();
     const client = cluster.client();
-    expect(await client.submit('deposit', { account: 'a', cents: 1000 })).toMatchObject({ outcome: 'ok' });
+    expect(await client.submit('deposit', { account: 'a', cents: 1000 }, PATIENT)).toMatchObject({ outcome: 'ok' });
     const submits = Array.from({ length: TRANSFERS }, (_, n) =>
-      client.submit('transfer', { from: 'a', to: 'b', cents: n % 6 === 5 ? 5000 : 1 }, { timeoutMs: 60_000 }),
+      client.submit('transfer', { from: 'a', to: 'b', cents: n % 6 === 5 ? 5000 : 1 }, PATIENT),
     );
     // Two primaries die, each behind its seventh effect; the third replica cannot go on alone.
     await until(() => [1, 2, 3].filter((id) => !cluster.isUp(id)).length === 2);

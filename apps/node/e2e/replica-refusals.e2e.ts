@@ -65,7 +65,7 @@ describe('a start is refused', () => {
     const one = await formatted();
     one.run(1);
     await one.primary();
-    await one.api(1).app.submit.mutate({ name: 'deposit', input: { account: 'a', cents: 1 } });
+    expect(await one.submit(1, 'deposit', { account: 'a', cents: 1 })).toMatchObject({ outcome: 'ok' });
     await one.signal(1, 'SIGKILL');
     rmSync(join(one.dataDir(1), 'manifest.a'));
     rmSync(join(one.dataDir(1), 'manifest.b'));

@@ -46,6 +46,12 @@ export default {
 `;
 }
 
+/** Waits until `chronon status` shows this line: a replica that is late to answer has none. */
+async function shows(one: TestCluster, line: string): Promise<void> {
+  const { url } = await one.detail(1);
+  await until(() => chronon('status', '--url', url, '--token', one.token).stdout.includes(line));
+}
+
 it('replicas are upgraded one by one while commands go on; the last one activates the version; the old program is refused then', async () => {
   cluster = await TestCluster.create({ tuning: { snapshotEvery: 10 } });
   const one = cluster;
@@ -57,8 +63,11 @@ it('replicas are upgraded one by one while commands go on; the last one activate
   for (const id of [1, 2, 3]) install(id, 1, 1);
   one.startAll();
   await one.primary();
+  const fresh = await one.detail(1);
+  expect(fresh.versions).toEqual({ active: null, oldest: 1, newest: 1 });
+  await shows(one, 'r1  counter: active version not known yet (nothing executed), this program runs version 1');
   const add = async (id: number): Promise<unknown> => {
-    const answer = await one.api(id).app.submit.mutate({ name: 'add', input: null, timeoutMs: 30_000 });
+    const answer = await one.submit(id, 'add', null);
     return answer.outcome === 'ok' ? answer.result : answer;
   };
   let count = 0;
@@ -74,15 +83,14 @@ it('replicas are upgraded one by one while commands go on; the last one activate
     await one.converged();
     expect((await one.detail(id)).versions).toEqual({ active: 1, oldest: 1, newest: 2 });
   }
-  const active = async (): Promise<number[]> =>
+  const active = async (): Promise<(number | null)[]> =>
     Promise.all([1, 2, 3].map(async (id) => (await one.detail(id)).versions.active));
   await until(async () => (await active()).every((version) => version === 2));
   for (let i = 0; i < 15; i++) expect(await add(1)).toEqual({ count: count + 10 * (i + 1), since: count, as: 2 });
   await one.converged();
   const details = await Promise.all([1, 2, 3].map((id) => one.detail(id)));
   for (const detail of details) expect(detail.diverged).toBeNull();
-  const status = chronon('status', '--url', details[0]!.url, '--token', one.token);
-  expect(status.stdout).toContain('r2  counter: version 2 active, this program runs versions 1 to 2');
+  await shows(one, 'r2  counter: version 2 active, this program runs versions 1 to 2');
 
   // Back to the old program: refused, not retried, nothing is lost.
   await one.signal(3, 'SIGTERM');

@@ -16,7 +16,7 @@ import { connect, type ChrononClient } from '../client/connect.ts';
 import { builtInApplication } from '@chronon/core/apps/index';
 import { apiUrl, clientUrl, type MemberConfig, type ReplicaFileInput } from '../replica/config.ts';
 import { freePorts } from './ports.ts';
-import { until } from './until.ts';
+import { CALL_MS, PATIENCE_MS, until } from './until.ts';
 
 export interface TestClusterOptions {
   readonly replicas?: number;
@@ -153,7 +153,7 @@ export class TestCluster {
   }
 
   /** Waits for the end of a process and gives its exit code. */
-  async exitCode(id: number, timeoutMs = 60_000): Promise<number | null> {
+  async exitCode(id: number, timeoutMs = PATIENCE_MS): Promise<number | null> {
     await until(() => this.of(id).exit !== null, timeoutMs);
     return this.of(id).exit!.code;
   }
@@ -192,6 +192,16 @@ export class TestCluster {
     return client;
   }
 
+  /** Submits by the API of a replica, with patience. */
+  async submit(id: number, name: string, input: unknown, idempotencyKey?: string) {
+    return await this.api(id).app.submit.mutate({ name, input, timeoutMs: CALL_MS, idempotencyKey });
+  }
+
+  /** What a linearizable query by the API of a replica gives, with patience. */
+  async query(id: number, name: string, input: unknown): Promise<unknown> {
+    return (await this.api(id).app.query.query({ name, input, timeoutMs: CALL_MS })).result;
+  }
+
   async detail(id: number): Promise<ReplicaDetail> {
     return this.api(id).replica.status.query();
   }
@@ -200,27 +210,54 @@ export class TestCluster {
     return this.api(id).cluster.status.query();
   }
 
+  /**
+   * Does `task` while one replica is the primary all the time: anew when another view began meanwhile, as it does whenever a busy machine lets a primary
+   * wait too long. `task` must bear it.
+   */
+  async underOnePrimary<T>(task: (primary: number) => Promise<T>): Promise<T> {
+    for (;;) {
+      const { id: primary, view } = await this.leader();
+      const outcome = await task(primary).then(
+        (value) => ({ value }),
+        (error: unknown) => ({ error }),
+      );
+      const now = await this.detail(primary);
+      if (now.view !== view || now.role !== 'primary') continue;
+      if ('error' in outcome) throw outcome.error;
+      return outcome.value;
+    }
+  }
+
   /** Id of a primary that serves clients, among `ids`. */
-  async primary(timeoutMs = 60_000, ids: readonly number[] = this.members.map(({ id }) => id)): Promise<number> {
-    let found = 0;
+  async primary(timeoutMs = PATIENCE_MS, ids: readonly number[] = this.members.map(({ id }) => id)): Promise<number> {
+    return (await this.leader(timeoutMs, ids)).id;
+  }
+
+  /** What a primary that serves clients, among `ids`, says of itself. */
+  async leader(
+    timeoutMs = PATIENCE_MS,
+    ids: readonly number[] = this.members.map(({ id }) => id),
+  ): Promise<ReplicaDetail> {
+    let found: ReplicaDetail | null = null;
     await until(
       async () => {
         for (const id of ids.filter((one) => this.isUp(one))) {
           const detail = await this.detail(id).catch(() => null);
-          if (detail !== null && detail.role === 'primary' && detail.status === 'normal' && detail.serving) found = id;
+          if (detail !== null && detail.role === 'primary' && detail.status === 'normal' && detail.serving)
+            found = detail;
         }
         if (this.members.some(({ id }) => this.of(id).exit !== null && ids.includes(id))) return true;
-        return found !== 0;
+        return found !== null;
       },
       timeoutMs,
       25,
     );
-    if (found === 0) throw new Error('a replica ended before there was a primary');
+    if (found === null) throw new Error('a replica ended before there was a primary');
     return found;
   }
 
   /** Resolves once all of `ids` have applied the same index with the same digest. */
-  async converged(ids: readonly number[] = this.members.map(({ id }) => id), timeoutMs = 60_000): Promise<void> {
+  async converged(ids: readonly number[] = this.members.map(({ id }) => id), timeoutMs = PATIENCE_MS): Promise<void> {
     let details: (ReplicaDetail | null)[] = [];
     const settled = async (): Promise<boolean> => {
       details = await Promise.all(ids.map((id) => this.detail(id).catch(() => null)));

@@ -1,7 +1,9 @@
 /** Waits in tests: polls until a condition holds. */
 
 /** Only something broken needs it; a busy machine may. */
-export const PATIENCE_MS = 60_000;
+export const PATIENCE_MS = 120_000;
+/** Of one call that must succeed: the most that the API waits for. */
+export const CALL_MS = 60_000;
 
 /** Resolves once `condition` holds; throws after `timeoutMs`, naming the condition's source. */
 export async function until(
