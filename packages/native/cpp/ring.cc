@@ -332,11 +332,9 @@ void Ring::Report(uint32_t token, int32_t result, Completion* out) {
     table_[request.next].previous = -1;
     if (result < 0) table_[request.next].broken = true;
   }
-  if (request.kind == Kind::kRead) {
-    request.done = result < 0 ? 0 : static_cast<uint32_t>(result);
-  } else {
-    Release(static_cast<int>(token));
-  }
+  // The bytes of a read wait for their reader; of one that failed there are none.
+  if (request.kind == Kind::kRead && result >= 0) request.done = static_cast<uint32_t>(result);
+  else Release(static_cast<int>(token));
 }
 
 // Looks at the chain that begins with `head` (most are of one request): reports what is over from its start on, and hands what

@@ -2,7 +2,7 @@
 //
 // Invariants:
 //  - at most one submission entry a request, and a submission queue as long as the request table: it never overflows;
-//  - a request's pages are in use from Write/Read until its completion was reported (a read: until Release); a write from pages
+//  - a request's pages are in use from Write/Read until its completion was reported (a read with bytes: until Release); a write from pages
 //    that the program has (Allocate) takes none and copies nothing, and must not be changed meanwhile;
 //  - a write or read is reported once, with all its bytes or an error; short ones are continued here;
 //  - a write chained behind another one begins only when that one is wholly done: the kernel keeps the order within a

@@ -26,6 +26,7 @@ import { DiskBase, reopen } from './disk-base.ts';
 import { diskErrorOfErrno } from './disk-error.ts';
 import { DiskFileBase, type WriteEnd } from './disk-file-base.ts';
 import type { NativeBinding, NativeRing } from './native-binding.ts';
+import { explain } from './probe.ts';
 import { AGAIN, type ChainPart, RingQueue } from './ring-queue.ts';
 
 /** Requests the ring can have at once; more wait their turn. */
@@ -177,7 +178,9 @@ export class IoUringDisk extends DiskBase {
     try {
       this.ring = new binding.Ring(RING_REQUESTS, RING_ARENA_BYTES, options);
     } catch (cause) {
-      throw new DiskFailure(diskErrorOfErrno('io_uring_setup', (cause as { readonly errno?: number }).errno ?? 0));
+      const errno = (cause as { readonly errno?: number }).errno ?? 0;
+      const { code } = diskErrorOfErrno('io_uring_setup', errno);
+      throw new DiskFailure({ code, message: explain('io_uring_setup', errno) });
     }
     this.#queue = new RingQueue(this.ring);
   }

@@ -22,8 +22,12 @@ beforeAll(() => {
     stdin: {
       contents: `import { openDisk } from './open-disk.ts';
         const disk = openDisk({ root: process.argv[2], kind: 'auto' });
-        console.log(JSON.stringify({ kind: disk.kind, reason: disk.fallbackReason }));
-        disk.close();`,
+        const file = disk.open('f', { create: true });
+        file.write(0, new Uint8Array(4 * 4096).fill(7), false, (error) => file.barrier((late) => {
+          const registered = disk.ring?.state().registered ?? null;
+          console.log(JSON.stringify({ kind: disk.kind, reason: disk.fallbackReason, registered, error: error ?? late }));
+          disk.close();
+        }));`,
       resolveDir: here,
     },
     outfile: child,
@@ -35,7 +39,15 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-function opened(env: NodeJS.ProcessEnv, prefix: string[] = []): { kind: string; reason: string | null } {
+interface Opened {
+  readonly kind: string;
+  readonly reason: string | null;
+  /** Whether the ring's pages are; null without a ring. */
+  readonly registered: boolean | null;
+}
+
+/** Opens a disk in another process and writes to it. */
+function opened(env: NodeJS.ProcessEnv, prefix: readonly string[] = []): Opened {
   const [command, ...args] = [...prefix, process.execPath, child, root];
   const addon = join(here, '../build/chronon_native.node');
   const ran = spawnSync(command!, args, {
@@ -43,7 +55,10 @@ function opened(env: NodeJS.ProcessEnv, prefix: string[] = []): { kind: string; 
     env: { ...process.env, CHRONON_NATIVE_PATH: addon, ...env },
   });
   expect(ran.status, ran.stderr).toBe(0);
-  return JSON.parse(ran.stdout) as { kind: string; reason: string | null };
+  rmSync(join(root, 'f'), { force: true });
+  const outcome = JSON.parse(ran.stdout) as Opened & { readonly error: unknown };
+  expect(outcome.error).toBeNull();
+  return outcome;
 }
 
 describe('openDisk', () => {
@@ -86,16 +101,46 @@ describe('openDisk', () => {
     expect(opened({ CHRONON_NATIVE_PATH: child }).reason).toContain('does not load');
   });
 
-  it('names a seccomp profile and an old kernel', ({ skip }) => {
+  /** The command that denies io_uring calls with an error, or why there is none. */
+  const denying = (): ((errno: number, calls: string) => string[]) | string => {
     const probed = probe(scratch);
-    if (!probed.ok) return skip(probed.reason ?? 'no io_uring here');
-    if (spawnSync('gcc', ['--version']).error !== undefined) return skip('gcc is not installed');
+    if (!probed.ok) return probed.reason ?? 'no io_uring here';
+    if (spawnSync('gcc', ['--version']).error !== undefined) return 'gcc is not installed';
     const wrapper = join(scratch, 'deny-io-uring');
     const built = spawnSync('gcc', ['-o', wrapper, join(here, 'testing/deny-io-uring.c')], { encoding: 'utf8' });
     expect(built.status, built.stderr).toBe(0);
-    const denied = opened({}, [wrapper, String(osConstants.errno.EPERM)]);
+    return (errno, calls) => [wrapper, String(errno), calls];
+  };
+  const { EPERM, ENOSYS } = osConstants.errno;
+
+  it('names a seccomp profile and an old kernel', ({ skip }) => {
+    const deny = denying();
+    if (typeof deny === 'string') return skip(deny);
+    const denied = opened({}, deny(EPERM, 'all'));
     expect(denied.kind).toBe('sync');
-    expect(denied.reason).toContain('EPERM, a seccomp profile denies it');
-    expect(opened({}, [wrapper, String(osConstants.errno.ENOSYS)]).reason).toContain('the kernel has no io_uring');
+    expect(denied.reason).toContain('io_uring_setup: EPERM, a seccomp profile denies it');
+    expect(opened({}, deny(ENOSYS, 'all')).reason).toContain('the kernel has no io_uring');
+  });
+
+  it('names a seccomp profile that allows a ring but not its use, and does without the registering of pages', ({
+    skip,
+  }) => {
+    const deny = denying();
+    if (typeof deny === 'string') return skip(deny);
+    const half = opened({}, deny(EPERM, 'enter'));
+    expect(half.kind).toBe('sync');
+    expect(half.reason).toContain('io_uring_enter: EPERM, a seccomp profile denies it');
+    expect(opened({}, deny(EPERM, 'register'))).toMatchObject({ kind: 'io_uring', reason: null, registered: false });
+  });
+
+  it('works where next to no memory may be locked', ({ skip }) => {
+    const probed = probe(scratch);
+    if (!probed.ok) return skip(probed.reason ?? 'no io_uring here');
+    const lowered = ['bash', '-c', 'ulimit -l 64; exec "$0" "$@"'];
+    // Root may lock what it wants as long as it has this capability, which a container does not give.
+    const bound = process.getuid!() === 0 ? ['setpriv', '--bounding-set', '-ipc_lock', '--inh-caps', '-ipc_lock'] : [];
+    const prefix = [...bound, ...lowered];
+    if (spawnSync(prefix[0]!, [...prefix.slice(1), 'true']).status !== 0) return skip('setpriv does not work here');
+    expect(opened({}, prefix)).toMatchObject({ kind: 'io_uring', reason: null, registered: false });
   });
 });

@@ -60,26 +60,23 @@ export function probe(directory: string): ProbeResult {
   }
 }
 
-function explain(step: string, errno: number): string {
+/** In words why a step of the probe failed. */
+export function explain(step: string, errno: number): string {
   const name = errnoName(errno);
-  if (step !== 'io_uring_setup') return `${step} with O_DIRECT through io_uring: ${name}`;
-  switch (name) {
-    case 'ENOSYS':
-      return 'io_uring_setup: ENOSYS, the kernel has no io_uring (it needs 5.6 or later) or a sandbox hides it';
-    case 'EPERM':
-    case 'EACCES': {
-      const disabled = readTrimmed('/proc/sys/kernel/io_uring_disabled');
-      if (disabled === '1' || disabled === '2')
-        return `io_uring_setup: ${name}, sysctl kernel.io_uring_disabled is ${disabled}`;
-      return underSeccomp()
-        ? `io_uring_setup: ${name}, a seccomp profile denies it (Docker's default one does; allow io_uring_setup, _enter and _register)`
-        : `io_uring_setup: ${name}, not permitted here`;
-    }
-    case 'ENOMEM':
-      return 'io_uring_setup: ENOMEM, raise RLIMIT_MEMLOCK (ulimit -l)';
-    default:
-      return `io_uring_setup: ${name}`;
-  }
+  const setup = step === 'io_uring_setup';
+  if (setup && name === 'ENOSYS')
+    return 'io_uring_setup: ENOSYS, the kernel has no io_uring (it needs 5.6 or later) or a sandbox hides it';
+  if (setup && name === 'ENOMEM') return 'io_uring_setup: ENOMEM, raise RLIMIT_MEMLOCK (ulimit -l)';
+  const disabled = readTrimmed('/proc/sys/kernel/io_uring_disabled');
+  const refused = name === 'EPERM' || name === 'EACCES';
+  if (setup && refused && (disabled === '1' || disabled === '2'))
+    return `io_uring_setup: ${name}, sysctl kernel.io_uring_disabled is ${disabled}`;
+  // The file was opened for reading and writing: what is not permitted is the call.
+  const call = setup ? step : 'io_uring_enter';
+  if ((refused || name === 'ENOSYS') && underSeccomp())
+    return `${call}: ${name}, a seccomp profile denies it (Docker's default one does; allow io_uring_setup, _enter and _register)`;
+  if (setup) return refused ? `io_uring_setup: ${name}, not permitted here` : `io_uring_setup: ${name}`;
+  return `${step} with O_DIRECT through io_uring: ${name}`;
 }
 
 /** 'tmpfs' or 'ramfs' when a directory lives in memory, null otherwise or when unknown. */

@@ -10,7 +10,7 @@ import { freePorts } from '../testing/ports.ts';
 import { dataDirectory, ports } from './data.ts';
 import { fileSystem, flushes, ioUring, space } from './disk.ts';
 import type { Finding } from './finding.ts';
-import { clock, kernel, limits, processor, runtime } from './machine.ts';
+import { clock, kernel, limits, mayLockMemory, processor, runtime } from './machine.ts';
 
 /** Not under /tmp: it may be in memory. */
 const scratch = fileURLToPath(new URL('../../../../packages/native/build/test', import.meta.url));
@@ -48,8 +48,19 @@ describe('the machine', () => {
   it('kernel, Node, codec and limits are named', async () => {
     expect(kernel().what).toContain(process.arch);
     expect(runtime()).toMatchObject({ level: 'ok', facts: { v8: process.versions.v8, icu: process.versions['icu'] } });
-    expect((await processor()).facts['codec']).toMatch(/native|wasm|noble/);
+    const { what, facts } = await processor();
+    expect(facts['codec']).toMatch(/native|wasm|noble/);
+    if (facts['simd'] !== null) expect(what).toMatch(/ with (portable code|SSE4\.2|AVX2|AVX-512)/);
     expect(limits().map(({ id }) => id)).toEqual(['nofile', 'memlock']);
+  });
+
+  it('root without the capability is bound by the limit of locked memory, as in a container', () => {
+    const status = (capabilities: string): string =>
+      `Name:\tnode\nUid:\t0\t0\t0\t0\nCapPrm:\t000001ffffffffff\nCapEff:\t${capabilities}\n`;
+    expect(['000001ffffffffff', '0000000000004000'].map((set) => mayLockMemory(status(set)))).toEqual([true, true]);
+    // Docker's default set, none, and a file that does not say.
+    expect(['00000000a80425fb', '0000000000000000'].map((set) => mayLockMemory(status(set)))).toEqual([false, false]);
+    expect(mayLockMemory('')).toBe(false);
   });
 
   it('a wall clock that is stepped is seen', () => {

@@ -12,9 +12,12 @@ const NODE_MIN = [20, 20] as const;
 /** Majors the tests run on. */
 const NODE_TESTED = [20, 22, 24];
 const FILES_MIN = 1024;
+/** Bit of a capability set (capabilities(7)). */
+const CAP_IPC_LOCK = 14n;
 /** How far wall clock and monotonic clock may part while the doctor looks, ms. */
 const STEP_MS = 20;
-const SIMD_NAMES = ['portable code', 'SSE4.2', 'AVX2'];
+/** By level, as the addon counts them. */
+const SIMD_NAMES = ['portable code', 'SSE4.2', 'AVX2', 'AVX-512'];
 
 export function kernel(): Finding {
   const facts = {
@@ -78,8 +81,8 @@ export function limits(): Finding[] {
       }),
     );
   else findings.push(ok('nofile', `${files ?? 'any number of'} files may be open`, { nofile: files }));
-  const root = process.getuid?.() === 0;
-  if (!root && locked !== null && locked < RING_ARENA_BYTES)
+  const mayLock = mayLockMemory(read('/proc/self/status'));
+  if (!mayLock && locked !== null && locked < RING_ARENA_BYTES)
     findings.push(
       warning(
         'memlock',
@@ -92,13 +95,19 @@ export function limits(): Finding[] {
     findings.push(
       ok(
         'memlock',
-        root
-          ? 'memory may be locked (root)'
+        mayLock
+          ? 'memory may be locked (CAP_IPC_LOCK)'
           : `${locked === null ? 'any amount of memory' : `${Math.floor(locked / 1024)} KiB`} may be locked`,
         { memlock: locked },
       ),
     );
   return findings;
+}
+
+/** Whether a process with this /proc/PID/status is above the limit of locked memory. Root in a container is not. */
+export function mayLockMemory(status: string): boolean {
+  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1];
+  return effective !== undefined && ((BigInt(`0x${effective}`) >> CAP_IPC_LOCK) & 1n) === 1n;
 }
 
 /** A soft limit in its unit; null: unlimited, or unknown here. */
