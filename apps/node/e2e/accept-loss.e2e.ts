@@ -2,7 +2,8 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { Cluster, until } from './cluster.ts';
+import { decodeTail } from '@chronon/core/engine/tail-record';
+import { chronon, Cluster, until } from './cluster.ts';
 
 let cluster: Cluster | null = null;
 afterEach(async () => {
@@ -43,5 +44,31 @@ describe('recover --accept-loss', () => {
       () => /E_GENERATION|E_DUP_NODE/.test(one.output),
     );
     one.deposit('alice', 1);
+  });
+
+  it('the only disk is damaged: the way out that the refusal names is one', async () => {
+    const one = await Cluster.start({ replicas: 1 });
+    cluster = one;
+    one.deposit('alice', 1000);
+    one.deposit('bob', 1);
+    await one.end('SIGTERM');
+    const log = join(one.data, 'r1', 'log');
+    const decoded = decodeTail(new Uint8Array(fs.readFileSync(join(log, 'tail'))), null);
+    if (decoded.kind !== 'ok') throw new Error(`the tail record is ${decoded.kind}`);
+    // The frame of the last entry; a payload ends less than a word before it does.
+    const path = join(log, `${String(decoded.tail.segment).padStart(20, '0')}.seg`);
+    const bytes = fs.readFileSync(path);
+    bytes[decoded.tail.endOffset - 12]! ^= 0xff;
+    fs.writeFileSync(path, bytes);
+    const verified = chronon('log', 'verify', join(one.data, 'r1'), '--json');
+    expect([verified.code, verified.stdout]).toEqual([1, expect.stringContaining('payload-hash')]);
+    const ran = one.run('recover', '--accept-loss', '--yes', '--json');
+    expect(ran, ran.stderr).toMatchObject({ code: 0 });
+    expect(JSON.parse(ran.stdout)).toMatchObject({ kept: 1, through: decoded.tail.index - 1, generation: 1 });
+    expect(fs.existsSync(join(one.data, 'r1.lost-1'))).toBe(true);
+    await one.restart();
+    expect(one.balance('alice')).toBe(1000);
+    one.deposit('alice', 10);
+    expect(one.balance('alice')).toBe(1010);
   });
 });

@@ -22,7 +22,7 @@ async function wiped(one: Cluster): Promise<{ gone: number; third: number; prima
 }
 
 describe('recover', () => {
-  it('one of three is wiped, refuses by itself, is recovered, and its vote counts', async () => {
+  it('Disk wiped on one node: it refuses by itself, is recovered, and its vote counts', async () => {
     const one = await Cluster.start();
     cluster = one;
     one.deposit('alice', 1000);

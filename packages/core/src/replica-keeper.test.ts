@@ -412,7 +412,7 @@ function diverging(odd: number, from: number): (replica: number) => ApplicationM
   };
 }
 
-test('a diverging backup is quarantined by the majority: no snapshots, no reads, never primary; the others go on', () => {
+test('Divergent state machine: a diverging backup is quarantined by the majority: no snapshots, no reads, never primary; the others go on', () => {
   const probe = new ReplicaBench(3);
   probe.until(() => probe.primary !== null);
   const primary = probe.primary!.node.state.id;

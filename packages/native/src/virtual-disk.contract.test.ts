@@ -120,7 +120,7 @@ for (const { name, open, flag } of disks) {
 
 if (binding !== null && probed.ok) {
   describe('IoUringDisk and the kernel', () => {
-    it('continues short writes, durable and not, aligned and not', async () => {
+    it('Short write: continued, durable and not, aligned and not', async () => {
       const root = mkdtempSync(join(scratch, 'disk-'));
       const disk = new IoUringDisk(root, binding);
       const file = disk.open('seg', { create: true });

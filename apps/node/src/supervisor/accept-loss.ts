@@ -51,7 +51,13 @@ export function inspect(dataDir: string, cluster: ClusterFile): Inspection {
     const disk = new SyncDisk(directory);
     try {
       const expect = { clusterId: new Uint8Array(Buffer.from(cluster.clusterId, 'hex')), replicaId: id };
-      const options = { disk, codec: nobleCodec, expect, pipelineMax: DEFAULT_CONFIG.pipelineMax };
+      const options = {
+        disk,
+        codec: nobleCodec,
+        expect,
+        pipelineMax: DEFAULT_CONFIG.pipelineMax,
+        lossAccepted: true,
+      };
       const found = recover({ ...options, policy: SOUND });
       if ('refusal' in found) lost.push({ id, why: `${found.refusal.code}: ${found.refusal.message}` });
       else if (!found.recovered.connected)
@@ -146,6 +152,7 @@ async function newGeneration(directory: string, kept: Survivor, view: number): P
         expect: { clusterId: kept.manifest.clusterId, replicaId: kept.id },
         segmentBytes: DEFAULT_CONFIG.segmentBytes,
         pipelineMax: DEFAULT_CONFIG.pipelineMax,
+        lossAccepted: true,
       });
       if ('refusal' in opened) return fail(opened.refusal.code, opened.refusal.message);
       const { manifest, recovered } = kept;

@@ -130,6 +130,8 @@ export interface LogOptions {
   readonly expect: { readonly clusterId: Uint8Array | null; readonly replicaId: number };
   readonly segmentBytes: number;
   readonly pipelineMax: number;
+  /** The operator gives up what is damaged: the only replica is opened in spite of it (`chronon recover --accept-loss`). */
+  readonly lossAccepted?: boolean;
   /** Only the simulator gives one; without it everything is sound. */
   readonly policy?: Policy;
 }

@@ -101,7 +101,7 @@ export class LogStore implements LogPort {
   static open(options: LogOptions): OpenResult {
     const { disk, codec, expect, pipelineMax, segmentBytes } = options;
     const policy = options.policy ?? SOUND;
-    const recovery = recover({ disk, codec, expect, pipelineMax, policy });
+    const recovery = recover({ disk, codec, expect, pipelineMax, policy, lossAccepted: options.lossAccepted === true });
     if ('refusal' in recovery) return recovery;
     try {
       const opened = finishOpening(disk, codec, recovery, segmentBytes, pipelineMax, !policy.skipBarrierAtOpen);

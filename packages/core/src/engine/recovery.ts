@@ -33,6 +33,7 @@ export interface RecoveryOptions {
   readonly codec: FrameCodec;
   readonly expect: { readonly clusterId: Uint8Array | null; readonly replicaId: number };
   readonly pipelineMax: number;
+  readonly lossAccepted?: boolean;
   readonly policy: Policy;
 }
 
@@ -270,7 +271,7 @@ function newestTime(headers: HeaderSuffix): { low: number; high: number } {
  * cuts it.) Entries that an intact snapshot covers are needed by nobody: it starts from there, and says so.
  */
 function aloneRefusal(options: RecoveryOptions, recovered: RecoveredLog, notes: string[]): Refusal | null {
-  if (recovered.manifest.members.length !== 1) return null;
+  if (recovered.manifest.members.length !== 1 || options.lossAccepted === true) return null;
   const { recoveringHead, faulty, promised, end, connected } = recovered;
   const otherwiseWhole = !recoveringHead && promised <= end && connected;
   if (otherwiseWhole && faulty.length === 0) return null;

@@ -75,7 +75,7 @@ test('a whole log: passes come and go, nothing is found and nothing is written',
   expect(running.scrubber.report()).toMatchObject({ phase: 'rest', passes: 3, position: chain.first - 1, damaged: 0 });
 });
 
-test('a rotten byte anywhere that means something is found by one pass and whole after the repair', () => {
+test('Latent rot: a byte anywhere that means something is found by one pass and whole after the repair', () => {
   const { disk, chain } = filled(over);
   const good = disk.clone();
   new ScrubBench(good, chain);
