@@ -11,7 +11,7 @@ import { frame } from '../engine/frame.ts';
 import { sameHash, ZERO_HASH } from '../engine/hash.ts';
 import type { HeaderSuffix } from '../engine/header-suffix.ts';
 import { noteReplacements } from './members.ts';
-import type { NodeState } from './state.ts';
+import type { NodeState, Suffix } from './state.ts';
 
 /** Appends frames that continue the own log: to memory at once, to the disk by an output. */
 export function appendBatch(n: NodeState, batch: FrameBatch): void {
@@ -57,27 +57,9 @@ export function complete(n: NodeState): boolean {
   return n.end >= n.head;
 }
 
-/** Last index at which the own log and the canonical headers agree; NONE when only the empty log does; null when the headers cannot tell. */
-export function junction(n: NodeState, head: CommitIndex, headers: HeaderSuffix): CommitIndex | null {
-  if (isNone(head) || isNone(n.end)) return NONE;
-  for (let index: number = min(n.end, head); headers.count > 0 && index >= headers.first; index--) {
-    const own = n.ring.hash(index);
-    const other = headers.hash(index);
-    if (own !== null && other !== null && sameHash(own, other)) return at(index);
-  }
-  if (headers.count === 0) return null;
-  if (headers.first === 0) return n.ring.hash(0) === null ? null : NONE;
-  const before = headers.first - 1;
-  const own = before <= n.end ? n.ring.hash(before) : null;
-  const header = headers.header(headers.first);
-  return own !== null && header !== null && sameHash(own, frame.prevHash(header, 0)) ? at(before) : null;
-}
-
 /**
- * Adopts the canonical suffix of `view`: {view, log view, headers} in one atomic manifest update, then the own log from the first difference on.
- *
- * When the headers do not reach down to the own log, the frames above what is certainly committed are dropped and fetched anew. That loses no needed copy: the
- * headers cover head - P..head, so the index below them is committed by a quorum whose log this replica does not share there.
+ * Adopts the canonical suffix of `view`: {view, log view, headers} in one atomic manifest update, then the own log above `junction`, the last index that the two
+ * share (join.ts): nothing that may be canonical is cut.
  *
  * `promisesLost`: through here this replica may have promised what it does not know any more. What stays promised goes into the tail record with the install, so
  * that no crash forgets it.
@@ -85,20 +67,18 @@ export function junction(n: NodeState, head: CommitIndex, headers: HeaderSuffix)
 export function installSuffix(
   n: NodeState,
   view: number,
-  head: CommitIndex,
-  headHash: Uint8Array,
-  headers: HeaderSuffix,
+  { head, headHash, headers }: Suffix,
+  junction: CommitIndex,
   promisesLost = NONE,
 ): void {
   assert(view >= n.view && view >= n.logView, 'views never go back');
   const certain = certainlyCommitted(n);
-  const found = junction(n, head, headers);
   const committed = min(n.commit, n.end);
   assert(
     committed <= head && !differs(n, committed, headers),
-    `installing view ${view} would cut committed index ${n.commit} to ${found}`,
+    `installing view ${view} would cut committed index ${n.commit} to ${junction}`,
   );
-  const keep = found === null ? lastKnown(n, certain, committed) : max(found, committed);
+  const keep = max(junction, committed);
   const twice = twoFrames(n, min(n.end, head), keep, headers);
   if (twice !== null) {
     n.halt('E_PROTOCOL', `index ${twice} exists with two different frames of one view`);
@@ -110,7 +90,7 @@ export function installSuffix(
   n.promised = promisesLost === NONE ? stillPromised(n, keep, head) : max(n.promised, promisesLost);
   n.view = view;
   n.logView = view;
-  n.endHash = isNone(keep) ? ZERO_HASH : keep === n.end ? n.endHash : hashAt(n, keep);
+  n.endHash = isNone(keep) ? ZERO_HASH : hashAt(n, keep);
   n.ring.truncate(keep);
   for (const index of n.joints.keys()) if (index > keep) n.joints.delete(index);
   n.cache.truncate(keep);
@@ -163,20 +143,15 @@ function differs(n: NodeState, index: number, headers: HeaderSuffix): boolean {
 }
 
 /** The own log through here is committed: what was heard, or what must be, as no index above commit + P is ever assigned. */
-function certainlyCommitted(n: NodeState): CommitIndex {
+export function certainlyCommitted(n: NodeState): CommitIndex {
   const floor = n.end - n.config.pipelineMax;
   return min(n.end, floor > n.commitHeard ? at(floor) : n.commitHeard);
 }
 
-/** Greatest index through `certain`, at or above `committed`, whose chain hash is known: damage may have taken that of `certain` itself. */
-function lastKnown(n: NodeState, certain: CommitIndex, committed: CommitIndex): CommitIndex {
-  for (let index: number = certain; index > committed; index--) if (knownHash(n, index) !== null) return at(index);
-  return committed;
-}
-
 /** Chain hash of an index of the own log by whatever states it, or null. */
-function knownHash(n: NodeState, index: number): Uint8Array | null {
+export function knownHash(n: NodeState, index: number): Uint8Array | null {
   const { checkpoint } = n.manifest;
+  if (index === n.end) return n.endHash;
   return n.ring.hash(index) ?? n.joints.get(index) ?? (index === checkpoint.index ? checkpoint.hash : null);
 }
 

@@ -13,6 +13,7 @@ import type { RecoveredLog } from '../engine/log-contract.ts';
 import type { Policy } from '../policy.ts';
 import type { Reply } from '../reply.ts';
 import { onDisconnect, onQuery, onReply, onRequest, releaseHeld, sweepParked } from './clients.ts';
+import { isOfJoining } from './join.ts';
 import { learnHeaders, moveCommit } from './log.ts';
 import type { Message } from './messages.ts';
 import {
@@ -46,6 +47,7 @@ import { catchUp, needsFrames, noteDamage, onGetState, onNewState, onRepaired, o
 import { NodeState, type Output, type SessionPort, type VsrConfig } from './state.ts';
 import {
   onDoViewChange,
+  onJoinState,
   onRequestStartView,
   onSaved,
   onStartView,
@@ -348,7 +350,8 @@ export class VsrNode {
         onBoot(n, from, m);
         break;
       case 'newState':
-        if (onNewState(n, from, m)) this.onGrown(m.head);
+        if (isOfJoining(n, from, m)) onJoinState(n, from, m);
+        else if (onNewState(n, from, m)) this.onGrown(m.head);
         break;
       case 'snapshotReport':
         onSnapshotReport(n, from, m);

@@ -11,7 +11,7 @@ import type { FrameBatch } from '../engine/frame-batch.ts';
 import { frame } from '../engine/frame.ts';
 import { sameHash } from '../engine/hash.ts';
 import type { IndexRange } from '../engine/log-contract.ts';
-import { appendBatch, backlogged, complete, intactRanges, moveCommit } from './log.ts';
+import { appendBatch, backlogged, complete, intactRanges, knownHash, moveCommit } from './log.ts';
 import { noteGone } from './snapshots.ts';
 import { countedVotes, sharedThrough } from './choose.ts';
 import type { GetState, NewState } from './messages.ts';
@@ -86,6 +86,11 @@ function chooseSource(n: NodeState, from: number, failed: number | null, byHash:
     const primary = n.primaryOf(n.view);
     return primary === n.id ? null : primary;
   }
+  return voterWith(n, from, failed);
+}
+
+/** While choosing: who has voted that it holds frame `from` of the chosen log; `failed` did not answer last time. */
+export function voterWith(n: NodeState, from: number, failed: number | null): number | null {
   const able = n.others().filter((id) => chosenThrough(n, id) >= from && n.votes.get(id)!.present >= from);
   if (able.length === 0) return null;
   const fresh = able.filter((id) => id !== failed);
@@ -93,11 +98,11 @@ function chooseSource(n: NodeState, from: number, failed: number | null, byHash:
 }
 
 /** While choosing: last index through which the log of this voter is the chosen one; -1: nothing of it for certain. A late vote may be of a higher log view. */
-function chosenThrough(n: NodeState, voter: number): number {
+export function chosenThrough(n: NodeState, voter: number): number {
   const { chosen } = n;
   const [, vote] = countedVotes(n.votes, n.members, n.manifest).find(([id]) => id === voter) ?? [];
   if (chosen === null || vote === undefined) return -1;
-  return vote.logView === chosen.logView ? chosen.head : sharedThrough(n, n.canonical, vote);
+  return vote.logView === chosen.logView ? chosen.head : sharedThrough(chosen, chosen.headers, vote);
 }
 
 /** A peer asks for frames: from memory at once, from the disk by an output. */
@@ -173,7 +178,7 @@ function lastOfRecord(n: NodeState, batch: FrameBatch, last: number): number {
 
 /** Rewrites damaged slots, as far as something proves their frames. */
 function repair(n: NodeState, m: NewState, whole: FrameBatch): boolean {
-  const before = whole.first === 0 ? null : n.ring.hash(whole.first - 1);
+  const before = whole.first === 0 ? null : knownHash(n, whole.first - 1);
   if (before !== null && !sameHash(before, whole.prevHash)) return false;
   const last = provedThrough(n, m, whole);
   if (last < whole.first) return false;
@@ -193,7 +198,7 @@ function provedThrough(n: NodeState, m: NewState, batch: FrameBatch): number {
   for (let index = batch.last; index >= batch.first; index--) {
     const after = n.ring.has(index + 1) ? n.ring.header(index + 1) : null;
     const canonical = n.canonical.contains(index) ? n.canonical.hash(index) : null;
-    const stated = n.ring.hash(index) ?? (after === null ? canonical : frame.prevHash(after, 0));
+    const stated = knownHash(n, index) ?? (after === null ? canonical : frame.prevHash(after, 0));
     if (stated !== null) return sameHash(stated, batch.hashOf(index)) ? index : batch.first - 1;
     if (m.canonical || index <= m.commit) return index;
   }

@@ -25,7 +25,7 @@ import { Epochs } from './epochs.ts';
 import { FailureDetector } from './failure-detector.ts';
 import { HeaderRing } from './header-ring.ts';
 import { LogCache } from './log-cache.ts';
-import type { DoViewChange, Message, Prepare } from './messages.ts';
+import type { DoViewChange, Message, Prepare, StartView } from './messages.ts';
 import type { QuorumTracker } from './quorum-tracker.ts';
 import { Requests } from './requests.ts';
 import { SnapshotBook } from './snapshots.ts';
@@ -186,12 +186,34 @@ export interface PrimaryState {
   activating: number;
 }
 
+/** The end of the log that a view begins with. */
+export type Suffix = Pick<StartView, 'head' | 'headHash' | 'headers'>;
+
 /** The suffix a new primary has chosen and is completing. */
-export interface Chosen {
-  readonly head: CommitIndex;
-  readonly headHash: Uint8Array;
+export interface Chosen extends Suffix {
+  readonly commit: CommitIndex;
   /** Log view of the votes that define it. */
   readonly logView: number;
+}
+
+/** Bounds of the last index that the own log and a canonical one share (join.ts). */
+export interface Junction {
+  low: CommitIndex;
+  high: CommitIndex;
+}
+
+/** A suffix that waits to be installed until the junction of the own log with it is known (join.ts). */
+export interface Joining extends Junction {
+  readonly view: number;
+  /** What brought it; null: it is the own choice. */
+  startView: StartView | null;
+  /** Frame to ask for. */
+  ask: number;
+  /** Answers that told nothing since one did. */
+  vain: number;
+  /** The question under way. */
+  asked: { readonly source: number; readonly nonce: number } | null;
+  tick: number;
 }
 
 /** One catch-up request under way. */
@@ -285,6 +307,7 @@ export class NodeState {
   readonly svcVotes = new Map<number, { readonly view: number; readonly tick: number }>();
   readonly votes = new Map<number, DoViewChange>();
   chosen: Chosen | null = null;
+  joining: Joining | null = null;
   askedStartViewTick = -1_000_000;
   readonly nonce: number;
   transfer: Transfer | null = null;

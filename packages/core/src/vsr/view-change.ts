@@ -9,8 +9,9 @@ import { at, type CommitIndex, isNone, max, min, NONE } from '../engine/commit-i
 import { HASH_BYTES } from '../engine/constants.ts';
 import { envelope } from '../engine/frame.ts';
 import { ROUND_RING } from './freshness.ts';
+import { beginJoining, findJunction, isFound, onFrameToJoin, tickJoining } from './join.ts';
 import { complete, installSuffix, moveCommit, recordHeaders } from './log.ts';
-import type { CommitOk, DoViewChange, RequestStartView, StartView, StartViewChange } from './messages.ts';
+import type { CommitOk, DoViewChange, NewState, RequestStartView, StartView, StartViewChange } from './messages.ts';
 import { chooseSuffix, countedVotes } from './choose.ts';
 import { learnIdentity } from './members.ts';
 import { drainStash, restartPromises } from './normal.ts';
@@ -20,7 +21,7 @@ import { sendHeartbeat } from './reads.ts';
 import { snapshotStored } from './snapshots.ts';
 import { catchUp, needsFrames } from './state-transfer.ts';
 import { REFUSAL, TO_CLIENT, encodeRedirect, refusal } from './client-protocol.ts';
-import type { NodeState } from './state.ts';
+import type { Chosen, NodeState } from './state.ts';
 
 /** Votes for the next view when the primary has been silent too long (or this replica must not be primary again). */
 export function suspect(n: NodeState, why: string): void {
@@ -80,6 +81,7 @@ export function enterViewChange(n: NodeState, view: number): void {
   n.enteredTick = n.tickCount;
   n.votes.clear();
   n.chosen = null;
+  n.joining = null;
   n.transfer = null;
   n.stash = [];
   n.setStatus('view-change');
@@ -186,9 +188,27 @@ function choose(n: NodeState): void {
   if (choice.kind === 'data-loss') reportLoss(n, choice.index, choice.why);
   if (choice.kind !== 'chosen' || n.primaryOf(n.view) !== n.id) return;
   const logView = Math.max(...votes.map((vote) => vote.logView));
-  n.chosen = { head: choice.head, headHash: choice.headHash, logView };
-  installSuffix(n, n.view, choice.head, choice.headHash, choice.headers);
-  n.commitHeard = max(n.commitHeard, choice.commit);
+  const { head, headHash, headers, commit } = choice;
+  n.chosen = { head, headHash, headers, commit, logView };
+  const junction = findJunction(n, n.chosen);
+  if (isFound(n, junction)) installChosen(n, n.chosen, junction.low);
+  else beginJoining(n, junction, null);
+}
+
+function installChosen(n: NodeState, chosen: Chosen, junction: CommitIndex): void {
+  n.joining = null;
+  installSuffix(n, n.view, chosen, junction);
+  n.commitHeard = max(n.commitHeard, chosen.commit);
+}
+
+/** A frame that may tell where the own log leaves the one to be installed. */
+export function onJoinState(n: NodeState, from: number, m: NewState): void {
+  const joining = n.joining!;
+  if (joining.startView !== null) n.lastHeardTick = n.tickCount;
+  const junction = onFrameToJoin(n, joining, from, m);
+  if (junction === null) return;
+  if (joining.startView !== null) adopt(n, joining.startView, junction);
+  else installChosen(n, n.chosen!, junction);
 }
 
 /** Says once what cannot be settled; the replica goes on trying. */
@@ -297,11 +317,31 @@ export function onStartView(n: NodeState, from: number, m: StartView): void {
   const settlesHead = n.status === 'recovering-head' && m.nonce === n.nonce && m.view >= n.logView;
   if (m.view <= n.logView && !settlesHead) return;
   if (m.headHash.length !== HASH_BYTES) return;
+  const { joining } = n;
+  if (joining !== null && joining.view >= m.view) {
+    // A newer one of the same view: its log has only grown.
+    const { startView, view } = joining;
+    if (startView !== null && view === m.view && m.head >= startView.head) joining.startView = m;
+    return;
+  }
+  const junction = findJunction(n, m);
+  // A standby has promised nothing.
+  if (isFound(n, junction) || n.standby) {
+    adopt(n, m, junction.low);
+    return;
+  }
+  if (m.view > n.view && n.status !== 'recovering-head') enterViewChange(n, m.view);
+  beginJoining(n, junction, m);
+}
+
+/** The junction with the log of a StartView is known: this replica is a backup of its view. */
+function adopt(n: NodeState, m: StartView, junction: CommitIndex): void {
   leavePrimary(n);
   const entering = m.view > n.view || n.status !== 'normal';
   const promisesLost = n.status === 'recovering-head';
   n.votes.clear();
   n.chosen = null;
+  n.joining = null;
   n.transfer = null;
   n.stash = [];
   n.suspecting = false;
@@ -310,10 +350,10 @@ export function onStartView(n: NodeState, from: number, m: StartView): void {
   if (m.view > n.view) n.viewChanges++;
   // What the lost tail record promised is not known: nothing of the settled log may be nacked for its absence.
   const lost = promisesLost ? max(m.head, m.acked) : NONE;
-  installSuffix(n, m.view, m.head, m.headHash, m.headers, lost);
+  installSuffix(n, m.view, m, junction, lost);
   n.dataLoss = null;
   n.setStatus('normal');
-  if (entering) n.event({ kind: 'view', view: m.view, primary: from });
+  if (entering) n.event({ kind: 'view', view: m.view, primary: n.primaryOf(m.view) });
   n.commitHeard = max(n.commitHeard, m.commit);
   n.startCommit = m.commit;
   n.drawTimeout();
@@ -360,6 +400,7 @@ function watchHeadless(n: NodeState): void {
 /** Timers of a replica that is no normal primary. */
 export function tickWaiting(n: NodeState): void {
   const resend = n.config.heartbeatTicks * 2;
+  tickJoining(n);
   if (n.status !== 'normal' || n.suspecting) watchHeadless(n);
   if (n.status === 'recovering-head') {
     if (n.tickCount - n.askedStartViewTick < resend) return;

@@ -1,0 +1,164 @@
+/**
+ * Joining: where the own log leaves the one that a view begins with, before anything of it is cut (docs/protocol.md, "Installing").
+ *
+ * Usually its headers tell. They reach down P + 1 indexes only, and the log of a replica that was away for longer ends below them. Frames that it promised are never
+ * cut on a guess: of a committed entry the copies elsewhere may be damaged. Until the junction is proven nothing is installed; this replica keeps the log view it
+ * has, and votes for what it holds.
+ *
+ * What proves the own log through j to be the canonical one:
+ *  - its chain hash at j, which covers everything below;
+ *  - the view of the frame at j, when a canonical frame above has the same: one primary proposes in a view, once in its life and behind one log, so whatever log
+ *    holds a frame of that view is that log below it. (Equal log views would prove less: a log of that view may have been lengthened by a snapshot of a later one.)
+ *  - that j is certainly committed.
+ * An own frame of a later view than a canonical one above it is in no canonical log: views never fall along a log. What none of these settles is asked for: the frame
+ * above states the chain hash below it.
+ *
+ * Invariant: low <= junction <= high; both only close in, as the log of a view only grows.
+ */
+import { at, below, type CommitIndex, max, min } from '../engine/commit-index.ts';
+import type { FrameBatch } from '../engine/frame-batch.ts';
+import { frame } from '../engine/frame.ts';
+import { sameHash } from '../engine/hash.ts';
+import { certainlyCommitted, knownHash } from './log.ts';
+import type { NewState, StartView } from './messages.ts';
+import type { Joining, Junction, NodeState, Suffix } from './state.ts';
+import { chosenThrough, voterWith } from './state-transfer.ts';
+
+/** What is known at once of where the own log leaves the one that ends with `suffix`. */
+export function findJunction(n: NodeState, suffix: Suffix): Junction {
+  const { head, headers } = suffix;
+  const last = min(n.end, head);
+  const found = { low: min(lastKnown(n, certainlyCommitted(n)), last), high: last };
+  for (let index: number = last; index > found.low && index >= headers.first - 1; index--) {
+    learnHash(n, found, index, statedHash(suffix, index));
+  }
+  for (let index = headers.first; index <= headers.last && found.low < found.high; index++) {
+    const view = headers.view(index);
+    if (view === null) continue;
+    learnView(n, found, index, view);
+    break;
+  }
+  return found;
+}
+
+/** Nothing in low+1..high could be compared: damage hides which frames were there. */
+export function isFound(n: NodeState, { low, high }: Junction): boolean {
+  for (let index: number = high; index > low; index--) if (knownHash(n, index) !== null) return false;
+  return true;
+}
+
+/** Chain hash of `index` in the log that ends with `suffix`, or null. */
+function statedHash({ head, headHash, headers }: Suffix, index: number): Uint8Array | null {
+  if (index === head) return headHash;
+  if (headers.contains(index)) return headers.hash(index);
+  const above = headers.contains(index + 1) ? headers.header(index + 1) : null;
+  return above === null ? null : frame.prevHash(above, 0);
+}
+
+function learnHash(n: NodeState, junction: Junction, index: number, canonical: Uint8Array | null): void {
+  if (index <= junction.low || index > junction.high || canonical === null) return;
+  const own = knownHash(n, index);
+  if (own === null) return;
+  if (sameHash(own, canonical)) junction.low = at(index);
+  else junction.high = below(index);
+}
+
+/** The canonical frame at `index` is of `view`. */
+function learnView(n: NodeState, junction: Junction, index: number, view: number): void {
+  for (let own: number = min(junction.high, below(index)); own > junction.low; own--) {
+    const header = n.ring.header(own);
+    if (header === null || frame.view(header, 0) < view) return;
+    if (frame.view(header, 0) > view) junction.high = below(own);
+    else if (knownHash(n, own) !== null) junction.low = at(own);
+  }
+}
+
+/** Greatest index through `certain`, at or above the commit, whose chain hash is known: damage may have taken that of `certain` itself. */
+function lastKnown(n: NodeState, certain: CommitIndex): CommitIndex {
+  const committed = min(n.commit, n.end);
+  for (let index: number = certain; index > committed; index--) if (knownHash(n, index) !== null) return at(index);
+  return committed;
+}
+
+/** What the StartView brings, or (null) the own choice, waits for the junction. */
+export function beginJoining(n: NodeState, junction: Junction, startView: StartView | null): void {
+  const view = startView?.view ?? n.view;
+  n.joining = { ...junction, view, startView, ask: junction.high + 1, vain: 0, asked: null, tick: n.tickCount };
+  askNext(n, n.joining);
+}
+
+/** Asks again what was not answered, and in time what nobody could answer. */
+export function tickJoining(n: NodeState): void {
+  const { joining } = n;
+  if (joining === null) return;
+  const patience = n.config.heartbeatTicks * (joining.asked === null ? 1 : 4);
+  if (n.tickCount - joining.tick >= patience) askNext(n, joining);
+}
+
+/** Asks for the first frame that somebody has, from `ask` downwards; each once. */
+function askNext(n: NodeState, joining: Joining): void {
+  joining.tick = n.tickCount;
+  const failed = joining.asked?.source ?? null;
+  joining.asked = null;
+  const { view, startView } = joining;
+  for (let left = joining.high - joining.low + 1; left > 0; left--) {
+    const source = startView !== null ? n.primaryOf(view) : voterWith(n, joining.ask, failed);
+    if (source === null) {
+      askBelow(joining);
+      continue;
+    }
+    joining.asked = { source, nonce: n.nextNonce() };
+    const { ask: from, high, asked } = joining;
+    n.send(source, { type: 'getState', view, from, to: Math.max(from, high + 1), nonce: asked.nonce });
+    return;
+  }
+}
+
+function askBelow(joining: Joining): void {
+  joining.ask = joining.ask > joining.low + 1 ? joining.ask - 1 : joining.high + 1;
+}
+
+/** An answer to a question of this file. */
+export function isOfJoining(n: NodeState, from: number, m: NewState): boolean {
+  const { joining } = n;
+  return joining !== null && joining.asked?.nonce === m.nonce && joining.asked.source === from;
+}
+
+/** What was asked for. Returns the junction once it is known, else null: the next question is under way. */
+export function onFrameToJoin(n: NodeState, joining: Joining, from: number, m: NewState): CommitIndex | null {
+  if (m.view !== joining.view) return null;
+  const { low, high } = joining;
+  if (m.batch !== null) learnBatch(n, joining, from, m.batch);
+  if (isFound(n, joining)) return joining.low;
+  // A snapshot that a quorum has confirmed holds what the frames down to there did.
+  if (m.batch === null && m.first > joining.high + 1) return joining.low;
+  if (joining.low > low || joining.high < high) {
+    joining.vain = 0;
+    joining.ask = joining.low + 1;
+  } else {
+    askBelow(joining);
+    if (++joining.vain > joining.high - joining.low + 1) {
+      joining.vain = 0;
+      if (isInSnapshot(n, joining.high)) return joining.low;
+      joining.tick = n.tickCount;
+      joining.asked = null;
+      return null;
+    }
+  }
+  askNext(n, joining);
+  return null;
+}
+
+function learnBatch(n: NodeState, joining: Joining, from: number, batch: FrameBatch): void {
+  const trusted = joining.startView === null ? chosenThrough(n, from) : batch.last;
+  if (batch.first > 0) learnHash(n, joining, batch.first - 1, batch.prevHash);
+  for (let index = batch.first; index <= Math.min(batch.last, trusted); index++) {
+    learnHash(n, joining, index, batch.hashOf(index));
+    learnView(n, joining, index, batch.viewOf(index));
+  }
+}
+
+/** A snapshot that a quorum has confirmed holds everything through `index`. */
+function isInSnapshot(n: NodeState, index: number): boolean {
+  return [...n.snapshots.reports.values()].some(({ held }) => held.some((ref) => ref.confirmed && ref.index >= index));
+}
