@@ -131,6 +131,8 @@ function encodeView(message: DoViewChange | StartView, w: Writer): Uint8Array[] 
       w.numbers(message.faulty.flatMap((range) => [range.from, range.to]));
       return [w.headers(message.headers), message.headers.bytes];
     case 'startView':
+      w.u64(message.logView);
+      w.index(message.base);
       w.index(message.head);
       w.bytes(message.headHash);
       w.index(message.commit);
@@ -251,6 +253,8 @@ function decodeBody(type: number, view: number, r: Reader, codec: FrameCodec): M
     case TYPE.doViewChange:
       return decodeDoViewChange(view, r);
     case TYPE.startView: {
+      const logView = r.u64();
+      const base = r.index();
       const head = r.index();
       const headHash = r.hash();
       const commit = r.index();
@@ -259,7 +263,8 @@ function decodeBody(type: number, view: number, r: Reader, codec: FrameCodec): M
       const generation = r.u64();
       const incarnations = r.numbers(MEMBERS_MAX);
       const headers = r.headers();
-      return { type: 'startView', view, head, headHash, commit, nonce, acked, generation, incarnations, headers };
+      const log = { logView, base, head, headHash, commit, headers };
+      return { type: 'startView', view, ...log, nonce, acked, generation, incarnations };
     }
     case TYPE.requestStartView:
       return r.end({ type: 'requestStartView', view, nonce: r.u64() });

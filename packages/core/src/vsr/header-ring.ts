@@ -13,7 +13,7 @@ import { isHashAt, isNoHash } from '../engine/hash.ts';
 export class HeaderRing {
   private readonly capacity: number;
   private readonly bytes: Uint8Array;
-  private first = 0;
+  private firstIndex = 0;
   private lastIndex: CommitIndex = NONE;
 
   /** Holds `pipelineMax` + 1 records. */
@@ -22,12 +22,17 @@ export class HeaderRing {
     this.bytes = new Uint8Array(this.capacity * HEADER_RECORD_BYTES);
   }
 
+  /** First index there is a place for; means nothing while `last` is NONE. */
+  get first(): number {
+    return this.firstIndex;
+  }
+
   get last(): CommitIndex {
     return this.lastIndex;
   }
 
   has(index: number): boolean {
-    return index >= this.first && index <= this.lastIndex;
+    return index >= this.firstIndex && index <= this.lastIndex;
   }
 
   /** Chain hash of `index` (a view: copy it to keep it), or null when it is outside or unknown. */
@@ -52,17 +57,17 @@ export class HeaderRing {
   append(batch: FrameBatch): void {
     assert(batch.first <= this.lastIndex + 1 || this.lastIndex === NONE, 'headers are noted without a gap');
     const from = Math.max(batch.first, batch.last - this.capacity + 1);
-    if (this.lastIndex === NONE) this.first = from;
+    if (this.lastIndex === NONE) this.firstIndex = from;
     for (let index = from; index <= batch.last; index++) {
       writeHeaderRecord(batch, index, this.bytes, (index % this.capacity) * HEADER_RECORD_BYTES);
     }
     if (batch.last > this.lastIndex) this.lastIndex = at(batch.last);
-    this.first = Math.max(this.first, this.lastIndex - this.capacity + 1);
+    this.firstIndex = Math.max(this.firstIndex, this.lastIndex - this.capacity + 1);
   }
 
   /** Notes the frames of a batch that lie inside the run: damaged ones that are known again. */
   fill(batch: FrameBatch): void {
-    for (let index = Math.max(batch.first, this.first); index <= Math.min(batch.last, this.lastIndex); index++) {
+    for (let index = Math.max(batch.first, this.firstIndex); index <= Math.min(batch.last, this.lastIndex); index++) {
       writeHeaderRecord(batch, index, this.bytes, (index % this.capacity) * HEADER_RECORD_BYTES);
     }
   }
@@ -79,7 +84,7 @@ export class HeaderRing {
   load(suffix: HeaderSuffix): void {
     const kept = suffix.slice(suffix.last - this.capacity + 1, suffix.last);
     this.bytes.fill(0);
-    this.first = kept.first;
+    this.firstIndex = kept.first;
     this.lastIndex = kept.count === 0 ? NONE : at(kept.last);
     for (let i = 0; i < kept.count; i++) {
       const slot = ((kept.first + i) % this.capacity) * HEADER_RECORD_BYTES;
@@ -99,12 +104,12 @@ export class HeaderRing {
   /** Forgets what is above `index`. */
   truncate(index: CommitIndex): void {
     if (index >= this.lastIndex) return;
-    this.lastIndex = index < this.first ? NONE : index;
+    this.lastIndex = index < this.firstIndex ? NONE : index;
   }
 
   /** Records from..to (clamped), copied out. */
   suffix(from: number, to: number): HeaderSuffix {
-    const low = Math.max(from, this.first);
+    const low = Math.max(from, this.firstIndex);
     const high = Math.min(to, this.lastIndex);
     if (high < low) return HeaderSuffix.EMPTY;
     const out = new Uint8Array((high - low + 1) * HEADER_RECORD_BYTES);
@@ -117,6 +122,6 @@ export class HeaderRing {
 
   /** Everything there is. */
   all(): HeaderSuffix {
-    return this.lastIndex === NONE ? HeaderSuffix.EMPTY : this.suffix(this.first, this.lastIndex);
+    return this.lastIndex === NONE ? HeaderSuffix.EMPTY : this.suffix(this.firstIndex, this.lastIndex);
   }
 }

@@ -19,25 +19,20 @@ import { at, below, type CommitIndex, max, min } from '../engine/commit-index.ts
 import type { FrameBatch } from '../engine/frame-batch.ts';
 import { frame } from '../engine/frame.ts';
 import { sameHash } from '../engine/hash.ts';
-import { certainlyCommitted, knownHash } from './log.ts';
+import { certainlyCommitted, knownHash, statedHash } from './log.ts';
 import type { NewState, StartView } from './messages.ts';
 import type { Joining, Junction, NodeState, Suffix } from './state.ts';
 import { chosenThrough, voterWith } from './state-transfer.ts';
 
 /** What is known at once of where the own log leaves the one that ends with `suffix`. */
 export function findJunction(n: NodeState, suffix: Suffix): Junction {
-  const { head, headers } = suffix;
-  const last = min(n.end, head);
-  const found = { low: min(lastKnown(n, certainlyCommitted(n)), last), high: last };
-  for (let index: number = last; index > found.low && index >= headers.first - 1; index--) {
+  const last = min(n.end, suffix.head);
+  const found = { low: min(certainlyCommitted(n), last), high: last };
+  const { first } = suffix.headers;
+  for (let index: number = last; index > found.low && index >= first - 1; index--) {
     learnHash(n, found, index, statedHash(suffix, index));
   }
-  for (let index = headers.first; index <= headers.last && found.low < found.high; index++) {
-    const view = headers.view(index);
-    if (view === null) continue;
-    learnView(n, found, index, view);
-    break;
-  }
+  learnLogView(n, found, suffix);
   return found;
 }
 
@@ -45,14 +40,6 @@ export function findJunction(n: NodeState, suffix: Suffix): Junction {
 export function isFound(n: NodeState, { low, high }: Junction): boolean {
   for (let index: number = high; index > low; index--) if (knownHash(n, index) !== null) return false;
   return true;
-}
-
-/** Chain hash of `index` in the log that ends with `suffix`, or null. */
-function statedHash({ head, headHash, headers }: Suffix, index: number): Uint8Array | null {
-  if (index === head) return headHash;
-  if (headers.contains(index)) return headers.hash(index);
-  const above = headers.contains(index + 1) ? headers.header(index + 1) : null;
-  return above === null ? null : frame.prevHash(above, 0);
 }
 
 function learnHash(n: NodeState, junction: Junction, index: number, canonical: Uint8Array | null): void {
@@ -63,21 +50,30 @@ function learnHash(n: NodeState, junction: Junction, index: number, canonical: U
   else junction.high = below(index);
 }
 
-/** The canonical frame at `index` is of `view`. */
+/** The own log is that of the own log view, and the canonical one that of some views through some indexes. */
+function learnLogView(n: NodeState, junction: Junction, { view, logView, base, headers }: Suffix): void {
+  if (n.logView === view) junction.low = max(junction.low, junction.high);
+  if (n.logView === logView) {
+    junction.low = max(junction.low, min(junction.high, base));
+    junction.high = junction.low;
+  }
+  for (let index = headers.first; index <= headers.last; index++) {
+    const proposed = headers.view(index);
+    if (proposed === null) continue;
+    learnView(n, junction, index, proposed);
+    return;
+  }
+}
+
+/** The canonical frame at `index` was proposed in `view`. */
 function learnView(n: NodeState, junction: Junction, index: number, view: number): void {
+  if (n.logView === view) junction.low = max(junction.low, min(junction.high, below(index)));
   for (let own: number = min(junction.high, below(index)); own > junction.low; own--) {
     const header = n.ring.header(own);
     if (header === null || frame.view(header, 0) < view) return;
     if (frame.view(header, 0) > view) junction.high = below(own);
-    else if (knownHash(n, own) !== null) junction.low = at(own);
+    else junction.low = at(own);
   }
-}
-
-/** Greatest index through `certain`, at or above the commit, whose chain hash is known: damage may have taken that of `certain` itself. */
-function lastKnown(n: NodeState, certain: CommitIndex): CommitIndex {
-  const committed = min(n.commit, n.end);
-  for (let index: number = certain; index > committed; index--) if (knownHash(n, index) !== null) return at(index);
-  return committed;
 }
 
 /** What the StartView brings, or (null) the own choice, waits for the junction. */

@@ -64,13 +64,8 @@ export function complete(n: NodeState): boolean {
  * `promisesLost`: through here this replica may have promised what it does not know any more. What stays promised goes into the tail record with the install, so
  * that no crash forgets it.
  */
-export function installSuffix(
-  n: NodeState,
-  view: number,
-  { head, headHash, headers }: Suffix,
-  junction: CommitIndex,
-  promisesLost = NONE,
-): void {
+export function installSuffix(n: NodeState, suffix: Suffix, junction: CommitIndex, promisesLost = NONE): void {
+  const { view, head, headHash, headers } = suffix;
   assert(view >= n.view && view >= n.logView, 'views never go back');
   const certain = certainlyCommitted(n);
   const committed = min(n.commit, n.end);
@@ -78,7 +73,7 @@ export function installSuffix(
     committed <= head && !differs(n, committed, headers),
     `installing view ${view} would cut committed index ${n.commit} to ${junction}`,
   );
-  const keep = max(junction, committed);
+  const keep = lastKnown(n, suffix, junction, committed);
   const twice = twoFrames(n, min(n.end, head), keep, headers);
   if (twice !== null) {
     n.halt('E_PROTOCOL', `index ${twice} exists with two different frames of one view`);
@@ -90,7 +85,9 @@ export function installSuffix(
   n.promised = promisesLost === NONE ? stillPromised(n, keep, head) : max(n.promised, promisesLost);
   n.view = view;
   n.logView = view;
-  n.endHash = isNone(keep) ? ZERO_HASH : hashAt(n, keep);
+  const endHash = isNone(keep) ? ZERO_HASH : (knownHash(n, keep) ?? statedHash(suffix, keep));
+  assert(endHash !== null, `the chain hash of ${keep} is known`);
+  n.endHash = endHash.slice();
   n.ring.truncate(keep);
   for (const index of n.joints.keys()) if (index > keep) n.joints.delete(index);
   n.cache.truncate(keep);
@@ -155,11 +152,19 @@ export function knownHash(n: NodeState, index: number): Uint8Array | null {
   return n.ring.hash(index) ?? n.joints.get(index) ?? (index === checkpoint.index ? checkpoint.hash : null);
 }
 
-/** Chain hash of an index of the own log that must be known. */
-function hashAt(n: NodeState, index: number): Uint8Array {
-  const hash = knownHash(n, index);
-  assert(hash !== null, `the chain hash of ${index} is known`);
-  return hash.slice();
+/** Greatest index through `junction`, at or above `committed`, whose chain hash is known: damage may have taken that of `junction` itself. */
+function lastKnown(n: NodeState, suffix: Suffix, junction: CommitIndex, committed: CommitIndex): CommitIndex {
+  for (let index: number = junction; index > committed; index--)
+    if (knownHash(n, index) !== null || statedHash(suffix, index) !== null) return at(index);
+  return committed;
+}
+
+/** Chain hash of `index` in the log that ends with these headers, or null. */
+export function statedHash({ head, headHash, headers }: Suffix, index: number): Uint8Array | null {
+  if (index === head) return headHash;
+  if (headers.contains(index)) return headers.hash(index);
+  const above = headers.contains(index + 1) ? headers.header(index + 1) : null;
+  return above === null ? null : frame.prevHash(above, 0);
 }
 
 /** Canonical headers of the log of record, for votes and StartView. */

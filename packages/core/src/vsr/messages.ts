@@ -92,6 +92,9 @@ export interface DoViewChange {
 export interface StartView {
   readonly type: 'startView';
   readonly view: number;
+  /** The view began with the log of this log view, through `base`; what is above was proposed in the view. */
+  readonly logView: number;
+  readonly base: CommitIndex;
   readonly head: CommitIndex;
   readonly headHash: Uint8Array;
   readonly commit: CommitIndex;

@@ -173,6 +173,8 @@ describe('VsrNode', () => {
     const message = {
       type: 'startView',
       view: n.view,
+      logView: n.view - 1,
+      base: at(0),
       head: at(0),
       headHash: n.ring.hash(0)!.slice(),
       commit: NONE,

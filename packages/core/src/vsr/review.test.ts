@@ -177,6 +177,8 @@ describe('hostile review', () => {
     const message = {
       type: 'startView',
       view: view + 3,
+      logView: view + 2,
+      base: at(end + 1),
       head: at(end + 1),
       headHash,
       commit: end,

@@ -191,8 +191,8 @@ function repair(n: NodeState, m: NewState, whole: FrameBatch): boolean {
 }
 
 /**
- * Last frame of the batch that is certainly the one lost here: its hash is stated here, or the sender knows it as canonical or committed. (A frame that only
- * continues the frame below may be of a view that was given up.)
+ * Last frame of the batch that is certainly the one lost here: its hash is stated here, the own log has a frame of its view above it (join.ts says why that proves
+ * it), or the sender knows it as canonical or committed. (A frame that only continues the frame below may be of a view that was given up.)
  */
 function provedThrough(n: NodeState, m: NewState, batch: FrameBatch): number {
   for (let index = batch.last; index >= batch.first; index--) {
@@ -200,9 +200,18 @@ function provedThrough(n: NodeState, m: NewState, batch: FrameBatch): number {
     const canonical = n.canonical.contains(index) ? n.canonical.hash(index) : null;
     const stated = knownHash(n, index) ?? (after === null ? canonical : frame.prevHash(after, 0));
     if (stated !== null) return sameHash(stated, batch.hashOf(index)) ? index : batch.first - 1;
-    if (m.canonical || index <= m.commit) return index;
+    if (m.canonical || index <= m.commit || viewAbove(n, index) === batch.viewOf(index)) return index;
   }
   return batch.first - 1;
+}
+
+/** View of the first own frame above `index` whose header is in memory; null: none is. */
+function viewAbove(n: NodeState, index: number): number | null {
+  for (let above = Math.max(index, n.ring.first - 1) + 1; above <= n.ring.last; above++) {
+    const header = n.ring.header(above);
+    if (header !== null) return frame.view(header, 0);
+  }
+  return null;
 }
 
 /** Remembers a chain hash of the own log; what lies below the commit is never asked for. */

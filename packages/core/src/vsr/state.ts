@@ -155,6 +155,8 @@ export interface PrimaryState {
   readonly tracker: QuorumTracker;
   inFlight: InFlight[];
   readonly noopIndex: number;
+  /** Log view of the log that stands below the no-op. */
+  readonly logView: number;
   /** Highest round each backup answered in this view. */
   readonly rounds: Map<number, number>;
   /** The process run of the backup that did. */
@@ -186,14 +188,12 @@ export interface PrimaryState {
   activating: number;
 }
 
-/** The end of the log that a view begins with. */
-export type Suffix = Pick<StartView, 'head' | 'headHash' | 'headers'>;
+/** The end of a view's log, and what it began with. */
+export type Suffix = Pick<StartView, 'view' | 'logView' | 'base' | 'head' | 'headHash' | 'headers'>;
 
 /** The suffix a new primary has chosen and is completing. */
 export interface Chosen extends Suffix {
   readonly commit: CommitIndex;
-  /** Log view of the votes that define it. */
-  readonly logView: number;
 }
 
 /** Bounds of the last index that the own log and a canonical one share (join.ts). */

@@ -63,7 +63,15 @@ it.each(['hears of a view that begins there', 'has stored the vote for a view'])
     stored();
     const { generation, incarnations } = manifest;
     const about = { head: end, headHash: endHash, commit: end, headers, generation, incarnations };
-    const began = { type: 'startView', view: view + 1, nonce: 0, acked: NONE, ...about } as const;
+    const began = {
+      type: 'startView',
+      view: view + 1,
+      logView: view,
+      base: end,
+      nonce: 0,
+      acked: NONE,
+      ...about,
+    } as const;
     if (hears) node.step({ type: 'message', from: other, message: began }, 0, 0);
     stored();
     const logView = hears ? view + 1 : view;

@@ -180,6 +180,8 @@ describe('two frames of one (view, index)', () => {
     const message = {
       type: 'startView',
       view,
+      logView: n.view,
+      base: n.end,
       head: n.end,
       headHash: n.endHash.slice(),
       commit: NONE,

@@ -5,7 +5,7 @@
  * the highest log view define the suffix; an index is dropped only when n - quorum + 1 replicas nack it; a StartView whose view is <= log view truncates nothing.
  */
 import { assert } from '../assert.ts';
-import { at, type CommitIndex, isNone, max, min, NONE } from '../engine/commit-index.ts';
+import { at, below, type CommitIndex, isNone, max, min, NONE } from '../engine/commit-index.ts';
 import { HASH_BYTES } from '../engine/constants.ts';
 import { envelope } from '../engine/frame.ts';
 import { ROUND_RING } from './freshness.ts';
@@ -187,9 +187,11 @@ function choose(n: NodeState): void {
   const choice = chooseSuffix(votes, own, n.members.length, n.quorum, n.policy);
   if (choice.kind === 'data-loss') reportLoss(n, choice.index, choice.why);
   if (choice.kind !== 'chosen' || n.primaryOf(n.view) !== n.id) return;
-  const logView = Math.max(...votes.map((vote) => vote.logView));
   const { head, headHash, headers, commit } = choice;
-  n.chosen = { head, headHash, headers, commit, logView };
+  // One that a snapshot of a later view lengthened is, as far as it goes, the log of that view.
+  const views = [...votes.map((vote) => vote.logView), headers.contains(head) ? (headers.view(head) ?? 0) : 0];
+  const logView = Math.max(...views);
+  n.chosen = { view: n.view, logView, base: head, head, headHash, headers, commit };
   const junction = findJunction(n, n.chosen);
   if (isFound(n, junction)) installChosen(n, n.chosen, junction.low);
   else beginJoining(n, junction, null);
@@ -197,7 +199,7 @@ function choose(n: NodeState): void {
 
 function installChosen(n: NodeState, chosen: Chosen, junction: CommitIndex): void {
   n.joining = null;
-  installSuffix(n, n.view, chosen, junction);
+  installSuffix(n, chosen, junction);
   n.commitHeard = max(n.commitHeard, chosen.commit);
 }
 
@@ -233,6 +235,7 @@ export function settle(n: NodeState): void {
   if (n.durable < n.end) return;
   moveCommit(n, n.commitHeard);
   n.dataLoss = null;
+  const { chosen } = n;
   n.chosen = null;
   n.transfer = null;
   n.attempts = 0;
@@ -241,6 +244,8 @@ export function settle(n: NodeState): void {
     tracker: new QuorumTracker(n.members, n.quorum, n.commitHeard),
     inFlight: [],
     noopIndex: n.end + 1,
+    // Nobody has chosen anything for a primary that goes on in its view (mutation restart-as-primary).
+    logView: chosen?.logView ?? 0,
     rounds: new Map(),
     runs: new Map(),
     startedTick: n.tickCount,
@@ -279,12 +284,14 @@ function startView(n: NodeState, to: number, nonce: number): StartView {
   return {
     type: 'startView',
     view: n.view,
+    logView: n.primary!.logView,
+    base: below(n.primary!.noopIndex),
     head: n.end,
     headHash: n.endHash,
     commit: n.commit,
     headers,
     nonce,
-    acked: n.primary?.acked.get(to) ?? NONE,
+    acked: n.primary!.acked.get(to) ?? NONE,
     generation,
     incarnations,
   };
@@ -350,7 +357,7 @@ function adopt(n: NodeState, m: StartView, junction: CommitIndex): void {
   if (m.view > n.view) n.viewChanges++;
   // What the lost tail record promised is not known: nothing of the settled log may be nacked for its absence.
   const lost = promisesLost ? max(m.head, m.acked) : NONE;
-  installSuffix(n, m.view, m, junction, lost);
+  installSuffix(n, m, junction, lost);
   n.dataLoss = null;
   n.setStatus('normal');
   if (entering) n.event({ kind: 'view', view: m.view, primary: n.primaryOf(m.view) });
