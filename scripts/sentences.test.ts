@@ -19,6 +19,7 @@ const change = `${CORE}/vsr/view-change.test.ts`;
 const review = `${CORE}/vsr/review.test.ts`;
 const node = `${CORE}/vsr/node.test.ts`;
 const choose = `${CORE}/vsr/choose.test.ts`;
+const joining = `${CORE}/vsr/join.test.ts`;
 const recover = `${CORE}/vsr/recover.test.ts`;
 const first = `${CORE}/vsr/first-boot.test.ts`;
 const clock = `${CORE}/vsr/cluster-time.test.ts`;
@@ -106,6 +107,18 @@ const ROWS: Readonly<Record<string, readonly Row[]>> = {
       [disks, 'first stores {view, log view, headers}; only then is the log changed'],
       [scripted, 'a log view durable before the frames'],
       [node, 'a late duplicate StartView truncates nothing'],
+    ],
+    [
+      'Where the own log ends below the headers',
+      [joining, 'is not cut before a frame tells'],
+      [joining, 'loses only what was given up, frame by frame'],
+      [joining, 'stays whole before anybody gives a frame'],
+      [joining, 'is cut where the new view began'],
+      [joining, 'holds up its primary, too'],
+    ],
+    [
+      'Only what a confirmed snapshot holds, and nobody has frames of any more',
+      [joining, 'is cut above what is certainly committed when nobody has the frames'],
     ],
     [
       '**A replica that restarts and is the primary',

@@ -66,6 +66,8 @@ export function eventText(event: ReplicaEvent): string {
       return `suspects the primary of view ${event.view}: ${event.why}`;
     case 'abdicate':
       return `steps down from view ${event.view}: ${event.why}`;
+    case 'join':
+      return `asks which of ${event.from}..${event.to} are in the log of view ${event.view}`;
     case 'truncate':
       return `drops ${event.from}..${event.to}, which are not in the log of the new view`;
     case 'repair':

@@ -7,6 +7,9 @@ import type { World } from './world.ts';
 export function noteRareState({ sometimes, checks }: World, machine: SimMachine, event: ReplicaEvent): void {
   const state = machine.replica?.node.state ?? null;
   switch (event.kind) {
+    case 'join':
+      sometimes.reached('asked-where-the-log-joins');
+      break;
     case 'truncate':
       if (event.from <= checks.promised(machine.id)) sometimes.reached('truncation-below-the-tail-record');
       break;

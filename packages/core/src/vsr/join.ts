@@ -6,16 +6,22 @@
  * has, and votes for what it holds.
  *
  * What proves the own log through j to be the canonical one:
- *  - its chain hash at j, which covers everything below;
- *  - the view of the frame at j, when a canonical frame above has the same: one primary proposes in a view, once in its life and behind one log, so whatever log
- *    holds a frame of that view is that log below it. (Equal log views would prove less: a log of that view may have been lengthened by a snapshot of a later one.)
- *  - that j is certainly committed.
+ *  1. its chain hash at j, which covers everything below;
+ *  2. that j is certainly committed;
+ *  3. that the frame at j was proposed in view v, and a canonical one above it too: one primary proposes in v, once in its life (who restarts does not go on) and behind
+ *     one log, so whatever log holds a frame of v is, below it, that log;
+ *  4. that the own log view is v, and the canonical log is that of view v through j: a log of log view v is a beginning of what v's primary had. What an install leaves
+ *     was proven (here) to be the beginning of that view's log, and the log view is stored with it; then only frames of its primary (or, while it completes its choice,
+ *     of what it chose) are appended; recovery counts, of a log view, what is at or below its tail record or agrees with the stored headers, and nothing else. "A suffix that
+ *     was never installed" is of an older log view therefore. What v's log is through j: the base that the StartView names, and below every canonical frame of view v.
+ * The exception of 4: a snapshot of a later view may lengthen the log of a replica that has not heard of that view. What it brings is committed: of the own log 2 covers
+ * it; of a chosen one the frame at its head has a later view than the log view, and then it passes for the log of that later view, which it is by 3 (view-change.ts).
  * An own frame of a later view than a canonical one above it is in no canonical log: views never fall along a log. What none of these settles is asked for: the frame
  * above states the chain hash below it.
  *
  * Invariant: low <= junction <= high; both only close in, as the log of a view only grows.
  */
-import { at, below, type CommitIndex, max, min } from '../engine/commit-index.ts';
+import { at, below, type CommitIndex, max, min, next } from '../engine/commit-index.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
 import { frame } from '../engine/frame.ts';
 import { sameHash } from '../engine/hash.ts';
@@ -80,6 +86,7 @@ function learnView(n: NodeState, junction: Junction, index: number, view: number
 export function beginJoining(n: NodeState, junction: Junction, startView: StartView | null): void {
   const view = startView?.view ?? n.view;
   n.joining = { ...junction, view, startView, ask: junction.high + 1, vain: 0, asked: null, tick: n.tickCount };
+  n.event({ kind: 'join', view, from: next(junction.low), to: junction.high });
   askNext(n, n.joining);
 }
 

@@ -122,6 +122,7 @@ export type VsrEvent =
   | { readonly kind: 'view'; readonly view: number; readonly primary: number }
   | { readonly kind: 'suspect'; readonly view: number; readonly why: string }
   | { readonly kind: 'abdicate'; readonly view: number; readonly why: string }
+  | { readonly kind: 'join'; readonly view: number; readonly from: number; readonly to: number }
   | { readonly kind: 'truncate'; readonly from: number; readonly to: number }
   | { readonly kind: 'repair'; readonly from: number; readonly to: number }
   | { readonly kind: 'diverged'; readonly index: number; readonly peer: number }
