@@ -10,10 +10,15 @@ import type { ClusterStatus } from '@chronon/node/api';
 import { freeBase } from '@chronon/node/testing/ports';
 
 const CLI = fileURLToPath(new URL('../apps/node/bin/chronon.mjs', import.meta.url));
-const START_MS = 120_000;
-const STOP_MS = 20_000;
+const START_MS = 240_000;
+const STOP_MS = 60_000;
+/** Of one command. */
+const COMMAND_MS = 240_000;
+/** Of a submit, the most that the API waits for; and of the answer. */
+const CALL_MS = 60_000;
+const ANSWER_MS = 90_000;
 /** Only something broken needs it; a busy machine may. */
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 120_000;
 
 interface Endpoint {
   readonly token: string;
@@ -87,9 +92,14 @@ export class Cluster {
   /** Any command of the CLI against this cluster. */
   run(...args: readonly string[]): Promise<CommandResult> {
     return new Promise((resolve) => {
-      execFile(process.execPath, [CLI, ...args, '--data', this.data], { timeout: 60_000 }, (error, stdout, stderr) => {
-        resolve({ code: typeof error?.code === 'number' ? error.code : error ? -1 : 0, stdout, stderr });
-      });
+      execFile(
+        process.execPath,
+        [CLI, ...args, '--data', this.data],
+        { timeout: COMMAND_MS },
+        (error, stdout, stderr) => {
+          resolve({ code: typeof error?.code === 'number' ? error.code : error ? -1 : 0, stdout, stderr });
+        },
+      );
     });
   }
 
@@ -130,8 +140,8 @@ export class Cluster {
       const answer = await fetch(`${apiUrl}/trpc/app.submit`, {
         method: 'POST',
         headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
-        body: JSON.stringify({ name, input }),
-        signal: AbortSignal.timeout(10_000),
+        body: JSON.stringify({ name, input, timeoutMs: CALL_MS }),
+        signal: AbortSignal.timeout(ANSWER_MS),
       }).catch((error: unknown) => failures.push(String(error)));
       if (typeof answer === 'number') continue;
       const text = await answer.text();
@@ -141,8 +151,18 @@ export class Cluster {
     throw new Error(`submit ${name}: ${failures.join('; ')}`);
   }
 
+  /** Nothing is on its way any more: what effects did is committed too, everywhere. */
+  async quiet(): Promise<ClusterStatus> {
+    const end = Date.now() + PATIENCE_MS;
+    for (;;) {
+      await this.converged();
+      if ((await this.pendingEffects().catch(() => null)) === 0) return await this.converged();
+      if (Date.now() > end) throw new Error(`effects are pending for ${PATIENCE_MS} ms`);
+    }
+  }
+
   /** Effects that the primary has still to run or to hear the end of. */
-  async pendingEffects(): Promise<number> {
+  private async pendingEffects(): Promise<number> {
     const { code, stdout, stderr } = await this.run('effects', 'list', '--json');
     if (code !== 0) throw new Error(`effects list ended with ${code}: ${stderr}`);
     return (JSON.parse(stdout) as { readonly counts: { readonly pending: number } }).counts.pending;

@@ -41,7 +41,7 @@ const result = (page: Page) => page.getByTestId('verify-result');
 
 test.beforeAll(async ({ cluster }) => {
   await someTraffic(cluster, 8);
-  await cluster.converged();
+  await cluster.quiet();
 });
 
 test('this browser verifies every log from index 0 and names what it covered', async ({ signedIn: page, cluster }) => {
@@ -49,15 +49,18 @@ test('this browser verifies every log from index 0 and names what it covered', a
   page.on('response', (response) => {
     if (response.url().includes('log.range')) hashes.push(response.url());
   });
-  await page.goto(`${cluster.origin}/verify`);
-  await expect(result(page)).toHaveAttribute('data-level', 'verified', { timeout: 30_000 });
-  const { replicas } = await cluster.converged();
-  const commit = Number(replicas[0]!.commit);
-  await expect(result(page)).toHaveText(
-    new RegExp(
-      `^Verified by this browser: index 0\\.\\.${commit.toLocaleString('en-US')} on r1, r2, r3 at hash [0-9a-f]{32}$`,
-    ),
-  );
+  // Anew where something was committed in between.
+  await expect(async () => {
+    await page.goto(`${cluster.origin}/verify`);
+    await expect(result(page)).toHaveAttribute('data-level', 'verified');
+    const { replicas } = await cluster.converged();
+    const commit = Number(replicas[0]!.commit);
+    expect(await result(page).textContent()).toMatch(
+      new RegExp(
+        `^Verified by this browser: index 0\\.\\.${commit.toLocaleString('en-US')} on r1, r2, r3 at hash [0-9a-f]{32}$`,
+      ),
+    );
+  }).toPass({ timeout: 240_000 });
   expect(hashes.length).toBeGreaterThanOrEqual(3);
 });
 
@@ -70,7 +73,7 @@ for (const [part, offset, kind] of [
       if (data.from === '0') flip(data, (frames) => frameAt(frames, 4) + offset);
     });
     await page.goto(`${cluster.origin}/verify`);
-    await expect(result(page)).toHaveAttribute('data-level', 'fault', { timeout: 30_000 });
+    await expect(result(page)).toHaveAttribute('data-level', 'fault');
     await expect(result(page)).toHaveText('The log does not verify: index 4 on r2.');
     await expect(page.getByTestId('lane-2')).toContainText(kind);
     await expect(page.getByTestId('lane-1')).toHaveAttribute('data-state', 'reached');
@@ -93,7 +96,7 @@ for (const [what, change] of [
   test(`an answer ${what} is not verified, and never green`, async ({ signedIn: page, cluster }) => {
     await intercept(page, 3, change);
     await page.goto(`${cluster.origin}/verify`);
-    await expect(result(page)).toHaveAttribute('data-level', 'not-verified', { timeout: 40_000 });
+    await expect(result(page)).toHaveAttribute('data-level', 'not-verified');
     await expect(result(page)).toContainText('Not verified on r3.');
     await expect(page.getByTestId('lane-3')).toHaveAttribute('data-state', 'given-up');
   });
