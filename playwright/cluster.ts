@@ -151,6 +151,18 @@ export class Cluster {
     throw new Error(`submit ${name}: ${failures.join('; ')}`);
   }
 
+  /** Ends every fault; whoever does not answer in time has healed nothing, and is asked again. */
+  async heal(): Promise<void> {
+    const end = Date.now() + PATIENCE_MS;
+    for (;;) {
+      const { code, stdout, stderr } = await this.run('chaos', 'heal', '--json');
+      const acks =
+        code === 0 ? (JSON.parse(stdout) as { readonly acks: readonly { readonly ok: boolean }[] }).acks : [];
+      if (code === 0 && acks.every(({ ok }) => ok)) return;
+      if (Date.now() > end) throw new Error(`chaos heal: not within ${PATIENCE_MS} ms: ${stdout}${stderr}`);
+    }
+  }
+
   /** Nothing is on its way any more: what effects did is committed too, everywhere. */
   async quiet(): Promise<ClusterStatus> {
     const end = Date.now() + PATIENCE_MS;

@@ -1,7 +1,7 @@
 import { expect, healAll, someTraffic, test } from '../fixtures.ts';
 
 test.afterEach(async ({ cluster }) => {
-  await cluster.run('chaos', 'heal');
+  await cluster.heal();
 });
 
 test('cutting the primary off gives a new view, writes go on, and healing converges to one digest', async ({
