@@ -12,7 +12,7 @@ import { PATIENCE_MS } from '../src/testing/until.ts';
 
 export const CLI = fileURLToPath(new URL('../bin/chronon.mjs', import.meta.url));
 /** Of one command. */
-const COMMAND_MS = 240_000;
+const COMMAND_MS = 480_000;
 
 export interface Ran {
   readonly code: number | null;
