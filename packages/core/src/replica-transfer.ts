@@ -204,7 +204,7 @@ export class SnapshotTransfer {
   private sources(n: NodeState, fetch: Fetch): number[] {
     const { index, digest } = fetch.part;
     const has = [...n.snapshots.reports].filter(([, report]) =>
-      report.held.some((ref) => ref.index === index && sameHash(ref.file, digest)),
+      report.held.some((ref) => ref.confirmed && ref.index === index && sameHash(ref.file, digest)),
     );
     return has.map(([peer]) => peer);
   }

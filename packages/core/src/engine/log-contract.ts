@@ -203,8 +203,11 @@ export interface LogPort {
    * the next spare, the others are unlinked. `done` when the directory says so durably; a crash before that leaves a log that begins a little earlier.
    */
   compact(through: number, done?: () => void): void;
-  /** Rewrites damaged slots in place (same frames by hash); `done` once durable. */
-  repair(batch: FrameBatch, done: () => void): void;
+  /**
+   * Rewrites damaged slots in place (same frames by hash); `done` once durable. `found` gets frames that turn out to be intact with them, proved by the hash that the
+   * last damaged slot behind them must have, and durable.
+   */
+  repair(batch: FrameBatch, done: () => void, found?: (batch: FrameBatch) => void): void;
   /** Durable and not yet durable frames from `from` on, up to `maxBytes` (at least one frame). The medium is read, not a cache. */
   read(from: number, maxBytes: number, callback: (outcome: ReadOutcome) => void): void;
   report(): LogReport;

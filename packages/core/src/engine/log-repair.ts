@@ -1,40 +1,51 @@
 /**
  * Repairing damaged slots in place, with the same frames by hash.
  *
- * Invariants: a range is repaired from its first slot up, because only the offset of that one is known; a frame is written only where the chain says it
- * belongs; repairs run alone, so no append is in flight to the same block; a block that is shared with other frames is written only if the device gives it,
- * and then as two reads gave it, or as the worker has it in memory.
+ * Invariants: a range is repaired from its first slot up or from its last slot down, because only the offsets of its two ends are known; a frame is written only
+ * where the chain says it belongs; what stands intact between two damaged places counts again once it is chained to a hash that something states; repairs run alone,
+ * so no append is in flight to the same block; a block that is shared with other frames is written only if the device gives it, and then as two reads gave it, or as
+ * the worker has it in memory.
  */
 import { assert } from '../assert.ts';
 import type { CommitIndex } from './commit-index.ts';
 import { BLOCK_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { DurabilityWorker } from './durability-worker.ts';
-import type { FrameBatch } from './frame-batch.ts';
+import { FrameBatch } from './frame-batch.ts';
+import type { FrameCodec } from './frame-codec.ts';
 import { sameHash } from './hash.ts';
+import { HeaderSuffix } from './header-suffix.ts';
 import type { IndexRange } from './log-contract.ts';
 import type { LogSegments } from './log-segments.ts';
 import type { FaultyRange } from './recovery-open.ts';
-import { readAgreed } from './salvage.ts';
+import { FRAME_BYTES_MIN, scanRegion } from './recovery-scan.ts';
+import { readAgreed, readSalvaging } from './salvage.ts';
 import type { Segment } from './segment.ts';
 import type { DiskError, DiskFile, DiskReadCallback } from './virtual-disk.ts';
+
+/** Most bytes of a damaged range that are looked through again when a part of it was repaired. */
+const RESCAN_BYTES_MAX = 1024 * 1024;
 
 /** What a repair needs of the store. */
 export interface RepairPort {
   readonly segments: LogSegments;
   poison(error: DiskError): void;
   readonly worker: DurabilityWorker;
+  readonly codec: FrameCodec;
 }
 
 interface Waiting {
   readonly batch: FrameBatch;
   readonly done: () => void;
+  readonly found: (batch: FrameBatch) => void;
 }
 
 export class LogRepair {
   private readonly store: RepairPort;
   private ranges: FaultyRange[];
-  /** Frames that came before the slots below them were repaired. */
+  /** Frames whose place is not known before slots below or above them are repaired. */
   private waiting: Waiting[] = [];
+  /** Frames that the repair under way found intact. */
+  private intact: FrameBatch[] = [];
   /** The segment that a repair reads and writes at this moment. */
   busy: Segment | null = null;
 
@@ -67,7 +78,7 @@ export class LogRepair {
   found(index: number, segment: Segment, offset: number, prevHash: Uint8Array | null = null): void {
     // What compaction freed while it was read is not damaged.
     if (this.isFaulty(index) || this.store.segments.holding(index) !== segment) return;
-    const range = { from: index, to: index, segment, offset, prevHash };
+    const range = { from: index, to: index, segment, offset, endOffset: null, prevHash, hash: null };
     const above = this.ranges.findIndex((other) => other.from > index);
     if (above < 0) this.ranges.push(range);
     else this.ranges.splice(above, 0, range);
@@ -77,7 +88,7 @@ export class LogRepair {
   truncate(keep: CommitIndex): void {
     this.ranges = this.ranges
       .filter((range) => range.from <= keep)
-      .map((range) => ({ ...range, to: Math.min(range.to, keep) }));
+      .map((range) => (range.to <= keep ? range : { ...range, to: keep, endOffset: null, hash: null }));
     this.waiting = [];
   }
 
@@ -90,15 +101,15 @@ export class LogRepair {
   }
 
   /**
-   * Writes the frames of `batch` that are damaged here; `done` once they are durable (at once when none is). `release` lets the next operation
-   * begin: a batch whose place is not known yet waits without holding the others up.
+   * Writes the frames of `batch` that are damaged here; `done` once they are durable (at once when none is). `found` gets frames that turned out to be intact with them.
+   * `release` lets the next operation begin: a batch whose place is not known yet waits without holding the others up.
    */
-  run(batch: FrameBatch, done: () => void, release: () => void): void {
+  run(batch: FrameBatch, done: () => void, release: () => void, found: (batch: FrameBatch) => void): void {
     const range = this.rangeOf(batch);
-    if (range !== null && batch.first > range.from) {
+    if (range !== null && !this.hasPlace(range, batch)) {
       // Asked for again and given again, for ever perhaps: the newest copy is enough.
       this.waiting = this.waiting.filter((other) => other.batch.first !== batch.first);
-      this.waiting.push({ batch, done });
+      this.waiting.push({ batch, done, found });
       release();
       return;
     }
@@ -107,15 +118,20 @@ export class LogRepair {
       release();
       return;
     }
-    this.repairAll(batch, done, release);
+    this.repairAll({ batch, done, found }, release);
   }
 
-  private repairAll(batch: FrameBatch, done: () => void, release: () => void): void {
-    const then = (): void => {
-      done();
+  private repairAll({ batch, done, found }: Waiting, release: () => void): void {
+    this.intact = [];
+    const resume = (): void => {
+      for (const part of this.intact.splice(0)) found(part);
       this.resume(release);
     };
-    this.repair(batch, then, () => this.resume(release));
+    const then = (): void => {
+      done();
+      resume();
+    };
+    this.repair(batch, then, resume);
   }
 
   /** The frame below, as it was read here, is not the one that the repaired frame continues: it is an older one, and the place of this slot is wrong. */
@@ -139,13 +155,31 @@ export class LogRepair {
 
   /** Takes up what was waiting for a slot that is repaired now. */
   private resume(release: () => void): void {
-    const ready = this.waiting.findIndex(({ batch }) => batch.first <= (this.rangeOf(batch)?.from ?? batch.first));
-    if (ready < 0) {
-      release();
-      return;
-    }
-    const [{ batch, done }] = this.waiting.splice(ready, 1) as [Waiting];
-    this.repairAll(batch, done, release);
+    const ready = this.waiting.findIndex(({ batch }) => {
+      const range = this.rangeOf(batch);
+      return range === null || this.hasPlace(range, batch);
+    });
+    if (ready < 0) release();
+    else this.repairAll(this.waiting.splice(ready, 1)[0]!, release);
+  }
+
+  /** True when it is known where the frames of the batch that belong to the range stand. */
+  private hasPlace(range: FaultyRange, batch: FrameBatch): boolean {
+    if (batch.first <= range.from) return true;
+    return this.startOf(range, batch) !== null;
+  }
+
+  /**
+   * Where the frames of a batch stand that end with the last slot of the range; null when they do not, when it is not known, or when the slots below would have no room.
+   */
+  private startOf({ from, to, segment, offset, endOffset, hash }: FaultyRange, batch: FrameBatch): number | null {
+    if (segment === null || batch.last < to || (hash !== null && !sameHash(hash, batch.hashOf(to)))) return null;
+    // What stands behind the last frame of a segment that is full matters to nobody: where exactly it ended is shown by the slots below, when they come.
+    const full = to === segment.last && this.store.segments.after(segment) !== null;
+    const end = endOffset ?? (full ? segment.end : null);
+    if (end === null) return null;
+    const start = end - batch.slice(batch.first, to).bytes.length;
+    return start - offset >= (batch.first - from) * FRAME_BYTES_MIN ? start : null;
   }
 
   private rangeOf(batch: FrameBatch): FaultyRange | null {
@@ -157,6 +191,14 @@ export class LogRepair {
     const range = this.rangeOf(batch);
     if (range === null) {
       then();
+      return;
+    }
+    if (batch.first > range.from) {
+      const start = this.startOf(range, batch);
+      const last = batch.slice(batch.first, range.to);
+      const written = (): void => this.writtenAbove(range, last, start!, () => this.repair(batch, then, undone), undone);
+      if (start === null) undone();
+      else this.put(range.segment!, start, last, written, undone);
       return;
     }
     const part = batch.slice(range.from, Math.min(batch.last, range.to));
@@ -179,11 +221,17 @@ export class LogRepair {
     const part = whole.slice(whole.first, whole.first + fits - 1);
     const end = range.offset + part.bytes.length;
     while (this.runsInto(range, segment, part.last, end)) this.widenAbove(range, segment);
+    this.put(segment, range.offset, part, () => this.written(range, segment, part, then, undone), undone);
+  }
+
+  /** Writes frames at `offset` of the segment, and what shares their blocks as it is; `undone` when the device does not give that. */
+  private put(segment: Segment, offset: number, part: FrameBatch, then: () => void, undone: () => void): void {
     this.busy = segment;
     const { file } = segment;
-    const blockStart = range.offset - (range.offset % BLOCK_BYTES);
+    const end = offset + part.bytes.length;
+    const blockStart = offset - (offset % BLOCK_BYTES);
     const length = Math.ceil(end / BLOCK_BYTES) * BLOCK_BYTES - blockStart;
-    readAround(file, blockStart, range.offset, end, length, (readError, bytes) => {
+    readAround(file, blockStart, offset, end, length, (readError, bytes) => {
       if (readError !== null && readError.code === 'EIO') {
         this.busy = null;
         undone();
@@ -194,10 +242,11 @@ export class LogRepair {
         return;
       }
       this.store.worker.overlay(segment, blockStart, bytes);
-      bytes.set(part.bytes, range.offset - blockStart);
+      bytes.set(part.bytes, offset - blockStart);
       file.write(blockStart, bytes, true, (error) => {
+        this.busy = null;
         if (error !== null) this.store.poison(error);
-        else this.written(range, segment, part, then);
+        else then();
       });
     });
   }
@@ -214,13 +263,20 @@ export class LogRepair {
     const above = this.ranges.find((other) => other.from > range.to && other.segment === segment);
     const from = range.to + 1;
     range.to = above?.to ?? segment.last;
+    range.endOffset = above?.endOffset ?? null;
+    range.hash = above?.hash ?? null;
     this.ranges = this.ranges.filter((other) => other !== above);
     segment.marks.drop(from, range.to);
     for (let index = from; index < (above?.from ?? range.to + 1); index++) this.onDamaged(index);
   }
 
-  private written(range: FaultyRange, segment: Segment, part: FrameBatch, then: () => void): void {
-    this.busy = null;
+  private written(
+    range: FaultyRange,
+    segment: Segment,
+    part: FrameBatch,
+    then: () => void,
+    undone: () => void,
+  ): void {
     // Damage may have taken it with the header.
     if (part.first === segment.base) segment.prevHash ??= part.prevHash.slice();
     segment.marks.insert(part.first, range.offset);
@@ -231,8 +287,59 @@ export class LogRepair {
       segment.last = part.last;
       segment.end = range.offset;
     }
+    this.rescan(range, then, undone);
+  }
+
+  private writtenAbove(
+    range: FaultyRange,
+    part: FrameBatch,
+    start: number,
+    then: () => void,
+    undone: () => void,
+  ): void {
+    range.segment!.marks.insert(part.first, start);
+    range.to = part.first - 1;
+    range.endOffset = start;
+    range.hash = part.prevHash.slice();
+    this.rescan(range, then, undone);
+  }
+
+  /**
+   * Looks again at what is left of a range: frames that chain to the hash which its last slot must have are intact after all (one damaged place hid them from the scan at
+   * open, or another one behind them). They are written again before they count: what is read may only be in a cache.
+   */
+  private rescan(range: FaultyRange, then: () => void, undone: () => void): void {
     this.ranges = this.ranges.filter((other) => other.from <= other.to);
-    then();
+    const { segment, hash, from, to, offset } = range;
+    const length = (range.endOffset ?? segment?.end ?? 0) - offset;
+    if (from > to || segment === null || hash === null || length < FRAME_BYTES_MIN || length > RESCAN_BYTES_MAX) {
+      then();
+      return;
+    }
+    this.busy = segment;
+    readSalvaging(segment.file, offset, length, (_, bytes) => {
+      this.busy = null;
+      const batch = bytes === null ? null : this.endingRun(range, bytes);
+      if (batch === null) {
+        then();
+        return;
+      }
+      const start = offset + batch.bytes.byteOffset - bytes!.byteOffset;
+      const counted = (): void => {
+        this.intact.push(batch);
+        this.writtenAbove(range, batch, start, then, undone);
+      };
+      this.put(segment, start, batch, counted, undone);
+    });
+  }
+
+  /** The intact frames in `bytes` that end with the last slot of the range, by its hash. */
+  private endingRun({ from, to, prevHash, hash }: FaultyRange, bytes: Uint8Array): FrameBatch | null {
+    const region = { bytes, start: 0, limit: bytes.length, first: from, chain: prevHash, last: to, lastHash: hash };
+    const run = scanRegion(this.store.codec, { ...region, exact: false }, HeaderSuffix.EMPTY).at(-1);
+    if (run === undefined || run.kind === 'gap' || run.last !== to || !sameHash(run.lastHash, hash!)) return null;
+    if (run.first === from && prevHash !== null && !sameHash(run.prevHash, prevHash)) return null;
+    return new FrameBatch(bytes.subarray(run.start, run.end), run.last - run.first + 1, run.lastHash);
   }
 }
 

@@ -60,13 +60,19 @@ type Operation =
       readonly whole: boolean;
       readonly done: (end: CommitIndex) => void;
     }
-  | { readonly kind: 'repair'; readonly batch: FrameBatch; readonly done: () => void }
+  | {
+      readonly kind: 'repair';
+      readonly batch: FrameBatch;
+      readonly done: () => void;
+      readonly found: (batch: FrameBatch) => void;
+    }
   | { readonly kind: 'alone'; readonly task: (release: () => void) => void };
 
 export type OpenResult = { readonly store: LogStore; readonly recovered: RecoveredLog } | { readonly refusal: Refusal };
 
 export class LogStore implements LogPort {
   readonly options: LogOptions;
+  readonly codec: FrameCodec;
   readonly policy: Policy;
   /** Last durable manifest. */
   manifest: ManifestState;
@@ -121,6 +127,7 @@ export class LogStore implements LogPort {
     const { disk, codec, segmentBytes } = options;
     const { manifest, record } = recovery;
     this.options = options;
+    this.codec = codec;
     this.policy = options.policy ?? SOUND;
     this.manifest = manifest;
     this.end = record.end;
@@ -260,9 +267,9 @@ export class LogStore implements LogPort {
     this.runCompactions();
   }
 
-  repair(batch: FrameBatch, done: () => void): void {
+  repair(batch: FrameBatch, done: () => void, found: (batch: FrameBatch) => void = () => {}): void {
     if (this.stopped) return;
-    this.operations.push({ kind: 'repair', batch, done });
+    this.operations.push({ kind: 'repair', batch, done, found });
     this.runNext();
   }
 
@@ -451,7 +458,7 @@ export class LogStore implements LogPort {
       release();
     };
     const { worker, tail, installer } = this;
-    if (operation.kind === 'repair') this.repairs.run(operation.batch, operation.done, release);
+    if (operation.kind === 'repair') this.repairs.run(operation.batch, operation.done, release, operation.found);
     else if (operation.kind === 'install')
       installer.run(operation.manifest, operation.keep, operation.promised, finish, operation.keepHash);
     else if (operation.kind === 'snapshot') this.startSnapshot(operation, finish);

@@ -30,8 +30,12 @@ export interface FaultyRange {
   to: number;
   segment: Segment | null;
   offset: number;
+  /** Just behind the last slot; null when not known. */
+  endOffset: number | null;
   /** Chain hash of from - 1; null when not known. */
   prevHash: Uint8Array | null;
+  /** Chain hash that `to` must have; null when not known. */
+  hash: Uint8Array | null;
 }
 
 /** What the store works on. */
@@ -184,7 +188,9 @@ function openSegments(
 }
 
 function rangeOf(gap: Gap, segment: Segment | null, prevHash: Uint8Array | null, end: number): FaultyRange {
-  return { from: gap.from, to: Math.min(gap.to, end), segment, offset: gap.offset, prevHash };
+  const { from, offset } = gap;
+  if (gap.to > end) return { from, to: end, segment, offset, endOffset: null, prevHash, hash: null };
+  return { from, to: gap.to, segment, offset, endOffset: gap.endOffset, prevHash, hash: gap.hash };
 }
 
 /** Last index of a segment that counts, and the offset behind it. */

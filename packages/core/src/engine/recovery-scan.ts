@@ -15,7 +15,7 @@ import { isHashAt, sameHash } from './hash.ts';
 import type { HeaderSuffix } from './header-suffix.ts';
 
 /** The shortest frame. */
-const FRAME_BYTES_MIN = frameBytes(0);
+export const FRAME_BYTES_MIN = frameBytes(0);
 
 /** Intact frames first..last at bytes start..end of a segment. */
 export interface Run {

@@ -102,6 +102,91 @@ test('several damaged places leave every anchored run usable', () => {
   expect(bench.readAll().length).toBe(30);
 });
 
+test('a damaged range is repaired from its end too, and what stands intact below a repaired frame counts again', () => {
+  const { disk, chain } = logOf(
+    Array.from({ length: 30 }, () => [100]),
+    manifest(),
+  );
+  for (const index of [5, 20]) disk.flip(FIRST, offsetOf(chain, index) + 4);
+  const repaired = (index: number): unknown[] => {
+    const bench = new Bench(disk, OVER);
+    const told: unknown[] = [];
+    bench.store.repair(
+      chain.batches[index]!,
+      () => told.push(index),
+      (found) => told.push([found.first, found.last]),
+    );
+    bench.settle();
+    told.push(...bench.store.faulty);
+    bench.store.close();
+    expect(new Bench(disk.restart(), OVER).recovered.faulty).toMatchObject(bench.store.faulty);
+    return told;
+  };
+  const copy = disk.clone();
+  // Nothing states which frame must stand before 20: that 6..19 continue 5 does not prove them.
+  const bench = new Bench(copy, OVER);
+  bench.store.repair(chain.batches[5]!, () => {});
+  bench.settle();
+  expect(bench.store.faulty).toEqual([{ from: 6, to: 20 }]);
+  expect(repaired(20)).toEqual([20, [6, 19], { from: 5, to: 5 }]);
+  expect(repaired(5)).toEqual([5]);
+  expect(new Bench(disk, OVER).readAll().length).toBe(30);
+});
+
+test('frames that only continue what was repaired, and are not those that the next intact one states, do not count', () => {
+  const { disk, chain } = logOf(
+    Array.from({ length: 10 }, () => [100]),
+    manifest(),
+  );
+  // Another frame at 3, intact and of the right length, that continues 2: of a view that was given up.
+  const other = new Chain();
+  other.hash = chain.batches[2]!.lastHash;
+  other.first = 3;
+  const given = other.next([100], 1, 7);
+  expect(given.bytes.length).toBe(chain.batches[3]!.bytes.length);
+  disk.content(FIRST).set(given.bytes, offsetOf(chain, 3));
+  disk.flip(FIRST, offsetOf(chain, 2) + 4);
+  disk.flip(FIRST, offsetOf(chain, 4) + 4);
+  const bench = new Bench(disk, OVER);
+  expect(bench.recovered.faulty).toMatchObject([{ from: 2, to: 4 }]);
+  for (const index of [2, 4]) bench.store.repair(chain.batches[index]!, () => {});
+  bench.settle();
+  expect(bench.store.faulty).toEqual([{ from: 3, to: 3 }]);
+  bench.store.repair(chain.batches[3]!, () => {});
+  bench.settle();
+  expect([bench.store.faulty, bench.readAll().length]).toEqual([[], 10]);
+});
+
+test('the end of a segment that is full is repaired before what lies below shows where it was', () => {
+  const { disk, chain } = logOf(
+    Array.from({ length: 17 }, () => [2500]),
+    manifest(),
+  );
+  const { length } = chain.batches[0]!.bytes;
+  const second = 6;
+  for (const index of [4, 5]) disk.flip(FIRST, 64 + index * length + 4);
+  let bench = new Bench(disk, OVER);
+  expect(bench.recovered.faulty).toMatchObject([{ from: 4, to: second - 1 }]);
+  bench.store.repair(chain.batches[5]!, () => {});
+  bench.settle();
+  expect([bench.fatal, bench.store.faulty]).toEqual([[], [{ from: 4, to: 4 }]]);
+  bench = new Bench(disk.restart(), OVER);
+  expect(bench.recovered.faulty).toMatchObject([{ from: 4, to: 4 }]);
+  const read: string[] = [];
+  bench.store.read(5, 1, ({ kind }) => read.push(kind));
+  bench.settle();
+  expect(read).toEqual(['frames']);
+  // Below, its place turns out to be another one: it is asked for again.
+  bench.store.repair(chain.batches[4]!, () => {});
+  bench.settle();
+  expect([bench.damaged, bench.store.faulty]).toEqual([[5], [{ from: 5, to: 5 }]]);
+  bench.store.repair(chain.batches[5]!, () => {});
+  bench.append(chain.next([100]));
+  bench.settle();
+  expect([bench.fatal, bench.store.faulty, bench.readAll().length]).toEqual([[], [], 18]);
+  expect(new Bench(bench.disk.restart(), OVER).recovered).toMatchObject({ outcome: 'clean', end: 17 });
+});
+
 test('a payload that holds frames does not mislead the search behind a damaged header', () => {
   const inner = batch(3, new Uint8Array(16), [20, 30, 40]);
   const disk = formatted(new MemoryDisk());

@@ -210,24 +210,22 @@ export function wantedSnapshot(
 ): WantedSnapshot | null {
   const least = leastNeeded(n);
   if (least === NONE) return null;
-  const offers = new Map<string, { ref: SnapshotRef; sources: number[]; claimed: boolean }>();
+  const offers = new Map<string, { ref: SnapshotRef; sources: number[] }>();
   for (const [peer, report] of n.snapshots.reports) {
     for (const ref of report.held) {
-      if (ref.index < least || ref.index <= n.applied) continue;
+      // Who has not seen the reports of a quorum does not give it, and says so again and again (seed 2002270): it is no source.
+      if (!ref.confirmed || ref.index < least || ref.index <= n.applied) continue;
       const key = `${ref.index}/${toHex(ref.state)}/${toHex(ref.file)}`;
-      const offer = offers.get(key) ?? { ref, sources: [], claimed: false };
+      const offer = offers.get(key) ?? { ref, sources: [] };
       offer.sources.push(peer);
-      // It says so: it has seen the reports of a quorum.
-      offer.claimed ||= ref.confirmed;
       offers.set(key, offer);
     }
   }
   let best: WantedSnapshot | null = null;
   let bestHope = Number.NEGATIVE_INFINITY;
-  for (const { ref, sources, claimed } of offers.values()) {
-    const confirmed = claimed || sources.length >= n.quorum;
+  for (const { ref, sources } of offers.values()) {
     const hope = Math.max(...sources.map((peer) => -(silentSince.get(peer) ?? Number.NEGATIVE_INFINITY)));
-    if (!confirmed || (best !== null && (hope < bestHope || (hope === bestHope && ref.index < best.index)))) continue;
+    if (best !== null && (hope < bestHope || (hope === bestHope && ref.index < best.index))) continue;
     best = { index: ref.index, file: ref.file, sources };
     bestHope = hope;
   }
