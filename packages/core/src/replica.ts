@@ -386,9 +386,10 @@ export class Replica implements ReplicaHandle {
 
   private repair(output: Output & { readonly type: 'repair' }): void {
     const { batch, epoch } = output;
-    this.store.repair(batch, () => {
-      this.guarded(() => this.step({ type: 'repaired', from: batch.first, to: batch.last, epoch }));
-    });
+    const repaired = (part: FrameBatch): void => {
+      this.guarded(() => this.step({ type: 'repaired', batch: part, epoch }));
+    };
+    this.store.repair(batch, () => repaired(batch), repaired);
   }
 
   private onStored(token: number): void {

@@ -89,8 +89,8 @@ export type Input =
   | { readonly type: 'propose'; readonly kind: EntryKind; readonly body: Uint8Array }
   /** The medium did not give this frame: it is to be repaired from a peer. */
   | { readonly type: 'damaged'; readonly index: number }
-  /** A repair output is durable. */
-  | { readonly type: 'repaired'; readonly from: number; readonly to: number; readonly epoch: number }
+  /** Frames of a damaged range are durable: those of a repair output, or what turned out to be intact with them. */
+  | { readonly type: 'repaired'; readonly batch: FrameBatch; readonly epoch: number }
   /** A snapshot is durable here. */
   | { readonly type: 'snapshot'; readonly snapshot: HeldSnapshot }
   /** The file of a snapshot is damaged on the medium. */
@@ -279,7 +279,7 @@ export class VsrNode {
         noteDamage(n, input.index);
         break;
       case 'repaired':
-        if (onRepaired(n, input.from, input.to, input.epoch)) promiseRepaired(n, input.from, input.to);
+        if (onRepaired(n, input.batch, input.epoch)) promiseRepaired(n, input.batch.first, input.batch.last);
         this.onGrown(n.end);
         break;
       case 'snapshot':

@@ -258,23 +258,26 @@ function leastNeeded(n: NodeState): CommitIndex {
   return max(max(snapshots.needed, state), lostForGood(n));
 }
 
-/** End of a damaged range that is not applied and that no peer that answers can repair any more. */
+/** End of a damaged range that is not applied and of which no peer that answers gives anything. */
 function lostForGood(n: NodeState): CommitIndex {
   const hole = n.faulty.find((range) => range.to > n.applied);
-  const able = (peer: number): boolean => !n.silent.has(peer) && n.snapshots.firstOf(peer) <= hole!.from;
-  if (hole === undefined || n.others().some(able)) return NONE;
+  if (hole === undefined) return NONE;
+  const able = (peer: number): boolean => !n.silent.has(peer) && n.snapshots.firstOf(peer) <= hole.to;
+  if (!n.turns.lost.has(hole.to) && n.others().some(able)) return NONE;
   return at(hole.to);
 }
 
 /** True when a snapshot at `index` may be installed now. */
 export function mayInstall(n: NodeState, index: number, hash: Uint8Array): boolean {
   if (index <= n.applied || n.diverged !== null || !n.stored || n.logView !== n.view) return false;
+  // A new primary that completes its suffix.
+  const completes = n.status === 'view-change' && n.primaryOf(n.view) === n.id;
   if (index <= n.end) {
     const own = n.ring.hash(index);
-    return n.status === 'normal' && (own === null || sameHash(own, hash));
+    return (n.status === 'normal' || completes) && (own === null || sameHash(own, hash));
   }
   if (n.status === 'normal') return n.primary === null;
-  return n.status === 'view-change' && n.primaryOf(n.view) === n.id && index <= n.head;
+  return completes && index <= n.head;
 }
 
 /**

@@ -1,12 +1,13 @@
 /**
  * Catch-up and repair: a replica that lacks frames of its log of record asks one that has them (GetState / NewState).
  *
- * Invariants: frames above `end` are taken only from the normal primary of this view, or, while choosing, from a voter, as far as its log is certainly the chosen
- * one, and only if they chain to the own log; frames for a faulty slot are taken from anybody, because their hash is known.
+ * Invariants: frames above `end` are taken only from the normal primary of this view (where it has damage: from anybody, as far as they are committed), or, while
+ * choosing, from a voter, as far as its log is certainly the chosen one, and only if they chain to the own log; frames for a faulty slot are taken from anybody, because
+ * their hash is known.
  * One request is under way at a time; each answer is bounded, so catching up cannot flood the normal path. Neither a hole that nobody can repair nor a long way to
- * the end keeps what can be fetched away for good: they take turns.
+ * the end keeps what can be fetched away for good: they take turns. Nor does the part of a hole that nobody has: it is asked for from its last slot down as well.
  */
-import { NONE } from '../engine/commit-index.ts';
+import { at, max, NONE } from '../engine/commit-index.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
 import { frame } from '../engine/frame.ts';
 import { sameHash } from '../engine/hash.ts';
@@ -28,21 +29,32 @@ export function catchUp(n: NodeState): void {
   const hole = nextHole(n);
   if (hole === undefined && backlogged(n)) return;
   if (hole === undefined && complete(n) && n.commitHeard <= n.end && n.faulty.length > 0) return;
-  const from = hole !== undefined ? hole.from : n.end + 1;
+  const from = hole !== undefined ? firstWanted(n, hole) : n.end + 1;
   const to = hole !== undefined ? hole.to : Number.MAX_SAFE_INTEGER;
   const source = chooseSource(n, from, n.transfer?.source ?? null, hole !== undefined);
   if (source === null) return;
   const nonce = n.nextNonce();
-  n.transfer = { source, nonce, from, hole: hole !== undefined };
+  n.transfer = { source, nonce, from, hole: hole !== undefined ? at(hole.to) : NONE };
   n.transferTick = n.tickCount;
   n.send(source, { type: 'getState', view: n.view, from, to, nonce });
+}
+
+/** How many of the last slots of a hole are asked for at first, when nobody gives its first one. */
+const LAST_SLOTS = 16;
+
+/** The first slot of a hole to ask for: its own first one, where somebody may have that. */
+function firstWanted(n: NodeState, hole: IndexRange): number {
+  const { turns } = n;
+  const held = Math.min(...n.others().map((id) => n.snapshots.firstOf(id)));
+  if (held > hole.from && turns.last === 0) turns.last = LAST_SLOTS;
+  return turns.last === 0 ? hole.from : Math.max(hole.from, held, hole.to - turns.last + 1);
 }
 
 /** Damaged ranges that some peer still has frames for, in order. While frames are missing, peers that do not answer hold nothing up. */
 function repairable(n: NodeState): IndexRange[] {
   const whole = !lacksEnd(n);
   return n.faulty.filter((range) =>
-    n.others().some((id) => n.snapshots.firstOf(id) <= range.from && (whole || !n.silent.has(id))),
+    n.others().some((id) => n.snapshots.firstOf(id) <= range.to && (whole || !n.silent.has(id))),
   );
 }
 
@@ -64,13 +76,41 @@ function nextHole(n: NodeState): IndexRange | undefined {
   return atEnd ? undefined : holes[0];
 }
 
-/** A question brought nothing: behind as many as there are peers a hole is passed over for this round, and the end has a turn. */
+/**
+ * A question brought nothing: behind as many as there are peers a hole is asked for from its end, and when that brings nothing either it is passed over for this round, and
+ * the end of the log has a turn.
+ */
 function noteVain(n: NodeState, { hole, from }: Transfer): void {
   const { turns } = n;
-  if (!hole || ++turns.asked < n.members.length - 1) return;
+  if (hole === NONE) return;
+  if (turns.last > 1) {
+    // What lies lower may be damaged there as well, or was cut off: the last one alone.
+    turns.last >>= 1;
+    return;
+  }
+  if (++turns.asked < n.members.length - 1) return;
   turns.asked = 0;
-  turns.passed = from;
+  if (turns.last === 0 && from < hole) {
+    turns.last = LAST_SLOTS;
+    return;
+  }
+  turns.last = 0;
+  for (const end of turns.lost) if (!n.faulty.some((range) => range.to === end)) turns.lost.delete(end);
+  turns.lost.add(hole);
+  turns.passed = hole;
   turns.endUntilTick = n.tickCount + n.config.viewChangeTicks;
+}
+
+/** Who was asked for the end of the log gave nothing, though its log reaches there: it has damage. Where nobody gives it only a snapshot helps. */
+function noteUnmet(n: NodeState, { hole, from }: Transfer, m: NewState): void {
+  if (hole !== NONE || from !== n.end + 1 || m.head < from) return;
+  n.turns.unmet = unmetAt(n, from) + 1;
+  n.turns.unmetAt = from;
+  if (n.turns.unmet >= n.members.length) n.snapshots.needed = max(n.snapshots.needed, at(from));
+}
+
+function unmetAt({ turns }: NodeState, from: number): number {
+  return turns.unmetAt === from ? turns.unmet : 0;
 }
 
 /** Who is asked for frames from `from` on; `failed` did not answer last time. */
@@ -84,7 +124,8 @@ function chooseSource(n: NodeState, from: number, failed: number | null, byHash:
   }
   if (n.status === 'normal') {
     const primary = n.primaryOf(n.view);
-    return primary === n.id ? null : primary;
+    if (primary === n.id) return null;
+    return unmetAt(n, from) === 0 ? primary : n.prng.pick(n.others());
   }
   return voterWith(n, from, failed);
 }
@@ -143,19 +184,21 @@ export function onNewState(n: NodeState, from: number, m: NewState): boolean {
   n.transfer = null;
   if (m.batch === null) {
     noteGone(n, transfer.from, m);
+    noteUnmet(n, transfer, m);
     noteVain(n, transfer);
     return false;
   }
   const { batch: given } = m;
-  const hole = n.faulty.find((range) => given.contains(range.from));
-  if (hole !== undefined) {
-    const proved = repair(n, m, given.slice(hole.from, Math.min(hole.to, given.last)));
-    if (proved) n.turns.asked = 0;
+  const part = partOfHole(n, given);
+  if (part !== null) {
+    const proved = repair(n, m, part);
+    if (proved) proceedIn(n, part);
     else noteVain(n, transfer);
     return proved;
   }
-  const ofPrimary = m.canonical && from === n.primaryOf(n.view) ? given.last : -1;
-  const trusted = n.status === 'normal' ? ofPrimary : chosenThrough(n, from);
+  if (transfer.hole !== NONE) noteVain(n, transfer);
+  const fromPrimary = m.canonical && from === n.primaryOf(n.view);
+  const trusted = n.status !== 'normal' ? chosenThrough(n, from) : fromPrimary ? given.last : m.commit;
   if (!given.contains(n.end + 1) || backlogged(n)) return false;
   const last = lastOfRecord(n, given, Math.min(given.last, trusted));
   if (last <= n.end) return false;
@@ -167,6 +210,22 @@ export function onNewState(n: NodeState, from: number, m: NewState): boolean {
   return true;
 }
 
+/** The frames of a batch that begin, or else end, a damaged range; null: there are none, and the place of others would not be known. */
+function partOfHole(n: NodeState, given: FrameBatch): FrameBatch | null {
+  const low = n.faulty.find((range) => given.contains(range.from));
+  if (low !== undefined) return given.slice(low.from, Math.min(low.to, given.last));
+  const high = n.faulty.find((range) => given.contains(range.to));
+  return high === undefined ? null : given.slice(given.first, high.to);
+}
+
+/** A part of a hole is being repaired: what is asked for next. */
+function proceedIn(n: NodeState, part: FrameBatch): void {
+  const { turns } = n;
+  turns.asked = 0;
+  turns.lost.delete(part.last);
+  turns.last = n.faulty.some((range) => range.from === part.first) ? 0 : Math.min(LAST_SLOTS, turns.last * 2);
+}
+
 /** Last index up to `last` at which the batch does not contradict a hash that the canonical headers state. */
 function lastOfRecord(n: NodeState, batch: FrameBatch, last: number): number {
   for (let index = n.end + 1; index <= Math.min(last, n.head); index++) {
@@ -176,15 +235,18 @@ function lastOfRecord(n: NodeState, batch: FrameBatch, last: number): number {
   return last;
 }
 
-/** Rewrites damaged slots, as far as something proves their frames. */
+/** Rewrites damaged slots, as far as something proves their frames: from the first slot of a hole up, or all of them through its last one. */
 function repair(n: NodeState, m: NewState, whole: FrameBatch): boolean {
-  const before = whole.first === 0 ? null : knownHash(n, whole.first - 1);
+  const below = whole.first - 1;
+  const before = whole.first === 0 ? null : knownHash(n, below);
   if (before !== null && !sameHash(before, whole.prevHash)) return false;
   const last = provedThrough(n, m, whole);
-  if (last < whole.first) return false;
+  const begins = n.faulty.some((range) => range.from === whole.first);
+  if (last < whole.first || (!begins && last < whole.last)) return false;
   const batch = whole.slice(whole.first, last);
   n.ring.fill(batch);
   noteJoint(n, batch.last, batch.lastHash);
+  if (!begins) noteJoint(n, below, batch.prevHash);
   n.transferTick = n.tickCount;
   n.out.push({ type: 'repair', batch, epoch: n.epoch });
   return true;
@@ -214,23 +276,31 @@ function viewAbove(n: NodeState, index: number): number | null {
   return null;
 }
 
-/** Remembers a chain hash of the own log; what lies below the commit is never asked for. */
+/** Remembers a chain hash of the own log; what lies below the commit is asked for only at the edges of a damaged range. */
 function noteJoint(n: NodeState, index: number, hash: Uint8Array): void {
-  for (const known of n.joints.keys()) if (known < n.commit) n.joints.delete(known);
+  const holds = (known: number): boolean => n.faulty.some(({ from, to }) => known >= from - 1 && known <= to);
+  for (const known of n.joints.keys()) if (known < n.commit && !holds(known)) n.joints.delete(known);
   n.joints.set(index, hash.slice());
 }
 
-/** A repair is durable: only now are the slots intact. False when an install came between: they are asked for again. */
-export function onRepaired(n: NodeState, from: number, to: number, epoch: number): boolean {
+/** The frames of a repair are durable: only now are the slots intact. False when an install came between: they are asked for again. */
+export function onRepaired(n: NodeState, batch: FrameBatch, epoch: number): boolean {
   if (epoch !== n.epoch) return false;
-  n.faulty = n.faulty.flatMap((r) => [
-    ...(r.from < from ? [{ from: r.from, to: Math.min(r.to, from - 1) }] : []),
-    ...(r.to > to ? [{ from: Math.max(r.from, to + 1), to: r.to }] : []),
-  ]);
+  const { first: from, last: to } = batch;
+  n.ring.fill(batch);
+  n.faulty = withoutSlots(n.faulty, from, to);
   n.event({ kind: 'repair', from, to });
   n.transferTick = -1_000_000;
   moveCommit(n, n.commitHeard);
   return true;
+}
+
+/** The ranges without the slots from..to. */
+export function withoutSlots(ranges: readonly IndexRange[], from: number, to: number): IndexRange[] {
+  return ranges.flatMap((r) => [
+    ...(r.from < from ? [{ from: r.from, to: Math.min(r.to, from - 1) }] : []),
+    ...(r.to > to ? [{ from: Math.max(r.from, to + 1), to: r.to }] : []),
+  ]);
 }
 
 /** Adds a damaged slot of the own log. */

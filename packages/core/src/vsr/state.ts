@@ -223,14 +223,21 @@ export interface Transfer {
   readonly nonce: number;
   /** First index that was asked for. */
   readonly from: number;
-  /** A damaged slot of the own log is asked for; else what follows it. */
-  readonly hole: boolean;
+  /** Last slot of the damaged range of the own log that is asked for; NONE: what follows the log. */
+  readonly hole: CommitIndex;
 }
 
 /** Whose turn it is to be asked for, when holes and the end of the log are missing (state-transfer.ts). */
 export interface Turns {
   /** Questions for the present hole that brought nothing. */
   asked: number;
+  /** Nobody gave the first slot of the present hole: so many of its last ones are asked for; 0: it is asked for from its first slot on. */
+  last: number;
+  /** Ends of holes of which nobody gave anything. */
+  readonly lost: Set<number>;
+  /** Questions for the frame behind the own end, at `unmetAt`, that met damage in its place. */
+  unmet: number;
+  unmetAt: number;
   /** Holes up to this index have had their turn in this round. */
   passed: number;
   /** The end of the log has its turn until then. */
@@ -312,7 +319,15 @@ export class NodeState {
   askedStartViewTick = -1_000_000;
   readonly nonce: number;
   transfer: Transfer | null = null;
-  readonly turns: Turns = { asked: 0, passed: NONE, endUntilTick: 0 };
+  readonly turns: Turns = {
+    asked: 0,
+    last: 0,
+    lost: new Set(),
+    unmet: 0,
+    unmetAt: 0,
+    passed: NONE,
+    endUntilTick: 0,
+  };
   /** Tick of the last question that brought nothing (yet). */
   transferTick = -1_000_000;
   nonceCount = 0;

@@ -8,6 +8,8 @@ import { assert } from '../assert.ts';
 import { at, below, type CommitIndex, isNone, max, min, NONE } from '../engine/commit-index.ts';
 import { HASH_BYTES } from '../engine/constants.ts';
 import { envelope } from '../engine/frame.ts';
+import { sameHash } from '../engine/hash.ts';
+import type { IndexRange } from '../engine/log-contract.ts';
 import { ROUND_RING } from './freshness.ts';
 import { beginJoining, findJunction, isFound, onFrameToJoin, tickJoining } from './join.ts';
 import { complete, installSuffix, moveCommit, recordHeaders } from './log.ts';
@@ -224,11 +226,7 @@ function reportLoss(n: NodeState, index: number, why: string): void {
 export function settle(n: NodeState): void {
   if (n.status !== 'view-change' || n.logView !== n.view || !n.stored || n.primaryOf(n.view) !== n.id) return;
   if (forfeits(n)) return;
-  // The newest P + 1 headers go into the StartView, and the last one says what time it was.
-  const needed = min(n.commitHeard, (n.end - n.config.pipelineMax - 1) as CommitIndex);
-  // Alone there is nobody to send one to, nor to repair from: what the snapshot covers stays damaged.
-  const bearable = n.members.length === 1 ? max(needed, n.applied) : needed;
-  if (!complete(n) || n.faulty.some((r) => r.to > bearable)) {
+  if (!complete(n) || n.faulty.some((hole) => !isBearable(n, hole))) {
     catchUp(n);
     return;
   }
@@ -272,6 +270,30 @@ export function settle(n: NodeState): void {
   openView(n, n.primary);
   restartPromises(n, n.commit);
   sendHeartbeat(n, n.primary);
+}
+
+/**
+ * A damaged range that keeps a new primary from nothing: it is applied, or committed and below them, and the newest P + 1 headers are known all the same. They go into
+ * the StartView, and the last one says what time it was.
+ */
+function isBearable(n: NodeState, hole: IndexRange): boolean {
+  const needed = min(n.commitHeard, (n.end - n.config.pipelineMax - 1) as CommitIndex);
+  if (hole.to <= needed) return true;
+  if (hole.to > n.applied) return false;
+  // Alone there is nobody to send a StartView to, nor to repair from.
+  if (n.members.length === 1) return true;
+  learnFromCanonical(n, hole);
+  for (let index = Math.max(hole.from, needed + 1); index <= hole.to; index++)
+    if (n.ring.header(index) === null) return false;
+  return true;
+}
+
+/** The canonical headers tell what stood in damaged slots: through the own end its log is the canonical one. */
+function learnFromCanonical({ canonical, ring }: NodeState, { from, to }: IndexRange): void {
+  for (let index = Math.max(from, canonical.first); index <= Math.min(to, canonical.last); index++) {
+    const [header, hash, own] = [canonical.header(index), canonical.hash(index), ring.hash(index)];
+    if (header !== null && hash !== null && (own === null || sameHash(own, hash))) ring.know(index, header, hash);
+  }
 }
 
 function startView(n: NodeState, to: number, nonce: number): StartView {

@@ -19,6 +19,7 @@ import { type ClientMessage, TO_CLIENT } from '../client-protocol.ts';
 import { HeaderRing } from '../header-ring.ts';
 import type { Boot, DoViewChange, Message } from '../messages.ts';
 import { type Input, VsrNode } from '../node.ts';
+import { withoutSlots } from '../state-transfer.ts';
 import type { SessionPort, VsrConfig } from '../state.ts';
 
 export const LAB_CONFIG: VsrConfig = {
@@ -289,9 +290,9 @@ export class Lab {
         break;
       case 'repair':
         replica.pending.push(() => {
-          const { first, last } = output.batch;
-          replica.faulty = replica.faulty.filter((r) => r.from < first || r.to > last);
-          this.step(id, { type: 'repaired', from: first, to: last, epoch: output.epoch });
+          const { batch, epoch } = output;
+          replica.faulty = withoutSlots(replica.faulty, batch.first, batch.last);
+          this.step(id, { type: 'repaired', batch, epoch });
         });
         break;
       case 'answer':
