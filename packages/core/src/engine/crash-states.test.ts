@@ -192,33 +192,33 @@ test('an install that cuts what was promised: what must not be nacked is known a
 test.each([
   { order: [2, 3], between: '3..3' },
   { order: [3, 2], between: '2..2' },
-])('repair of $order: a crash in the middle of it leaves the damage that there was, and no other', ({
-  order,
-  between,
-}) => {
-  const written = new Explorer(codec);
-  for (let i = 0; i < 12; i++) written.append(written.chain, [400]);
-  written.disk.pump();
-  written.bench.store.close();
-  for (const offset of [64 + 2 * 512 + 5, 64 + 3 * 512 + 300]) written.disk.flip(segmentPath(0), offset);
-  const bench = new Bench(written.disk, written.over);
-  expect(bench.recovered.faulty).toMatchObject([{ from: 2, to: 3 }]);
-  let repaired = 0;
-  for (const index of order) bench.store.repair(written.chain.batches[index]!, () => repaired++);
-  const states = new Set<string>();
-  while (written.disk.pending > 0) {
-    written.disk.complete(0);
-    for (const choice of crashChoices(written.disk, Explorer.limit, new Prng(3))) {
-      const opened = openLog(written.disk.crash(choice), written.over);
-      if ('refusal' in opened) throw new Error(opened.refusal.message);
-      const { end, faulty } = opened.recovered;
-      states.add(`${end}: ${faulty.map(({ from, to }) => `${from}..${to}`).join()}`);
-      if (repaired === 2) expect(faulty).toEqual([]);
-      else expect(faulty.every(({ from, to }) => from >= 2 && to <= 3)).toBe(true);
+])(
+  'repair of $order: a crash in the middle of it leaves the damage that there was, and no other',
+  ({ order, between }) => {
+    const written = new Explorer(codec);
+    for (let i = 0; i < 12; i++) written.append(written.chain, [400]);
+    written.disk.pump();
+    written.bench.store.close();
+    for (const offset of [64 + 2 * 512 + 5, 64 + 3 * 512 + 300]) written.disk.flip(segmentPath(0), offset);
+    const bench = new Bench(written.disk, written.over);
+    expect(bench.recovered.faulty).toMatchObject([{ from: 2, to: 3 }]);
+    let repaired = 0;
+    for (const index of order) bench.store.repair(written.chain.batches[index]!, () => repaired++);
+    const states = new Set<string>();
+    while (written.disk.pending > 0) {
+      written.disk.complete(0);
+      for (const choice of crashChoices(written.disk, Explorer.limit, new Prng(3))) {
+        const opened = openLog(written.disk.crash(choice), written.over);
+        if ('refusal' in opened) throw new Error(opened.refusal.message);
+        const { end, faulty } = opened.recovered;
+        states.add(`${end}: ${faulty.map(({ from, to }) => `${from}..${to}`).join()}`);
+        if (repaired === 2) expect(faulty).toEqual([]);
+        else expect(faulty.every(({ from, to }) => from >= 2 && to <= 3)).toBe(true);
+      }
     }
-  }
-  expect([...states].sort()).toEqual(['11: ', '11: 2..3', `11: ${between}`].sort());
-});
+    expect([...states].sort()).toEqual(['11: ', '11: 2..3', `11: ${between}`].sort());
+  },
+);
 
 test('snapshot: after any crash the newest durable one is whole, and a newer one whole or not there', () => {
   const explorer = new Explorer(codec);

@@ -179,12 +179,13 @@ test('EIO on read: a log entry is as rotten; at opening the replica does not sta
   for (let index = 0; index < 5; index++)
     bench.store.read(index, 1, (outcome) => outcomes.push(`${index} ${outcome.kind}`));
   bench.settle();
-  // Frames 2 and 3 reach into the block, and the way to 4 leads through the header of 3: repaired, 4 is found again.
+  // Frames 2 and 3 reach into the block, and the way to 4 leads through the header of 3.
   expect(outcomes.sort()).toEqual(['0 frames', '1 frames', '2 faulty', '3 faulty', '4 faulty']);
-  expect(bench.store.faulty).toEqual([
-    { from: 2, to: 2 },
-    { from: 3, to: 3 },
-  ]);
+  // What stands behind is found all the same, by the hash of the log's end, unless a read to be believed twice is not given.
+  expect(bench.store.faulty).toEqual([{ from: 2, to: 3 }]);
+  bench.store.read(4, 1, (outcome) => outcomes.push(`4 ${outcome.kind}`));
+  bench.settle();
+  expect(outcomes.at(-1)).toBe('4 frames');
   const unreadable = bench.disk.clone();
   unreadable.readFailures.push('EIO');
   expect(opening(unreadable)).toMatch(/^E_IO_READ: the data directory cannot be read: .*EIO/);

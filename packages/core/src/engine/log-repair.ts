@@ -8,16 +8,17 @@
  */
 import { assert } from '../assert.ts';
 import type { CommitIndex } from './commit-index.ts';
-import { BLOCK_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
+import { BLOCK_BYTES, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { DurabilityWorker } from './durability-worker.ts';
 import { FrameBatch } from './frame-batch.ts';
 import type { FrameCodec } from './frame-codec.ts';
-import { sameHash } from './hash.ts';
+import { frame, OFFSET, readU32 } from './frame.ts';
+import { isNoHash, sameHash } from './hash.ts';
 import { HeaderSuffix } from './header-suffix.ts';
 import type { IndexRange } from './log-contract.ts';
 import type { LogSegments } from './log-segments.ts';
 import type { FaultyRange } from './recovery-open.ts';
-import { FRAME_BYTES_MIN, scanRegion } from './recovery-scan.ts';
+import { FRAME_BYTES_MIN, type Piece, scanRegion } from './recovery-scan.ts';
 import { readAgreed, readSalvaging } from './salvage.ts';
 import type { Segment } from './segment.ts';
 import type { DiskError, DiskFile, DiskReadCallback } from './virtual-disk.ts';
@@ -31,6 +32,8 @@ export interface RepairPort {
   poison(error: DiskError): void;
   readonly worker: DurabilityWorker;
   readonly codec: FrameCodec;
+  /** Runs a task while nothing is written, until it calls `release`. */
+  alone(task: (release: () => void) => void): void;
 }
 
 interface Waiting {
@@ -74,14 +77,89 @@ export class LogRepair {
     return this.ranges.find((range) => range.from === index) ?? null;
   }
 
-  /** A slot turned out to be damaged while it was read. `prevHash`: chain hash of the frame below as it was read there; null when it was not. */
+  /**
+   * A slot turned out to be damaged while it was read; what stands behind it, through the next frame whose place is known, is looked through as soon as nothing is written.    * `prevHash`: chain hash of the frame below as it was read there; null when it was not.
+   */
   found(index: number, segment: Segment, offset: number, prevHash: Uint8Array | null = null): void {
     // What compaction freed while it was read is not damaged.
     if (this.isFaulty(index) || this.store.segments.holding(index) !== segment) return;
     const range = { from: index, to: index, segment, offset, endOffset: null, prevHash, hash: null };
-    const above = this.ranges.findIndex((other) => other.from > index);
-    if (above < 0) this.ranges.push(range);
-    else this.ranges.splice(above, 0, range);
+    this.insert(range);
+    this.store.alone((release) => this.lookBehind(range, segment, release));
+  }
+
+  private insert(range: FaultyRange): void {
+    const above = this.ranges.findIndex((other) => other.from > range.from);
+    this.ranges.splice(above < 0 ? this.ranges.length : above, 0, range);
+  }
+
+  /**
+   * Behind a frame whose size is not known nothing can be found by walking, so that one damaged frame would hide intact ones (seed 1100089): they are found by the hash that the
+   * next frame with a known place, or the next segment, states.
+   */
+  private lookBehind(range: FaultyRange, segment: Segment, release: () => void): void {
+    const { segments, worker } = this.store;
+    const { offset } = range;
+    const above = segment.marks.above(range.from);
+    const next = segments.after(segment);
+    const length = (above?.offset ?? segment.end) - offset;
+    const known = above !== null || next !== null || segment.last === worker.written;
+    if (!this.ranges.includes(range) || !known || length <= 0 || length > RESCAN_BYTES_MAX) {
+      release();
+      return;
+    }
+    this.busy = segment;
+    // Read twice: one bad read must not make damage of sound frames.
+    readAgreed(segment.file, offset, length + (above === null ? 0 : FRAME_HEADER_BYTES), (_, bytes) => {
+      this.busy = null;
+      const behind = (index: number): Uint8Array | null =>
+        bytes === null ? null : prevHashAt(this.store.codec, bytes, length, index);
+      const stated = above === null ? (next?.prevHash ?? worker.writtenHash) : behind(above.index);
+      const last = above === null ? segment.last : above.index - 1;
+      if (bytes !== null && stated !== null && !isNoHash(stated, 0)) {
+        const region = {
+          bytes,
+          start: 0,
+          limit: length,
+          first: range.from,
+          chain: range.prevHash,
+          last,
+          lastHash: stated,
+        };
+        this.split(
+          range,
+          segment,
+          scanRegion(this.store.codec, { ...region, exact: above !== null }, HeaderSuffix.EMPTY),
+        );
+      }
+      release();
+    });
+  }
+
+  /** Puts what was found from the damaged slot on in its place: the gaps are damaged, the runs between them are found by their first frames. */
+  private split(range: FaultyRange, segment: Segment, pieces: readonly Piece[]): void {
+    const [first] = pieces;
+    const behind = pieces.at(-1);
+    // The slot can be read now after all: as before, it is asked for.
+    if (first?.kind !== 'gap' || behind === undefined) return;
+    const last = behind.kind === 'gap' ? behind.to : behind.last;
+    const known = this.ranges.filter((other) => other.from <= last && other.to >= range.from);
+    if (known.some((other) => other.segment !== segment)) return;
+    this.ranges = this.ranges.filter((other) => !known.includes(other));
+    let prevHash = range.prevHash;
+    for (const piece of pieces) {
+      if (piece.kind === 'run') {
+        segment.marks.insert(piece.first, range.offset + piece.start);
+        prevHash = piece.lastHash;
+        continue;
+      }
+      const { from, to, hash } = piece;
+      const endOffset = piece.endOffset === null ? null : range.offset + piece.endOffset;
+      this.insert({ from, to, segment, offset: range.offset + piece.offset, endOffset, prevHash, hash });
+      for (let index = from; index <= to; index++)
+        if (!known.some((other) => index >= other.from && index <= other.to)) this.onDamaged(index);
+      prevHash = hash;
+    }
   }
 
   /** Forgets what is above `keep`. */
@@ -196,7 +274,8 @@ export class LogRepair {
     if (batch.first > range.from) {
       const start = this.startOf(range, batch);
       const last = batch.slice(batch.first, range.to);
-      const written = (): void => this.writtenAbove(range, last, start!, () => this.repair(batch, then, undone), undone);
+      const written = (): void =>
+        this.writtenAbove(range, last, start!, () => this.repair(batch, then, undone), undone);
       if (start === null) undone();
       else this.put(range.segment!, start, last, written, undone);
       return;
@@ -270,13 +349,7 @@ export class LogRepair {
     for (let index = from; index < (above?.from ?? range.to + 1); index++) this.onDamaged(index);
   }
 
-  private written(
-    range: FaultyRange,
-    segment: Segment,
-    part: FrameBatch,
-    then: () => void,
-    undone: () => void,
-  ): void {
+  private written(range: FaultyRange, segment: Segment, part: FrameBatch, then: () => void, undone: () => void): void {
     // Damage may have taken it with the header.
     if (part.first === segment.base) segment.prevHash ??= part.prevHash.slice();
     segment.marks.insert(part.first, range.offset);
@@ -341,6 +414,12 @@ export class LogRepair {
     if (run.first === from && prevHash !== null && !sameHash(run.prevHash, prevHash)) return null;
     return new FrameBatch(bytes.subarray(run.start, run.end), run.last - run.first + 1, run.lastHash);
   }
+}
+
+/** What the header of the frame of `index`, that stands at `at`, says of the frame before it; null when it is not there. */
+function prevHashAt(codec: FrameCodec, bytes: Uint8Array, at: number, index: number): Uint8Array | null {
+  const sound = readU32(bytes, at) === codec.crc32c(bytes, at + OFFSET.payloadSize, at + FRAME_HEADER_BYTES);
+  return sound && frame.index(bytes, at) === index ? frame.prevHash(bytes, at).slice() : null;
 }
 
 /** How many frames from the first on take at most `room` bytes. */

@@ -184,6 +184,27 @@ test('frames that come again and again before a slot beside them is repaired wai
   expect([told, bench.store.faulty]).toEqual([1, [{ from: 4, to: 4 }]]);
 });
 
+test('a frame that was damaged while the log runs hides none that stands behind it, and all of the damage is told at once (seed 1100089)', () => {
+  const chain = new Chain();
+  const bench = new Bench(formatted(new MemoryDisk()));
+  for (let i = 0; i < 20; i++) bench.append(chain.next([100]));
+  bench.settle();
+  const { length } = chain.batches[0]!.bytes;
+  for (const index of [5, 6]) bench.disk.flip('log/00000000000000000000.seg', 64 + index * length + 12);
+  const outcomes: string[] = [];
+  const read = (index: number): void => {
+    bench.store.read(index, 1, (outcome) => outcomes.push(`${index} ${outcome.kind}`));
+    bench.settle();
+  };
+  for (const index of [5, 6, 7, 19]) read(index);
+  expect(outcomes).toEqual(['5 faulty', '6 faulty', '7 frames', '19 frames']);
+  expect([bench.damaged, bench.store.faulty]).toEqual([[6], [{ from: 5, to: 6 }]]);
+  // From its end, as from its beginning.
+  for (const index of [6, 5]) bench.store.repair(chain.batches[index]!, () => {});
+  bench.settle();
+  expect([bench.store.faulty, bench.readAll().length]).toEqual([[], 20]);
+});
+
 test('a damaged slot is found by a read and repaired in place', () => {
   const disk = formatted(new MemoryDisk());
   const bench = new Bench(disk).settle();

@@ -1,6 +1,6 @@
 /** Who is asked for what, when frames are missing in more than one place (state-transfer.ts), by script. */
 import { describe, expect, it } from 'vitest';
-import { NONE } from '../engine/commit-index.ts';
+import { at, NONE } from '../engine/commit-index.ts';
 import { FrameBatch } from '../engine/frame-batch.ts';
 import { wantedSnapshot } from './snapshots.ts';
 import { elected, type Lab, LAB_CONFIG, primaryId, successes } from './testing/lab.ts';
@@ -61,6 +61,126 @@ describe('catching up', () => {
     withhold(lab, x, low);
     lab.run(60);
     expect(lab.r(x).node.state.faulty).toEqual([expect.objectContaining({ from: low, to: low })]);
+  });
+
+  it('of a hole whose first slots nobody gives the others are repaired, from the last one down', () => {
+    const lab = elected(3);
+    const primary = primaryId(lab);
+    const x = lab.replicas.find((r) => r.id !== primary)!.id;
+    for (const text of ['a', 'b', 'c', 'd', 'e', 'f']) lab.submit(primary, text);
+    lab.run(10);
+    const { end } = lab.r(primary).node.state;
+    const [from, to] = [end - 5, end - 1];
+    lab.restart(x, { faulty: { from, to } });
+    withhold(lab, x, from);
+    withhold(lab, x, from + 1);
+    lab.run(200);
+    expect(lab.r(x).node.state.faulty).toEqual([{ from, to: from + 1 }]);
+    lab.drop = () => false;
+    lab.run(100);
+    expect(lab.r(x).node.state.faulty).toEqual([]);
+    expect(lab.r(x).bodies).toEqual(['a', 'b', 'c', 'd', 'e', 'f']);
+  });
+
+  it('where its peers hold no frame as low as the beginning of a hole, the part that they hold is asked for', () => {
+    const lab = elected(3);
+    const primary = primaryId(lab);
+    const [x, z] = lab.replicas.filter((r) => r.id !== primary).map((r) => r.id) as [number, number];
+    for (const text of ['a', 'b', 'c', 'd', 'e', 'f']) lab.submit(primary, text);
+    lab.run(10);
+    const { end, view } = lab.r(primary).node.state;
+    const hole = { from: end - 5, to: end - 1 };
+    lab.restart(x, { faulty: hole });
+    const first = end - 2;
+    for (const from of [primary, z])
+      lab.step(x, { type: 'message', from, message: { type: 'snapshotReport', view, first, lacks: NONE, held: [] } });
+    const asked: number[] = [];
+    lab.drop = (from, _to, m) => {
+      if (from === x && m.type === 'getState') asked.push(m.from);
+      return false;
+    };
+    lab.run(60);
+    expect([lab.r(x).node.state.faulty, Math.min(...asked)]).toEqual([[{ from: hole.from, to: first - 1 }], first]);
+  });
+
+  it('frames of a damaged range are not taken when the hash that its last slot must have is another one', () => {
+    const lab = elected(3);
+    const primary = primaryId(lab);
+    const x = lab.replicas.find((r) => r.id !== primary)!.id;
+    for (const text of ['a', 'b', 'c', 'd']) lab.submit(primary, text);
+    lab.run(10);
+    const { end, view } = lab.r(primary).node.state;
+    lab.restart(x, { faulty: { from: end - 3, to: end - 1 } });
+    const right = lab.r(primary).frames.find((batch) => batch.contains(end - 1))!;
+    const wrong = new FrameBatch(right.bytes, 1, new Uint8Array(16).fill(9));
+    lab.drop = (from, to, m) => {
+      if (to !== x || m.type !== 'newState') return false;
+      // Whoever gives it says that it is committed.
+      const message = { ...m, view, canonical: true, commit: at(end), batch: wrong };
+      lab.step(x, { type: 'message', from, message });
+      return true;
+    };
+    lab.run(100);
+    expect(lab.r(x).node.state.faulty).toEqual([expect.objectContaining({ from: end - 3, to: end - 1 })]);
+  });
+
+  it('a backup whose primary has damage in the next frame takes it from anybody who has it committed (seed 1130090)', () => {
+    const lab = elected(3);
+    const primary = primaryId(lab);
+    const x = lab.replicas.find((r) => r.id !== primary)!.id;
+    lab.drop = (_from, to, m) => to === x && (m.type === 'prepare' || m.type === 'newState');
+    for (const text of ['a', 'b', 'c']) lab.submit(primary, text);
+    lab.run(10);
+    const lost = lab.r(x).node.state.end + 1;
+    lab.step(primary, { type: 'damaged', index: lost });
+    lab.drop = () => false;
+    withhold(lab, primary, lost);
+    lab.run(60);
+    expect(lab.r(primary).node.state.faulty).toEqual([{ from: lost, to: lost }]);
+    expect(lab.r(x).bodies).toEqual(['a', 'b', 'c']);
+    expect(lab.r(x).halts).toEqual([]);
+  });
+
+  it('where everybody has damage in the next frame, a snapshot above it is wanted, from who has seen it confirmed (seeds 1130090, 2002270)', () => {
+    const lab = elected(3);
+    const primary = primaryId(lab);
+    const [x, z] = lab.replicas.filter((r) => r.id !== primary).map((r) => r.id) as [number, number];
+    lab.drop = (_from, to, m) => to === x && (m.type === 'prepare' || m.type === 'newState');
+    for (const text of ['a', 'b', 'c']) lab.submit(primary, text);
+    lab.run(10);
+    const n = lab.r(x).node.state;
+    const lost = n.end + 1;
+    for (const id of [primary, z]) lab.step(id, { type: 'damaged', index: lost });
+    lab.drop = (_from, to, m) => to !== x && m.type === 'newState';
+    lab.run(60);
+    expect(n.end).toBe(lost - 1);
+    const report = (from: number, confirmed: boolean): void => {
+      const snapshot = { index: lost + 1, state: new Uint8Array(16), file: new Uint8Array(32), confirmed };
+      const message = { type: 'snapshotReport', view: n.view, first: 0, lacks: NONE, held: [snapshot] } as const;
+      lab.step(x, { type: 'message', from, message });
+    };
+    for (const from of [primary, z]) report(from, false);
+    expect(wantedSnapshot(n)).toBeNull();
+    report(z, true);
+    expect(wantedSnapshot(n)).toMatchObject({ index: lost + 1, sources: [z] });
+  });
+
+  it('what a new primary has applied does not keep it from serving, though it is damaged at everybody (seed 1100089)', () => {
+    const lab = elected(3);
+    const primary = primaryId(lab);
+    for (const text of ['a', 'b', 'c', 'd']) lab.submit(primary, text);
+    lab.run(10);
+    const { end, view, primaryOf } = lab.r(primary).node.state;
+    const next = primaryOf.call(lab.r(primary).node.state, view + 1);
+    const lost = end - 1;
+    for (const { id } of lab.replicas) lab.step(id, { type: 'damaged', index: lost });
+    lab.crash(primary);
+    lab.run(200);
+    const n = lab.r(next).node.state;
+    expect(n).toMatchObject({ serving: true, faulty: [{ from: lost, to: lost }] });
+    lab.submit(next, 'e');
+    lab.run(10);
+    for (const { id, bodies } of lab.replicas) if (id !== primary) expect(bodies).toEqual(['a', 'b', 'c', 'd', 'e']);
   });
 
   it('a peer that was down when it was asked is asked again, where the one that answers cannot give the hole', () => {
