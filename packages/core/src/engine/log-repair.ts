@@ -103,7 +103,7 @@ export class LogRepair {
     const above = segment.marks.above(range.from);
     const next = segments.after(segment);
     const length = (above?.offset ?? segment.end) - offset;
-    const known = above !== null || next !== null || segment.last === worker.written;
+    const known = above !== null || (next === null ? segment.last === worker.written : next.base === segment.last + 1);
     if (!this.ranges.includes(range) || !known || length <= 0 || length > RESCAN_BYTES_MAX) {
       release();
       return;
