@@ -13,7 +13,7 @@ import type { DurabilityWorker } from './durability-worker.ts';
 import { FrameBatch } from './frame-batch.ts';
 import type { FrameCodec } from './frame-codec.ts';
 import { frame, OFFSET, readU32 } from './frame.ts';
-import { isNoHash, sameHash } from './hash.ts';
+import { sameHash } from './hash.ts';
 import { HeaderSuffix } from './header-suffix.ts';
 import type { IndexRange } from './log-contract.ts';
 import type { LogSegments } from './log-segments.ts';
@@ -114,9 +114,10 @@ export class LogRepair {
       this.busy = null;
       const behind = (index: number): Uint8Array | null =>
         bytes === null ? null : prevHashAt(this.store.codec, bytes, length, index);
-      const stated = above === null ? (next?.prevHash ?? worker.writtenHash) : behind(above.index);
+      const top = next === null ? worker.writtenHash : next.prevHash;
+      const stated = above === null ? top : behind(above.index);
       const last = above === null ? segment.last : above.index - 1;
-      if (bytes !== null && stated !== null && !isNoHash(stated, 0)) {
+      if (bytes !== null && stated !== null) {
         const region = {
           bytes,
           start: 0,
