@@ -125,7 +125,8 @@ function chooseSource(n: NodeState, from: number, failed: number | null, byHash:
   if (n.status === 'normal') {
     const primary = n.primaryOf(n.view);
     if (primary === n.id) return null;
-    return unmetAt(n, from) === 0 ? primary : n.prng.pick(n.others());
+    if (unmetAt(n, from) === 0) return primary;
+    return n.prng.pick(n.others().filter((id) => id === primary || n.snapshots.firstOf(id) <= from));
   }
   return voterWith(n, from, failed);
 }
