@@ -308,3 +308,18 @@ test('Misdirected read: the tail block is not written back as one bad read gave 
     expect(toHex(chain.hashOf(4))).toBe(toHex(other.hashOf(4)));
   }
 });
+
+test('Misdirected write: where the log is cut, the chain hash is the one that is known, not what an older frame above states', () => {
+  const { bench, chain, disk } = logOf(8);
+  // An older frame of index 5, whole in itself: what its slot held before a write that was lost.
+  const older = new Chain();
+  for (let i = 0; i < 6; i++) older.next([100], 1, 3);
+  disk.content(FIRST).set(older.batches[5]!.bytes, frameAt(5));
+  const state = manifest({ view: 2, logView: 2, headers: suffix(chain.batches[4]!) });
+  bench.store.install(state, at(4), at(4), () => {});
+  bench.settle();
+  bench.store.close();
+  expect(bench.fatal).toEqual([]);
+  expect(opening(disk)).toBe('torn 4');
+  expect(toHex(new Bench(disk, OVER).recovered.endHash)).toBe(toHex(chain.hashOf(4)));
+});

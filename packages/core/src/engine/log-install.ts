@@ -162,9 +162,10 @@ export class LogInstall {
       callback(hash === null ? null : { segment, offset: segment.end, hash });
       return;
     }
+    const known = keepHash ?? statedHash(manifest, keep);
     const damaged = (): void => {
       const range = repairs.startingAt(keep + 1);
-      const hash = range?.prevHash ?? keepHash ?? statedHash(manifest, keep);
+      const hash = known ?? range?.prevHash ?? null;
       // Inside a damaged range nobody knows where a slot begins: the rest of the segment is left to it, the next frame begins another one.
       callback(hash === null ? null : { segment, offset: range?.offset ?? segment.bytes, hash });
     };
@@ -179,7 +180,12 @@ export class LogInstall {
         return;
       }
       const { offset, chunk, at } = located;
-      callback({ segment, offset: Math.max(offset, SEGMENT_HEADER_BYTES), hash: frame.prevHash(chunk, at).slice() });
+      const hash = frame.prevHash(chunk, at).slice();
+      if (known !== null && !sameHash(hash, known)) {
+        // An older frame, whole in itself: it tells where the one below ends, not what that is.
+        repairs.found(keep + 1, segment, offset);
+        damaged();
+      } else callback({ segment, offset: Math.max(offset, SEGMENT_HEADER_BYTES), hash });
     });
   }
 }

@@ -7,7 +7,7 @@ import type { LogStore } from './log-store.ts';
 import { decodeManifest } from './manifest.ts';
 import { readSalvaging } from './salvage.ts';
 import type { Damage } from './scrubber.ts';
-import { decodeTail, TAIL_FILE_BYTES, TAIL_PATH, type TailState } from './tail-record.ts';
+import { decodeTail, TAIL_FILE_BYTES, TAIL_PATH } from './tail-record.ts';
 
 type Report = (damage: Damage) => void;
 type Done = (bytes: number) => void;
@@ -59,8 +59,7 @@ export function scrubTail(store: LogStore, report: Report, done: Done): void {
       if (store.isStopped) return;
       const decoded = decodeTail(bytes ?? new Uint8Array(0), store.manifest.clusterId);
       const whole = decoded.kind === 'ok' && decoded.damagedCopies === 0;
-      // What an open wrote may state more than what is written; since the first record of this run the two are equal.
-      const stale = decoded.kind === 'ok' && tail.writes > 0 && decoded.tail.index !== worker.written;
+      const stale = decoded.kind === 'ok' && decoded.tail.sequence !== tail.newest;
       // Nothing may be promised while an install must settle the head; it writes both slots.
       if (tail.held || (whole && !stale)) {
         end();
@@ -69,14 +68,9 @@ export function scrubTail(store: LogStore, report: Report, done: Done): void {
       const fault = whole ? 'it is not the record written last' : (error?.message ?? 'a copy is damaged');
       report({ file: TAIL_PATH, index: null, fault, remedy: 'rewritten' });
       const holder = segments.holding(worker.written);
-      const known = {
-        index: worker.written,
-        hash: worker.writtenHash,
-        segment: holder?.base ?? 0,
-        endOffset: holder?.end ?? 0,
-      };
-      const truth: Pick<TailState, 'index' | 'hash' | 'segment' | 'endOffset'> =
-        decoded.kind === 'ok' && !stale ? decoded.tail : known;
+      const { written: index, writtenHash: hash } = worker;
+      const known = { index, hash, segment: holder?.base ?? 0, endOffset: holder?.end ?? 0 };
+      const truth = decoded.kind === 'ok' && !stale ? decoded.tail : known;
       const put = (then: () => void): void => {
         tail.put(truth.index, truth.hash, truth.segment, truth.endOffset, (failure) => {
           if (failure === null) then();

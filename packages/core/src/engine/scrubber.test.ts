@@ -9,7 +9,7 @@ import { type Damage, Scrubber } from './scrubber.ts';
 import { decodeSegmentHeader } from './segment.ts';
 import { SnapshotStore } from './snapshot-file.ts';
 import { snapshotPath } from './snapshot-path.ts';
-import { decodeTail, TAIL_PATH } from './tail-record.ts';
+import { decodeTail, TAIL_PATH, TAIL_SLOT_BYTES } from './tail-record.ts';
 import { batch, Bench, Chain, CLUSTER, filled, formatted, manifest, suffix } from './testing/log-harness.ts';
 import { snapshotMeta } from './testing/snapshot-harness.ts';
 import { MemoryDisk } from './testing/memory-disk.ts';
@@ -139,6 +139,33 @@ test('a lost write that left an older, whole frame behind is found by its chain,
       expect([where, Buffer.compare(own, right)]).toEqual([where, 0]);
       expect(running.bench.fatal).toEqual([]);
     }
+  }
+});
+
+test('a tail record that was lost is found, also when the older one in its place states the same index', () => {
+  for (const lose of ['newest', 'both'] as const) {
+    const { disk, chain } = filled(over);
+    const running = new ScrubBench(disk, chain);
+    const { store } = running.bench;
+    const before = disk.content(TAIL_PATH).slice();
+    // The same end in another log view.
+    const headers = suffix(...chain.batches.slice(3));
+    store.install(manifest({ view: 3, logView: 3, headers }), at(17), at(17), () => {});
+    running.bench.settle();
+    const written = decodeTail(disk.content(TAIL_PATH), CLUSTER);
+    if (written.kind !== 'ok') throw new Error(written.kind);
+    const slot = (written.tail.sequence % 2) * TAIL_SLOT_BYTES;
+    const lost = lose === 'both' ? before : before.subarray(slot, slot + TAIL_SLOT_BYTES);
+    disk.content(TAIL_PATH).set(lost, lose === 'both' ? 0 : slot);
+    running.pass();
+    expect([lose, running.damage.map(({ file }) => file)]).toEqual([lose, [TAIL_PATH]]);
+    expect(decodeTail(disk.content(TAIL_PATH), CLUSTER)).toMatchObject({
+      kind: 'ok',
+      damagedCopies: 0,
+      tail: { logView: 3, index: 17, hash: chain.hash, promised: 17 },
+    });
+    running.pass();
+    expect([running.damage.length, running.bench.fatal]).toEqual([1, []]);
   }
 });
 

@@ -64,6 +64,11 @@ export class TailFile {
     this.slots = [this.newSlot(), this.newSlot()];
   }
 
+  /** Sequence of the newest record. */
+  get newest(): number {
+    return this.sequence;
+  }
+
   get idle(): boolean {
     return !this.slots[0].inFlight && !this.slots[1].inFlight && !this.waiting;
   }
