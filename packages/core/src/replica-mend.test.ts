@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { ReplicaBench } from './chaos/testing/replica-bench.ts';
 import { toHex } from './engine/hash.ts';
 import { snapshotPath } from './engine/snapshot-path.ts';
+import type { DiskFile } from './engine/virtual-disk.ts';
 import type { ReplicaConfig } from './replica-contract.ts';
 import type { Message } from './vsr/messages.ts';
 
@@ -266,4 +267,29 @@ test('one bad read of a snapshot is not damage', () => {
     file.close();
   }
   expect([misread > 10, scrubOf(bench, 1), damagedOf(bench, 1)]).toEqual([true, [0, 0], []]);
+});
+
+test('a fetched snapshot that the disk gives back cut short is not believed, and nothing is thrown: it is fetched again', () => {
+  const bench = compacted(3);
+  bench.crash(3);
+  bench.put(120);
+  bench.until(() => [1, 2].every((id) => bench.r(id).store.first > 130));
+  const prototype = Object.getPrototypeOf(bench.disk(3).open('manifest.a')) as DiskFile;
+  const { read } = prototype;
+  let cut = 0;
+  prototype.read = function (offset, length, callback) {
+    read.call(this, offset, length, (error, bytes) => {
+      const short = bytes !== null && this.path.endsWith('.part') && ++cut === 1;
+      callback(error, short ? bytes.subarray(0, 512) : bytes);
+    });
+  };
+  try {
+    bench.start(3);
+    bench.until(() => bench.eventsOf(3, 'install').length === 1);
+  } finally {
+    prototype.read = read;
+  }
+  bench.until(() => bench.r(3).executor.applied === bench.r(1).executor.applied);
+  expect(cut).toBeGreaterThan(1);
+  expect(bench.halts).toEqual([]);
 });

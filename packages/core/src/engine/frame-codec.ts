@@ -27,7 +27,7 @@ export interface VerifyResult {
 
 export interface FrameCodec {
   readonly backend: FrameCodecBackend;
-  /** BLAKE3 of bytes[start, end), first 16 bytes, into `out` at `outOffset`. */
+  /** BLAKE3 of bytes[start, end), first 16 bytes, into `out` at `outOffset`. A range outside of the bytes is a RangeError. */
   hash(bytes: Uint8Array, start: number, end: number, out: Uint8Array, outOffset: number): void;
   /**
    * A chain over `count` records that stand back to back from bytes[0] on and end at `ends`: for each in turn chain = hash(chain ++ hash(record)), which is

@@ -85,7 +85,12 @@ export function portableCodec(backend: FrameCodecBackend, hash: HashInto): Frame
     return { count, end: at, fault: null };
   }
 
-  return { backend, hash, crc32c, hashChain, seal, verify };
+  function hashWithin(bytes: Uint8Array, start: number, end: number, out: Uint8Array, outOffset: number): void {
+    if (start < 0 || start > end || end > bytes.length) throw new RangeError('the range is outside the bytes');
+    hash(bytes, start, end, out, outOffset);
+  }
+
+  return { backend, hash: hashWithin, crc32c, hashChain, seal, verify };
 }
 
 function isZero(bytes: Uint8Array, start: number, end: number): boolean {
