@@ -83,7 +83,7 @@ export class LogRepair {
   found(index: number, segment: Segment, offset: number, prevHash: Uint8Array | null = null): void {
     // What compaction freed while it was read is not damaged.
     if (this.isFaulty(index) || this.store.segments.holding(index) !== segment) return;
-    const range = { from: index, to: index, segment, offset, endOffset: null, prevHash, hash: null };
+    const range = { from: index, to: index, segment, offset, endOffset: null, prevHash, hash: null, resumes: false };
     this.insert(range);
     this.store.alone((release) => this.lookBehind(range, segment, release));
   }
@@ -156,7 +156,8 @@ export class LogRepair {
       }
       const { from, to, hash } = piece;
       const endOffset = piece.endOffset === null ? null : range.offset + piece.endOffset;
-      this.insert({ from, to, segment, offset: range.offset + piece.offset, endOffset, prevHash, hash });
+      const place = { segment, offset: range.offset + piece.offset, endOffset, resumes: false };
+      this.insert({ from, to, ...place, prevHash, hash });
       for (let index = from; index <= to; index++)
         if (!known.some((other) => index >= other.from && index <= other.to)) this.onDamaged(index);
       prevHash = hash;
@@ -244,8 +245,15 @@ export class LogRepair {
 
   /** True when it is known where the frames of the batch that belong to the range stand. */
   private hasPlace(range: FaultyRange, batch: FrameBatch): boolean {
-    if (batch.first <= range.from) return true;
+    if (batch.first <= range.from) return !this.isDoubtful(range) || fills(range, batch);
     return this.startOf(range, batch) !== null;
+  }
+
+  /** Where the range begins is known by the frames below it, and those may be copies in a wrong place while a gap below them is not repaired (seed 3000736). */
+  private isDoubtful({ segment, from }: FaultyRange): boolean {
+    return (
+      segment !== null && this.ranges.some((other) => other.resumes && other.segment === segment && other.to < from)
+    );
   }
 
   /**
@@ -338,16 +346,22 @@ export class LogRepair {
     return end > behind.offset || (last === range.to && behind.index === last + 1 && end !== behind.offset);
   }
 
-  /** Counts the slots behind as damaged too, through the next damaged range of the segment; all are asked for again. */
+  /**
+   * Counts the slots behind as damaged too, through the next place of the segment where the scan found the log again; all are asked for again. What was found damaged
+   * in between was looked for where those copies led to.
+   */
   private widenAbove(range: FaultyRange, segment: Segment): void {
-    const above = this.ranges.find((other) => other.from > range.to && other.segment === segment);
+    const above = this.ranges.filter((other) => other.from > range.to && other.segment === segment);
+    const next = above.find(({ resumes }) => resumes);
     const from = range.to + 1;
-    range.to = above?.to ?? segment.last;
-    range.endOffset = above?.endOffset ?? null;
-    range.hash = above?.hash ?? null;
-    this.ranges = this.ranges.filter((other) => other !== above);
-    segment.marks.drop(from, range.to);
-    for (let index = from; index < (above?.from ?? range.to + 1); index++) this.onDamaged(index);
+    const to = next?.to ?? segment.last;
+    for (let index = from; index <= to; index++) if (!this.isFaulty(index)) this.onDamaged(index);
+    this.ranges = this.ranges.filter((other) => !above.includes(other) || other.from > to);
+    range.to = to;
+    range.resumes ||= next !== undefined;
+    range.endOffset = next?.endOffset ?? null;
+    range.hash = next?.hash ?? null;
+    segment.marks.drop(from, to);
   }
 
   private written(range: FaultyRange, segment: Segment, part: FrameBatch, then: () => void, undone: () => void): void {
@@ -421,6 +435,11 @@ export class LogRepair {
 function prevHashAt(codec: FrameCodec, bytes: Uint8Array, at: number, index: number): Uint8Array | null {
   const sound = readU32(bytes, at) === codec.crc32c(bytes, at + OFFSET.payloadSize, at + FRAME_HEADER_BYTES);
   return sound && frame.index(bytes, at) === index ? frame.prevHash(bytes, at).slice() : null;
+}
+
+/** The batch has every frame of the range, and they end just where those behind it were found. */
+function fills({ from, to, offset, endOffset }: FaultyRange, batch: FrameBatch): boolean {
+  return batch.last >= to && endOffset !== null && offset + batch.slice(from, to).bytes.length === endOffset;
 }
 
 /** How many frames from the first on take at most `room` bytes. */

@@ -36,6 +36,8 @@ export interface FaultyRange {
   prevHash: Uint8Array | null;
   /** Chain hash that `to` must have; null when not known. */
   hash: Uint8Array | null;
+  /** A gap of the scan at opening: behind it the log was found again by itself, not by a way from below. */
+  resumes: boolean;
 }
 
 /** What the store works on. */
@@ -189,8 +191,9 @@ function openSegments(
 
 function rangeOf(gap: Gap, segment: Segment | null, prevHash: Uint8Array | null, end: number): FaultyRange {
   const { from, offset } = gap;
-  if (gap.to > end) return { from, to: end, segment, offset, endOffset: null, prevHash, hash: null };
-  return { from, to: gap.to, segment, offset, endOffset: gap.endOffset, prevHash, hash: gap.hash };
+  const place = { segment, offset, prevHash, resumes: true };
+  if (gap.to > end) return { ...place, from, to: end, endOffset: null, hash: null };
+  return { ...place, from, to: gap.to, endOffset: gap.endOffset, hash: gap.hash };
 }
 
 /** Last index of a segment that counts, and the offset behind it. */

@@ -14,12 +14,14 @@ import { copyHash, isHashAt, sameHash, toHex, ZERO_HASH } from './hash.ts';
 import { HEADER_RECORD_BYTES, writeRecord } from './header-suffix.ts';
 import type { ManifestState, Refusal } from './log-contract.ts';
 import { faultAt, type Piece, runAt, scanRegion, walkRun } from './recovery-scan.ts';
+import { AGREE_TRIES, readsTheSame } from './salvage.ts';
 import {
   decodeSegmentHeader,
   LOG_DIRECTORY,
   OffsetMarks,
   SEGMENT_VERSION,
   segmentBase,
+  type SegmentHeader,
   segmentPath,
 } from './segment.ts';
 import type { TailState } from './tail-record.ts';
@@ -120,9 +122,7 @@ function openSegments(context: ScanContext): { segments: FoundSegment[]; notes: 
     if (base === null) continue;
     const path = segmentPath(base);
     const file = disk.open(path);
-    const head = new Uint8Array(SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES);
-    file.readSync(0, head);
-    const header = decodeSegmentHeader(head);
+    const { head, header } = readHead(file, base);
     if (header !== null && header.version !== SEGMENT_VERSION) {
       return {
         code: 'E_VERSION',
@@ -148,6 +148,15 @@ function openSegments(context: ScanContext): { segments: FoundSegment[]; notes: 
     });
   }
   return { segments, notes };
+}
+
+/** The header of a segment and of its first frame; read again before it is taken for damaged. */
+function readHead(file: DiskFile, base: number): { readonly head: Uint8Array; readonly header: SegmentHeader | null } {
+  const head = new Uint8Array(SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES);
+  file.readSync(0, head);
+  const header = decodeSegmentHeader(head);
+  if ((header !== null && header.base === base) || readsTheSame(file, 0, head)) return { head, header };
+  return { head, header: decodeSegmentHeader(head) };
 }
 
 /** prev_hash of the first frame when its header can be believed. */
@@ -254,7 +263,7 @@ class LogScan {
     const exact = isTail && limit === tail.endOffset;
     const chain = segment.prevHash ?? this.log.endHash;
     const region = { bytes, start: SEGMENT_HEADER_BYTES, limit, first: segment.base, chain, last, lastHash, exact };
-    const pieces = scanRegion(codec, region, manifest.headers);
+    const pieces = this.bestOf(segment, region, () => scanRegion(codec, region, manifest.headers));
     // The header could not be read a moment ago, the first frame can be now: a bad read, no damage (simulator seed 2002256).
     if (pieces[0]?.kind === 'run') segment.prevHash ??= pieces[0].prevHash;
     const short = isTail && !exact ? pieces[pieces.length - 1] : undefined;
@@ -262,6 +271,22 @@ class LogScan {
       pieces[pieces.length - 1] = { ...short, endOffset: tail!.endOffset };
     this.take(segment, bytes, pieces);
     if (next === null) this.scanRest(segment, bytes, isTail ? tail.endOffset : null);
+  }
+
+  /**
+   * What looks damaged is read again, until two reads one after the other give the same. Of two that differ that one counts in which fewer slots are damaged: an intact
+   * frame proves itself, a bad read proves nothing.
+   */
+  private bestOf({ file }: FoundSegment, { bytes }: { readonly bytes: Uint8Array }, scan: () => Piece[]): Piece[] {
+    let pieces = scan();
+    for (let left = AGREE_TRIES; left > 0 && file !== null && slotsDamaged(pieces) > 0; left--) {
+      const before = bytes.slice();
+      if (readsTheSame(file, 0, bytes)) break;
+      const again = scan();
+      if (slotsDamaged(again) > slotsDamaged(pieces)) bytes.set(before);
+      else pieces = again;
+    }
+    return pieces;
   }
 
   /** What stands in the last covered segment above what was promised. */
@@ -382,6 +407,12 @@ class LogScan {
     const own = this.hashAt(joint);
     if (header !== null && own !== null && sameHash(frame.prevHash(header, 0), own)) this.log.agreed = joint;
   }
+}
+
+function slotsDamaged(pieces: readonly Piece[]): number {
+  let slots = 0;
+  for (const piece of pieces) if (piece.kind === 'gap') slots += piece.to - piece.from + 1;
+  return slots;
 }
 
 function missing(base: number): FoundSegment {

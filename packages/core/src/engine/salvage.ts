@@ -36,7 +36,7 @@ export function readSalvaging(file: DiskFile, offset: number, length: number, ca
 }
 
 /** Reads that may differ from the one before until the disk is given up. */
-const AGREE_TRIES = 4;
+export const AGREE_TRIES = 4;
 
 /**
  * As `readSalvaging`, for bytes that are written back and that nothing here can verify (neighbours of a damaged frame): two reads one after the other must
@@ -70,6 +70,26 @@ export function readAgreedSync(file: DiskFile, offset: number, bytes: Uint8Array
     before.set(bytes);
   }
   throw new DiskFailure(disagreement(file, offset));
+}
+
+/** Bytes compared at a time. */
+const PIECE_BYTES = 1024 * 1024;
+
+/**
+ * Reads again what `bytes` were read from, into them; true when it gave the same. Nothing is damaged that was read once only: a bad read of sound bytes makes frames
+ * stand where they do not, and what is repaired behind them would go over others (simulator seed 3000736).
+ */
+export function readsTheSame(file: DiskFile, offset: number, bytes: Uint8Array): boolean {
+  let same = true;
+  for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
+    const before = bytes.subarray(at, at + PIECE_BYTES);
+    const piece = before.slice();
+    file.readSync(offset + at, piece);
+    if (equal(before, piece)) continue;
+    before.set(piece);
+    same = false;
+  }
+  return same;
 }
 
 function disagreement(file: DiskFile, offset: number): DiskError {
