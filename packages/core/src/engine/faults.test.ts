@@ -394,3 +394,28 @@ test('Misdirected write: frames behind a copy in a wrong place are not written o
     expect(opening(disk)).toBe('clean 44');
   }
 });
+
+test('Misdirected read: a frame is read again before it is called damaged', () => {
+  const { disk, chain } = logOf(6);
+  const bench = new Bench(disk, OVER);
+  bench.settle();
+  const prototype = Object.getPrototypeOf(disk.open(FIRST)) as DiskFile;
+  const { read } = prototype;
+  let reads = 0;
+  prototype.read = function (offset, length, callback) {
+    const wrong = reads++ === 0;
+    read.call(this, offset, length, (error, bytes) =>
+      callback(error, wrong ? disk.content(FIRST).slice(0, length) : bytes),
+    );
+  };
+  let seen = '';
+  try {
+    bench.store.read(3, 1, (outcome) => {
+      seen = outcome.kind === 'frames' ? toHex(outcome.batch.hashOf(3)) : outcome.kind;
+    });
+    bench.settle();
+  } finally {
+    prototype.read = read;
+  }
+  expect([seen, reads, bench.store.faulty, bench.damaged]).toEqual([toHex(chain.hashOf(3)), 2, [], []]);
+});

@@ -1,7 +1,8 @@
 /**
  * FrameFetch: finds and reads frames of a segment on the medium while the log runs, by walking from the nearest mark.
  *
- * Invariants: what is handed out is verified; a frame that cannot be read is named by index, and where it stands if that is known.
+ * Invariants: what is handed out is verified; a frame that cannot be read is named by index, and where it stands if that is known; nothing is called damaged that was
+ * read once only, as it would be repaired where a bad read showed it.
  */
 import { FRAME_HEADER_BYTES, PAYLOAD_BYTES_MAX } from './constants.ts';
 import { FrameBatch } from './frame-batch.ts';
@@ -31,6 +32,13 @@ export class FrameFetch {
 
   /** Where the frame of `index` stands; `chunk` holds its header at `at` and `ahead` bytes more where the segment has them. */
   locate(segment: Segment, index: number, ahead: number, callback: (located: Located) => void): void {
+    this.locateOnce(segment, index, ahead, (located) => {
+      if (located.kind === 'damaged') this.locateOnce(segment, index, ahead, callback);
+      else callback(located);
+    });
+  }
+
+  private locateOnce(segment: Segment, index: number, ahead: number, callback: (located: Located) => void): void {
     const mark = segment.marks.find(index) ?? { index: segment.base, offset: 64 };
     const walk = (from: number, offset: number): void => {
       const length = Math.min(segment.end - offset, WALK_BYTES + ahead);
@@ -70,8 +78,21 @@ export class FrameFetch {
    * medium may hold older frames that chain just as well.
    */
   read(segment: Segment, from: number, written: number, maxBytes: number, callback: (fetched: Fetched) => void): void {
+    this.readOnce(segment, from, written, maxBytes, (fetched) => {
+      if (fetched.kind === 'damaged') this.readOnce(segment, from, written, maxBytes, callback);
+      else callback(fetched);
+    });
+  }
+
+  private readOnce(
+    segment: Segment,
+    from: number,
+    written: number,
+    maxBytes: number,
+    callback: (fetched: Fetched) => void,
+  ): void {
     const last = Math.min(written, segment.last);
-    this.locate(segment, from, maxBytes, (located) => {
+    this.locateOnce(segment, from, maxBytes, (located) => {
       if (located.kind === 'damaged') {
         callback(located);
         return;
