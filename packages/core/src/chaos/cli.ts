@@ -118,7 +118,7 @@ export function replayCommand(request: SeedRequest): string {
 }
 
 /** What cannot happen in a cluster of one. */
-const BETWEEN_REPLICAS: ReadonlySet<Statistic> = new Set<Statistic>(['messagesLost']);
+const BETWEEN_REPLICAS: ReadonlySet<Statistic> = new Set<Statistic>(['messagesLost', 'truncations']);
 
 /** What many seeds came to. */
 export class Totals {

@@ -57,13 +57,14 @@ export const STATISTICS: readonly Statistic[] = [
   ...FAULT_KINDS.map((kind): `fault ${FaultKind}` => `fault ${kind}`),
 ];
 
-/** Each must be above zero in at least half of the seeds of a large run. (Truncations are rare states: an install cuts only what is in no log that counts.) */
+/** Each must be above zero in at least half of the seeds of a large run. */
 export const REQUIRED_STATISTICS: readonly Statistic[] = [
   'commandsAcknowledged',
   'viewChanges',
   'crashesInMidWrite',
   'messagesLost',
   'partitions',
+  'truncations',
   'snapshotRestarts',
   'compactions',
 ];
