@@ -1,22 +1,7 @@
 /** What a damaged directory starts with: damage that a snapshot covers stops nobody, not even a replica that is alone (docs/operations.md). */
 import { expect, test } from 'vitest';
-import { ReplicaBench } from './chaos/testing/replica-bench.ts';
-import { FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES } from './engine/constants.ts';
-import { frameBytes, readU32, readU64 } from './engine/frame.ts';
-import { segmentBase } from './engine/segment.ts';
+import { damage, ReplicaBench } from './chaos/testing/replica-bench.ts';
 import { snapshotPath } from './engine/snapshot-path.ts';
-import type { MemoryDisk } from './engine/testing/memory-disk.ts';
-
-/** Flips a byte of the body of the entry at `index`. */
-function damage(disk: MemoryDisk, index: number): void {
-  const bases = disk.list('log').map(segmentBase);
-  const base = Math.max(...bases.filter((b) => b !== null && b <= index).map((b) => b ?? 0));
-  const path = `log/${String(base).padStart(20, '0')}.seg`;
-  const bytes = disk.content(path);
-  let at = SEGMENT_HEADER_BYTES;
-  while (readU64(bytes, at + 8) !== index) at += frameBytes(readU32(bytes, at + 4));
-  disk.flip(path, at + FRAME_HEADER_BYTES + 1);
-}
 
 const startRefused = (bench: ReplicaBench, id: number): string => {
   try {

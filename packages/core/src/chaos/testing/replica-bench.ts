@@ -5,8 +5,9 @@
 import { kv, KV_QUERY } from '../../apps/kv.ts';
 import { encodePut } from '../../apps/kv-calls.ts';
 import { nobleCodec } from '../../engine/codec/noble.ts';
-import { ENVELOPE_BYTES } from '../../engine/constants.ts';
-import { KIND, writeEnvelope } from '../../engine/frame.ts';
+import { ENVELOPE_BYTES, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES } from '../../engine/constants.ts';
+import { frameBytes, KIND, readU32, readU64, writeEnvelope } from '../../engine/frame.ts';
+import { segmentBase, segmentPath } from '../../engine/segment.ts';
 import { type CrashChoice, MemoryDisk } from '../../engine/testing/memory-disk.ts';
 import type { ApplicationModule } from '../../kernel/types.ts';
 import { type Policy, SOUND } from '../../policy.ts';
@@ -227,4 +228,15 @@ export class ReplicaBench {
     }
     throw new Error(`request ${request} was not answered`);
   }
+}
+
+/** Flips a byte of the body of the entry at `index`. */
+export function damage(disk: MemoryDisk, index: number): void {
+  const bases = disk.list('log').map(segmentBase);
+  const base = Math.max(...bases.filter((b) => b !== null && b <= index).map((b) => b ?? 0));
+  const path = segmentPath(base);
+  const bytes = disk.content(path);
+  let at = SEGMENT_HEADER_BYTES;
+  while (readU64(bytes, at + 8) !== index) at += frameBytes(readU32(bytes, at + 4));
+  disk.flip(path, at + FRAME_HEADER_BYTES + 1);
 }
