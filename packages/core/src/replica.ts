@@ -52,6 +52,7 @@ export function openReplica(
     expect: { clusterId: config.clusterId, replicaId: config.replicaId },
     segmentBytes: config.segmentBytes,
     pipelineMax: config.pipelineMax,
+    stated: (index) => replica?.node.state.ring.hash(index) ?? null,
     policy: ports.policy,
   });
   if ('refusal' in opened) return opened;

@@ -10,7 +10,7 @@ import { toHex } from './hash.ts';
 import { encodeManifest, MANIFEST_PATHS } from './manifest.ts';
 import { encodeSegmentHeader, segmentPath } from './segment.ts';
 import { TAIL_PATH } from './tail-record.ts';
-import { Bench, Chain, CLUSTER, formatted, manifest, openLog, suffix } from './testing/log-harness.ts';
+import { batch, Bench, Chain, CLUSTER, formatted, manifest, openLog, suffix } from './testing/log-harness.ts';
 import { MemoryDisk } from './testing/memory-disk.ts';
 import type { DiskFile } from './virtual-disk.ts';
 
@@ -318,6 +318,30 @@ test('Misdirected write: where the log is cut, the chain hash is the one that is
   expect(bench.fatal).toEqual([]);
   expect(opening(disk)).toBe('torn 4');
   expect(toHex(new Bench(disk, OVER).recovered.endHash)).toBe(toHex(chain.hashOf(4)));
+});
+
+test('Misdirected write: the older frame that stands where a write was lost is given to nobody, and the right one is written', () => {
+  const disk = formatted(new MemoryDisk());
+  const chain = new Chain();
+  const bench = new Bench(disk, { ...OVER, stated: (index) => chain.hashOf(index) });
+  for (let i = 0; i < 8; i++) bench.append(chain.next([100]));
+  bench.settle();
+  const good = disk.content(FIRST).slice();
+  disk.content(FIRST).set(batch(5, chain.hashOf(4), [100], 1, 9).bytes, frameAt(5));
+  const given = (from: number): string => {
+    let said = '';
+    bench.store.read(from, 1024, (outcome) => {
+      said = outcome.kind === 'frames' ? `${outcome.batch.first}..${outcome.batch.last}` : outcome.kind;
+      if (outcome.kind === 'faulty') said += ` ${outcome.index}`;
+    });
+    bench.settle();
+    return said;
+  };
+  expect([given(3), given(5)]).toEqual(['3..4', 'faulty 5']);
+  bench.store.repair(chain.batches[5]!, () => {});
+  bench.settle();
+  expect(given(5)).toBe('5..7');
+  expect(Buffer.compare(disk.content(FIRST).subarray(0, frameAt(8)), good.subarray(0, frameAt(8)))).toBe(0);
 });
 
 /** A log of 45 frames with the block behind 4096 read, or overwritten, with what stands 512 bytes before it: frames 18..34 seem to stand that much too high. */

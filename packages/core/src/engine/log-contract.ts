@@ -130,6 +130,11 @@ export interface LogOptions {
   readonly expect: { readonly clusterId: Uint8Array | null; readonly replicaId: number };
   readonly segmentBytes: number;
   readonly pipelineMax: number;
+  /**
+   * Chain hash of what the log holds at an index, or null where the owner does not know it any more. A frame read back with another one is what stood there before a
+   * write that was lost or went elsewhere: whole in itself, and continuing the frame below.
+   */
+  readonly stated?: (index: number) => Uint8Array | null;
   /** The operator gives up what is damaged: the only replica is opened in spite of it (`chronon recover --accept-loss`). */
   readonly lossAccepted?: boolean;
   /** Only the simulator gives one; without it everything is sound. */

@@ -14,7 +14,7 @@ import { SEGMENT_HEADER_BYTES } from './constants.ts';
 import { DurabilityWorker } from './durability-worker.ts';
 import type { FrameBatch } from './frame-batch.ts';
 import type { FrameCodec } from './frame-codec.ts';
-import { FrameFetch } from './frame-fetch.ts';
+import { type Fetched, FrameFetch } from './frame-fetch.ts';
 import { sameHash } from './hash.ts';
 import type {
   IndexRange,
@@ -308,12 +308,35 @@ export class LogStore implements LogPort {
     this.fetch.read(segment, from, this.worker.written, maxBytes, (fetched) => {
       if (this.stopped) return;
       if (installs !== this.installs || from < this.first) this.read(from, maxBytes, callback);
-      else if (fetched.kind === 'frames') callback(fetched);
-      else {
-        this.repairs.found(fetched.index, segment, fetched.offset);
-        callback({ kind: 'faulty', index: fetched.index, fault: fetched.fault });
-      }
+      else this.handOut(segment, this.heldOf(fetched), callback);
     });
+  }
+
+  private handOut(segment: Segment, fetched: Fetched, callback: (outcome: ReadOutcome) => void): void {
+    if (fetched.kind === 'frames') {
+      callback(fetched);
+      return;
+    }
+    this.repairs.found(fetched.index, segment, fetched.offset);
+    callback({ kind: 'faulty', index: fetched.index, fault: fetched.fault });
+  }
+
+  /** What was read, up to the first frame that is not the one that the log holds there. */
+  private heldOf(fetched: Fetched): Fetched {
+    if (fetched.kind !== 'frames') return fetched;
+    const { batch, offset } = fetched;
+    const { stated } = this.options;
+    let older: number | null = null;
+    for (let index = batch.last; index >= batch.first; index--) {
+      const hash = stated?.(index) ?? null;
+      if (hash === null) continue;
+      // It covers everything below.
+      if (sameHash(hash, batch.hashOf(index))) break;
+      older = index;
+    }
+    if (older === null) return fetched;
+    if (older === batch.first) return { kind: 'damaged', index: older, offset, fault: 'chain' };
+    return { kind: 'frames', batch: batch.slice(batch.first, older - 1), offset };
   }
 
   /** Another number whenever something of the log has been done. */
