@@ -82,6 +82,8 @@ describe('replica processes', () => {
     const { replicas } = await until('an answer', () => cluster.status());
     expect(replicas[1]).toMatchObject({ id: 2, pid: null, status: 'unreachable', role: 'none' });
     cluster.deposit('alice', 10);
+    // Nobody can say that all is healed while one does not answer.
+    expect(cluster.run('chaos', 'heal')).toMatchObject({ code: 1, stdout: expect.stringMatching(/r2: failed: /) });
     expect(cluster.run('replica', 'start', 'r2')).toMatchObject({ code: 0 });
     await cluster.agreed();
     expect(cluster.balance('alice')).toBe(10);

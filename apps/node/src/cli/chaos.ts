@@ -54,6 +54,10 @@ const cutCommand = withTarget(new Command('cut'))
 const healCommand = withTarget(new Command('heal'))
   .description('end one fault, or all')
   .argument('[id]', 'lease id; none: all')
+  .addHelpText(
+    'after',
+    '\nExit codes: 0 all answered; 1 somebody did not, whose faults go on until their leases end (ask again); 2 usage.',
+  )
   .action(async (id: string | undefined, flags: TargetFlags) => {
     const target = liveTarget(flags);
     const path = id === undefined ? 'chaos.healAll' : 'chaos.heal';
@@ -63,6 +67,8 @@ const healCommand = withTarget(new Command('heal'))
     if (target.endpoint !== null) acks.push(...(await apiMutate(target.api, path, input, acknowledged)).acks);
     const { api } = await askable(target, null);
     acks.push(...(await chaos(apiMutate(api, path, input, acknowledged))).acks);
+    // Whoever did not answer may have faults left: a script must not go on as if all were healed.
+    if (acks.some(({ ok }) => !ok)) process.exitCode = EXIT.failed;
     if (flags.json === true) return printJson({ acks });
     for (const { replica, ok, message } of acks)
       printLine(`${replica === 0 ? 'supervisor' : `r${replica}`}: ${ok ? message : `failed: ${message}`}`);

@@ -48,7 +48,7 @@ export class CommandRunner<State> {
     this.digest = digest;
     this.context = new CommandContext(options.codec, options.clusterId);
     // Queries come before the first command: they see an empty state of some version that this program knows.
-    this.current = this.genesis(Math.max(FIRST_VERSION, oldestVersion(options.module)));
+    this.current = this.oldestGenesis();
     this.transaction = transactional(this.current);
   }
 
@@ -59,6 +59,11 @@ export class CommandRunner<State> {
     } finally {
       leaveApply();
     }
+  }
+
+  /** The empty state of the oldest version that this program knows. */
+  private oldestGenesis(): State {
+    return this.genesis(Math.max(FIRST_VERSION, oldestVersion(this.options.module)));
   }
 
   get state(): State {
@@ -77,7 +82,7 @@ export class CommandRunner<State> {
   /** Continues from a restored state of `version`; null: before anything was executed. */
   reset(state: State | null, version: number, faults: number): void {
     this.active = version;
-    this.current = state ?? this.genesis(Math.max(FIRST_VERSION, oldestVersion(this.options.module)));
+    this.current = state ?? this.oldestGenesis();
     this.transaction = transactional(this.current);
     this.faultCount = faults;
   }
