@@ -1,19 +1,22 @@
 /**
  * `npm test [-- SUITE...]`: set-up, then every suite, then a summary that ends with `N passed, N failed, N skipped`. This is also what CI runs.
  *
- * Invariants: a suite that ran no test failed; each skip is listed with its reason; the counts come from the runners' JSON reports.
+ * Invariants: a suite that ran no test failed; each skip is listed with its reason, each finding among new seeds with the command that replays it; the counts come
+ * from the runners' JSON reports.
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { run, stopOnSignals, stopWithNpm } from './lib/child.mjs';
 import { ROOT } from './lib/inputs.mjs';
 import { Progress } from './lib/progress.mjs';
-import { fromExitCode, fromPlaywright, fromSimulator, fromTests, fromVitest } from './lib/reports.mjs';
+import { newSeeds, simulateArgs } from './lib/new-seeds.mjs';
+import { fromExitCode, fromNewSeeds, fromPlaywright, fromSimulator, fromTests, fromVitest } from './lib/reports.mjs';
 import { bin, findBrowser, runScript, setUp, SetUpError } from './setup.mjs';
 
 const REPORTS = join(ROOT, '.reports');
 const FAILURE_LINES_MAX = 80;
 const SIMULATOR_SEEDS = 200;
+const CHRONON = 'apps/node/bin/chronon.mjs';
 
 async function command(name, args, env = {}) {
   return await run(name, args, { cwd: ROOT, env: { NO_COLOR: '1', ...env } });
@@ -34,6 +37,14 @@ async function playwright() {
   return fromPlaywright(report, await command(bin('playwright'), args, env));
 }
 
+async function newSimulatorSeeds() {
+  const { source, first } = await newSeeds();
+  const args = simulateArgs(first);
+  process.stderr.write(`the new seeds of ${source}: chronon ${args.join(' ')}\n`);
+  const result = await command(process.execPath, [CHRONON, ...args, '--json']);
+  return fromNewSeeds(result, process.env['CHRONON_NEW_SEEDS'] === 'strict');
+}
+
 /** All suites, fast ones first. `needs`: steps of setup.mjs beside `install`. */
 const SUITES = [
   { name: 'format', needs: [], run: async () => fromExitCode(await command(bin('biome'), ['format', '.'])) },
@@ -49,15 +60,10 @@ const SUITES = [
     needs: ['build'],
     run: async () =>
       fromSimulator(
-        await command(process.execPath, [
-          'apps/node/bin/chronon.mjs',
-          'simulate',
-          '--seeds',
-          String(SIMULATOR_SEEDS),
-          '--json',
-        ]),
+        await command(process.execPath, [CHRONON, 'simulate', '--seeds', String(SIMULATOR_SEEDS), '--json']),
       ),
   },
+  { name: 'new-seeds', needs: ['build'], run: newSimulatorSeeds },
   {
     name: 'compose',
     needs: [],
@@ -78,12 +84,11 @@ function summarise(results) {
     }
   }
   out('\nsuite        passed  failed  skipped');
-  const total = { passed: 0, failed: 0, skipped: 0 };
+  const total = { passed: 0, failed: 0, skipped: 0, findings: 0 };
   for (const { name, outcome } of results) {
     const skipped = outcome.skips.length;
-    out(
-      `${name.padEnd(12)} ${String(outcome.passed).padStart(6)}  ${String(outcome.failed).padStart(6)}  ${String(skipped).padStart(7)}`,
-    );
+    const counts = `${String(outcome.passed).padStart(6)}  ${String(outcome.failed).padStart(6)}  ${String(skipped).padStart(7)}`;
+    out(`${name.padEnd(12)} ${counts}${foundBy(outcome)}`);
     total.passed += outcome.passed;
     total.failed += outcome.failed;
     total.skipped += skipped;
@@ -91,9 +96,28 @@ function summarise(results) {
   for (const { name, outcome } of results) {
     for (const skip of outcome.skips) out(`skipped: ${name}: ${skip.name}: ${skip.reason}`);
   }
+  total.findings = showFindings(results, out);
   writeFileSync(join(REPORTS, 'summary.json'), `${JSON.stringify(total)}\n`);
   out(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
   return total;
+}
+
+/** For the end of a suite's line. */
+function foundBy({ findings = [] }) {
+  return findings.length === 0 ? '' : `  FINDINGS: ${findings.length}`;
+}
+
+/** What new seeds found: it fails nothing (CHRONON_NEW_SEEDS=strict does that), so it must be seen. Returns how many there are. */
+function showFindings(results, out) {
+  const findings = results.flatMap(({ outcome }) => outcome.findings ?? []);
+  if (findings.length === 0) return 0;
+  const rule = '!'.repeat(78);
+  out(
+    `\n${rule}\n${findings.length} FINDINGS among new simulator seeds: not counted as failures, and bugs all the same`,
+  );
+  for (const finding of findings) out(finding);
+  out(`How to go on: docs/testing.md, "A failing seed"\n${rule}`);
+  return findings.length;
 }
 
 stopWithNpm();
@@ -120,7 +144,8 @@ await runScript(async () => {
     const progress = new Progress();
     progress.begin(`[${i + 1}/${chosen.length}] ${suite.name}`);
     const outcome = await suite.run();
-    progress.end(`${outcome.passed} passed, ${outcome.failed} failed, ${outcome.skips.length} skipped`);
+    const { passed, failed, skips } = outcome;
+    progress.end(`${passed} passed, ${failed} failed, ${skips.length} skipped${foundBy(outcome)}`);
     results.push({ name: suite.name, outcome });
   }
   process.exit(summarise(results).failed > 0 ? 1 : 0);

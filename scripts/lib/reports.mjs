@@ -103,6 +103,26 @@ export function fromSimulator(result) {
   return ended(outcome, result, 'the simulator');
 }
 
+/**
+ * Seeds that nobody has run before (new-seeds.mjs). What they find (a violation, or a seed that proves too little) is a finding: it stands in `findings` and fails nothing,
+ * unless `strict`. That too little happened in all of them together is for the fixed seeds to say.
+ */
+export function fromNewSeeds(result, strict) {
+  const report = lastObject(result.stdout);
+  if (report === null) return broken('the simulator printed no JSON', result);
+  const { seeds, failures, tooFewCommands = [] } = report;
+  const findings = [
+    ...failures.map(
+      ({ seed, invariant, sentence, replay }) => `seed ${seed}: ${invariant}: ${sentence}\n  replay: ${replay}`,
+    ),
+    ...tooFewCommands.map((seed) => `seed ${seed}: too few acknowledged commands to prove anything`),
+  ];
+  const outcome = { passed: seeds - findings.length, failed: 0, skips: [], failures: [], findings };
+  if (strict) Object.assign(outcome, { failed: findings.length, failures: findings, findings: [] });
+  // Exit code 1 says no more than that.
+  return ended(outcome, { ...result, code: result.code === 1 ? 0 : result.code }, 'the simulator');
+}
+
 /** A suite of our own: `{tests: [{name, status, reason}]}` as its last line; status is passed, failed or skipped. */
 export function fromTests(result, who) {
   const report = lastObject(result.stdout);

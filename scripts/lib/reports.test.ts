@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { fromExitCode, fromPlaywright, fromSimulator, fromTests, fromVitest } from './reports.mjs';
+import { firstNewSeed, NEW_SEEDS, newSeeds, simulateArgs } from './new-seeds.mjs';
+import { fromExitCode, fromNewSeeds, fromPlaywright, fromSimulator, fromTests, fromVitest } from './reports.mjs';
 
 const OK = { code: 0, output: '', stdout: '' };
 const BAD = { code: 1, output: 'it broke', stdout: '' };
@@ -97,6 +98,47 @@ test('the simulator: each seed is a test', () => {
   expect(counts(run({ seeds: 0, failures: [] }))).toEqual([0, 1, 0]);
   expect(counts(run({ seeds: 200, failures: [] }, 1))).toEqual([200, 1, 0]);
   expect(counts(fromSimulator(BAD))).toEqual([0, 1, 0]);
+});
+
+describe('new seeds', () => {
+  const run = (report: unknown, code: number, strict = false) =>
+    fromNewSeeds({ code, output: '', stdout: `${JSON.stringify(report)}\n` }, strict);
+  const failure = { seed: 7, invariant: 'one-vote-a-view', sentence: 'r1 voted twice', replay: 'chronon --seed 7' };
+  const report = { seeds: 200, failures: [failure], tooFewCommands: [9], tooRare: ['viewChanges'] };
+
+  test('what they find fails nothing, and is told with the command that replays it', () => {
+    const outcome = run(report, 1);
+    expect(counts(outcome)).toEqual([198, 0, 0]);
+    expect(outcome.findings).toEqual([
+      'seed 7: one-vote-a-view: r1 voted twice\n  replay: chronon --seed 7',
+      'seed 9: too few acknowledged commands to prove anything',
+    ]);
+    expect(run({ seeds: 200, failures: [], neverReached: ['x'] }, 1)).toMatchObject({ passed: 200, findings: [] });
+  });
+
+  test('strict: they fail', () => {
+    const outcome = run(report, 1, true);
+    expect(counts(outcome)).toEqual([198, 2, 0]);
+    expect([outcome.findings, outcome.failures.length]).toEqual([[], 2]);
+  });
+
+  test('a run that did not end well, or ran none, failed all the same', () => {
+    expect(counts(fromNewSeeds(BAD, false))).toEqual([0, 1, 0]);
+    expect(counts(run({ seeds: 200, failures: [] }, 3))).toEqual([200, 1, 0]);
+    expect(counts(run({ seeds: 0, failures: [] }, 0))).toEqual([0, 1, 0]);
+  });
+
+  test('which ones follows from the commit; two commits share none', async () => {
+    const [one, other] = ['1b859b9', '1b859ba'].map((end) => firstNewSeed(end.padStart(40, '0')));
+    expect(Math.abs(one! - other!)).toBeGreaterThanOrEqual(NEW_SEEDS);
+    expect(firstNewSeed('f'.repeat(40)) + NEW_SEEDS).toBeLessThan(2 ** 52);
+    expect(firstNewSeed('2026-11-25')).not.toBe(firstNewSeed('2026-11-26'));
+    const { source, first } = await newSeeds();
+    expect(source).toMatch(/^commit [0-9a-f]{12}$|^\d{4}-\d\d-\d\d$/);
+    expect(simulateArgs(first).join(' ')).toBe(
+      `simulate --seeds 200 --first-seed ${first} --replicas 3,5,7 --no-shrink`,
+    );
+  });
 });
 
 test('a check is one test', () => {
