@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { run, stopOnSignals, stopWithNpm } from './lib/child.mjs';
 import { ROOT } from './lib/inputs.mjs';
 import { Progress } from './lib/progress.mjs';
-import { newSeeds, simulateArgs } from './lib/new-seeds.mjs';
+import { NEW_SEEDS, newSeeds, simulateArgs } from './lib/new-seeds.mjs';
 import { fromExitCode, fromNewSeeds, fromPlaywright, fromSimulator, fromTests, fromVitest } from './lib/reports.mjs';
 import { bin, findBrowser, runScript, setUp, SetUpError } from './setup.mjs';
 
@@ -17,6 +17,8 @@ const REPORTS = join(ROOT, '.reports');
 const FAILURE_LINES_MAX = 80;
 const SIMULATOR_SEEDS = 200;
 const CHRONON = 'apps/node/bin/chronon.mjs';
+/** Says what a finding among new seeds is: nothing, or `strict`: a failure. */
+const NEW_SEEDS_MODE = 'CHRONON_NEW_SEEDS';
 
 async function command(name, args, env = {}) {
   return await run(name, args, { cwd: ROOT, env: { NO_COLOR: '1', ...env } });
@@ -42,7 +44,7 @@ async function newSimulatorSeeds() {
   const args = simulateArgs(first);
   process.stderr.write(`the new seeds of ${source}: chronon ${args.join(' ')}\n`);
   const result = await command(process.execPath, [CHRONON, ...args, '--json']);
-  return fromNewSeeds(result, process.env['CHRONON_NEW_SEEDS'] === 'strict');
+  return fromNewSeeds(result, NEW_SEEDS, process.env[NEW_SEEDS_MODE] === 'strict');
 }
 
 /** All suites, fast ones first. `needs`: steps of setup.mjs beside `install`. */
@@ -107,7 +109,7 @@ function foundBy({ findings = [] }) {
   return findings.length === 0 ? '' : `  FINDINGS: ${findings.length}`;
 }
 
-/** What new seeds found: it fails nothing (CHRONON_NEW_SEEDS=strict does that), so it must be seen. Returns how many there are. */
+/** What new seeds found: it fails nothing (unless NEW_SEEDS_MODE says so), so it must be seen. Returns how many there are. */
 function showFindings(results, out) {
   const findings = results.flatMap(({ outcome }) => outcome.findings ?? []);
   if (findings.length === 0) return 0;
@@ -126,6 +128,11 @@ await runScript(async () => {
   const unknown = names.find((name) => !SUITES.some((suite) => suite.name === name));
   if (unknown !== undefined) {
     process.stderr.write(`unknown suite ${unknown}; suites: ${SUITES.map((suite) => suite.name).join(' ')}\n`);
+    process.exit(2);
+  }
+  const mode = process.env[NEW_SEEDS_MODE] ?? '';
+  if (mode !== '' && mode !== 'strict') {
+    process.stderr.write(`${NEW_SEEDS_MODE} is ${mode}; it may be strict, or not be set\n`);
     process.exit(2);
   }
   const chosen = SUITES.filter((suite) => names.length === 0 || names.includes(suite.name));

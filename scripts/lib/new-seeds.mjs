@@ -7,8 +7,8 @@ import { ROOT } from './inputs.mjs';
 export const NEW_SEEDS = 200;
 /** Below lie the seeds that tests and people name. */
 const FROM = 100_000_000;
-/** So many runs have no seed in common. */
-const RUNS = 0x1000_0000;
+/** So many runs have no seed in common; all of them lie below 2^32: a generator folds its seed to so many bits, and beyond them worlds would come again. */
+const RUNS = 0x100_0000;
 
 /** First of the new seeds of a commit hash, or of any other text. */
 export function firstNewSeed(text) {

@@ -104,13 +104,14 @@ export function fromSimulator(result) {
 }
 
 /**
- * Seeds that nobody has run before (new-seeds.mjs). What they find (a violation, or a seed that proves too little) is a finding: it stands in `findings` and fails nothing,
- * unless `strict`. That too little happened in all of them together is for the fixed seeds to say.
+ * Seeds that nobody has run before (new-seeds.mjs), `expected` of them. What they find (a violation, or a seed that proves too little) is a finding: it stands in `findings`
+ * and fails nothing, unless `strict`. That too little happened in all of them together is for the fixed seeds to say.
  */
-export function fromNewSeeds(result, strict) {
+export function fromNewSeeds(result, expected, strict) {
   const report = lastObject(result.stdout);
   if (report === null) return broken('the simulator printed no JSON', result);
-  const { seeds, failures, tooFewCommands = [] } = report;
+  const { ok, seeds, failures, tooFewCommands = [] } = report;
+  if (seeds !== expected) return broken(`the simulator ran ${seeds} of ${expected} new seeds`, result);
   const findings = [
     ...failures.map(
       ({ seed, invariant, sentence, replay }) => `seed ${seed}: ${invariant}: ${sentence}\n  replay: ${replay}`,
@@ -119,8 +120,9 @@ export function fromNewSeeds(result, strict) {
   ];
   const outcome = { passed: seeds - findings.length, failed: 0, skips: [], failures: [], findings };
   if (strict) Object.assign(outcome, { failed: findings.length, failures: findings, findings: [] });
-  // Exit code 1 says no more than that.
-  return ended(outcome, { ...result, code: result.code === 1 ? 0 : result.code }, 'the simulator');
+  // A report that is not ok ends with 1, and has been read; any other end is one that it does not explain.
+  const code = ok === false && result.code === 1 ? 0 : result.code;
+  return ended(outcome, { ...result, code }, 'the simulator');
 }
 
 /** A suite of our own: `{tests: [{name, status, reason}]}` as its last line; status is passed, failed or skipped. */
