@@ -13,7 +13,7 @@ import { LogStore } from './engine/log-store.ts';
 import { Scrubber } from './engine/scrubber.ts';
 import type { FrameBatch } from './engine/frame-batch.ts';
 import type { EntryKind } from './engine/frame.ts';
-import { LOG_DIRECTORY } from './engine/segment.ts';
+import { LOG_DIRECTORY, segmentPath } from './engine/segment.ts';
 import { SnapshotStore } from './engine/snapshot-file.ts';
 import { Executor } from './kernel/executor.ts';
 import { Halt } from './kernel/errors.ts';
@@ -45,7 +45,7 @@ export function openReplica(
     codec: ports.codec,
     events: {
       onDurable: (index, hash, epoch) => replica?.onDurable(index, hash, epoch),
-      onDamaged: (index) => replica?.onDamaged(index),
+      onDamaged: (index, fault) => replica?.onDamaged(index, fault),
       onFatal: (fatal) => replica?.halt(fatal.code, fatal.message),
       onSpace: (full) => replica?.onSpace(full),
     },
@@ -135,8 +135,8 @@ export class Replica implements ReplicaHandle {
       bytesPerTick: (config.scrubBytesPerSecond * config.tickMs) / 1000,
       restTicks: config.scrubRestTicks,
       onDamage: ({ file, index, fault, remedy }) => {
-        ports.onEvent({ kind: 'damage', file, index, fault, remedy });
-        if (index !== null) this.onDamaged(index);
+        // The store tells of entries itself.
+        if (index === null) ports.onEvent({ kind: 'damage', file, index, fault, remedy });
       },
       snapshots: this.snapshots.mender,
     });
@@ -251,7 +251,7 @@ export class Replica implements ReplicaHandle {
       return;
     }
     this.store.read(from, maxBytes, (outcome) => {
-      if (outcome.kind === 'faulty') this.guarded(() => this.readDamage(outcome.index, outcome.fault));
+      if (outcome.kind === 'faulty') this.onDamaged(outcome.index, null);
       if (outcome.kind !== 'frames') callback(outcome);
       else callback({ kind: 'frames', bytes: outcome.batch.bytes, count: outcome.batch.count });
     });
@@ -273,18 +273,14 @@ export class Replica implements ReplicaHandle {
     this.guarded(() => this.step({ type: 'durable', index, hash, epoch }));
   }
 
-  /** The medium does not give this frame any more: it is repaired from a peer. */
-  onDamaged(index: number): void {
-    this.guarded(() => this.step({ type: 'damaged', index }));
-  }
-
-  /** As `onDamaged`, found by a read that somebody asked for. */
-  private readDamage(index: number, fault: string): void {
-    const known = this.node.state.faulty.length;
-    this.step({ type: 'damaged', index });
-    if (this.node.state.faulty.length === known) return;
-    const file = this.store.segments.holding(index)?.file.path ?? LOG_DIRECTORY;
-    this.ports.onEvent({ kind: 'damage', file, index, fault, remedy: 'peers' });
+  /** The medium does not give this frame any more: it is repaired from a peer. `fault`: what is wrong with it; null: it is damaged with another one, or known to be. */
+  onDamaged(index: number, fault: string | null): void {
+    this.guarded(() => {
+      const segment = this.store.segments.holding(index);
+      const file = segment === null ? LOG_DIRECTORY : segmentPath(segment.base);
+      if (fault !== null) this.ports.onEvent({ kind: 'damage', file, index, fault, remedy: 'peers' });
+      this.step({ type: 'damaged', index });
+    });
   }
 
   halt(code: string, message: string): void {
@@ -401,7 +397,7 @@ export class Replica implements ReplicaHandle {
     const { to, from, through, nonce } = output;
     this.store.read(from, this.config.batchBytesMax, (outcome) => {
       this.guarded(() => {
-        if (outcome.kind === 'faulty') this.readDamage(outcome.index, outcome.fault);
+        if (outcome.kind === 'faulty') this.onDamaged(outcome.index, null);
         const batch: FrameBatch | null = outcome.kind === 'frames' ? outcome.batch : null;
         this.step({ type: 'stateRead', to, nonce, through, batch });
       });
@@ -457,7 +453,7 @@ export class Replica implements ReplicaHandle {
     this.store.read(from, this.config.batchBytesMax, (outcome) => {
       this.reading = false;
       this.guarded(() => {
-        if (outcome.kind === 'faulty') this.readDamage(outcome.index, outcome.fault);
+        if (outcome.kind === 'faulty') this.onDamaged(outcome.index, null);
         if (outcome.kind !== 'frames' || outcome.batch.first !== this.executor.applied + 1) return;
         if (outcome.batch.first > this.applyTarget) return;
         this.applyFrom(outcome.batch, outcome.batch.first);

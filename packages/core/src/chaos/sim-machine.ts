@@ -15,6 +15,7 @@ import type { VersionRange } from '../engine/version-entry.ts';
 import { DiskFailure } from '../engine/virtual-disk.ts';
 import { DAMAGE_CODES } from './beyond.ts';
 import { describe } from './describe.ts';
+import { checkDamage } from './invariants/damage.ts';
 import type { Resting } from './invariants/replay.ts';
 import type { Observation, Observed } from './observation.ts';
 import { noteRareState } from './rare-states.ts';
@@ -501,7 +502,9 @@ export class SimMachine implements Observed {
       if (this.replica === null) return;
       this.replica.tick();
       // It may have halted in this very tick.
-      if (this.alive) world.checks.resource.look(this.id, this.replica);
+      if (!this.alive) return;
+      world.checks.resource.look(this.id, this.replica);
+      checkDamage(this.id, this.replica);
     };
     const tick = (): void => {
       if (this.run !== run || !this.alive) return;

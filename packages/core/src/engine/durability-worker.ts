@@ -139,6 +139,11 @@ export class DurabilityWorker {
     this.pump();
   }
 
+  /** The next frame goes into this segment if there is room. */
+  isIn(segment: Segment): boolean {
+    return this.segment === segment;
+  }
+
   /** Puts what is in memory of the tail block over `bytes` as they were read at `offset` of a segment; nothing is in flight. */
   overlay(segment: Segment, offset: number, bytes: Uint8Array): void {
     if (this.segment !== segment) return;

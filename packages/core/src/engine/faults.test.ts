@@ -419,6 +419,51 @@ test('Misdirected write: frames behind a copy in a wrong place are not written o
   }
 });
 
+test('Bit rot: what an install finds damaged on its way to where it cuts the log is asked for, what it cuts off is not', () => {
+  for (const [rotten, told] of [
+    [[3], [3]],
+    [
+      [3, 4, 5],
+      [3, 4, 5],
+    ],
+    [[7], []],
+  ] as const) {
+    const { disk, chain } = logOf(10);
+    const bench = new Bench(disk, OVER).settle();
+    for (const index of rotten) disk.flip(FIRST, frameAt(index) + 20);
+    const hash = chain.hashOf(6);
+    bench.store.install(manifest({ view: 2, logView: 2 }), at(6), at(6), () => {}, hash);
+    // The log goes on at once, with another frame where a damaged one stood.
+    const other = batch(7, hash, [100], 2, 9);
+    bench.append(other, 2);
+    bench.settle();
+    expect([bench.damaged, bench.store.faulty.length > 0]).toEqual([[...told], told.length > 0]);
+    for (const index of told) bench.store.repair(chain.batches[index]!, () => {});
+    bench.settle();
+    const hashes = [...chain.batches.slice(0, 7), other].map(({ lastHash }) => toHex(lastHash));
+    expect(bench.readAll().map(({ hash: read }) => toHex(read))).toEqual(hashes);
+    expect(bench.fatal).toEqual([]);
+  }
+});
+
+test('Directory entry lost: a log that ends in a file that is gone is cut there all the same, and opens again', () => {
+  for (const keep of [4, 6]) {
+    const { disk, chain } = logOf(7);
+    disk.remove(FIRST);
+    const opened = new Bench(disk, OVER).settle();
+    expect(opened.recovered.faulty).toMatchObject([{ from: 0, to: 6 }]);
+    opened.store.install(manifest({ view: 2, logView: 2 }), at(keep), at(keep), () => {}, chain.hashOf(keep));
+    opened.settle();
+    expect(opened.fatal).toEqual([]);
+    opened.store.close();
+    const again = new Bench(disk, OVER).settle();
+    expect(again.recovered.faulty).toMatchObject([{ from: 0, to: keep }]);
+    for (const part of chain.batches.slice(0, keep + 1)) again.store.repair(part, () => {});
+    again.settle().store.close();
+    expect(opening(disk)).toBe(`clean ${keep}`);
+  }
+});
+
 test('Misdirected read: a frame is read again before it is called damaged', () => {
   const { disk, chain } = logOf(6);
   const bench = new Bench(disk, OVER);

@@ -114,8 +114,11 @@ export interface LogFatal {
 export interface LogEvents {
   /** Frames through `index` and the tail record are durable; matched by the replica by (index, hash, view). */
   onDurable(index: number, hash: Uint8Array, view: number): void;
-  /** One more slot turned out to be damaged while others were repaired. */
-  onDamaged(index: number): void;
+  /**
+   * A slot of the log turned out to be damaged since it was opened: it is to be asked for. `fault`: what is wrong with the frame that was read; null for the slots that turned
+   * out to be damaged with it, or while others were repaired.
+   */
+  onDamaged(index: number, fault: string | null): void;
   /** The log is poisoned; the replica must stop with this code. Called once. */
   onFatal(fatal: LogFatal): void;
   /** The next segment cannot be made (true) or can again (false). */

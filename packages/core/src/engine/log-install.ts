@@ -38,6 +38,8 @@ export interface InstallPort {
 /** Where the log will end. */
 interface Place {
   readonly segment: Segment | null;
+  /** First index of the segment; of the slots that are in no file, when there is none. */
+  readonly base: number;
   readonly offset: number;
   readonly hash: Uint8Array;
 }
@@ -98,9 +100,8 @@ export class LogInstall {
 
   private lower(keep: CommitIndex, place: Place, done: () => void): void {
     const { store } = this;
-    const base = place.segment?.base ?? 0;
     const put = (then: () => void): void => {
-      store.tail.put(keep, place.hash, base, place.offset, (error) => {
+      store.tail.put(keep, place.hash, place.base, place.offset, (error) => {
         if (error === null) then();
         else store.poison(error);
       });
@@ -137,6 +138,13 @@ export class LogInstall {
     });
   }
 
+  /** Where a log ends whose last slot no file holds: behind a snapshot, or a file is gone and its slots are not repaired yet. */
+  private outsideFiles(keep: CommitIndex, hash: Uint8Array): Place {
+    const lost = this.store.repairs.rangeAt(keep);
+    if (lost === null) return { segment: null, base: 0, offset: 0, hash };
+    return { segment: null, base: lost.from, offset: SEGMENT_HEADER_BYTES, hash };
+  }
+
   /** Finds the offset just behind `keep` and its chain hash; null when nothing states the hash. */
   private locate(
     manifest: ManifestState,
@@ -147,19 +155,22 @@ export class LogInstall {
     const { worker, segments, repairs } = this.store;
     if (keep === worker.written) {
       const segment = keep === NONE ? null : segments.holding(keep);
-      callback({ segment, offset: segment?.end ?? 0, hash: worker.writtenHash });
+      callback(
+        segment === null
+          ? this.outsideFiles(keep, worker.writtenHash)
+          : within(segment, segment.end, worker.writtenHash),
+      );
       return;
     }
     const segment = keep === NONE ? null : segments.holding(keep);
     if (segment === null) {
-      const { index, hash } = manifest.checkpoint;
-      if (keep === NONE) callback({ segment: null, offset: 0, hash: ZERO_HASH });
-      else callback(keep === index ? { segment: null, offset: 0, hash } : null);
+      const hash = keep === NONE ? ZERO_HASH : (keepHash ?? statedHash(manifest, keep));
+      callback(hash === null ? null : this.outsideFiles(keep, hash));
       return;
     }
     if (keep === segment.last) {
       const hash = segments.after(segment)?.prevHash ?? keepHash ?? statedHash(manifest, keep);
-      callback(hash === null ? null : { segment, offset: segment.end, hash });
+      callback(hash === null ? null : within(segment, segment.end, hash));
       return;
     }
     const known = keepHash ?? statedHash(manifest, keep);
@@ -167,7 +178,7 @@ export class LogInstall {
       const range = repairs.startingAt(keep + 1);
       const hash = known ?? range?.prevHash ?? null;
       // Inside a damaged range nobody knows where a slot begins: the rest of the segment is left to it, the next frame begins another one.
-      callback(hash === null ? null : { segment, offset: range?.offset ?? segment.bytes, hash });
+      callback(hash === null ? null : within(segment, range?.offset ?? segment.bytes, hash));
     };
     if (repairs.isFaulty(keep + 1)) {
       damaged();
@@ -175,7 +186,7 @@ export class LogInstall {
     }
     this.store.fetch.locate(segment, keep + 1, 0, (located) => {
       if (located.kind === 'damaged') {
-        repairs.found(located.index, segment, located.offset);
+        repairs.found(located, segment);
         damaged();
         return;
       }
@@ -183,11 +194,15 @@ export class LogInstall {
       const hash = frame.prevHash(chunk, at).slice();
       if (known !== null && !sameHash(hash, known)) {
         // An older frame, whole in itself: it tells where the one below ends, not what that is.
-        repairs.found(keep + 1, segment, offset);
+        repairs.found({ index: keep + 1, offset, fault: 'chain' }, segment);
         damaged();
-      } else callback({ segment, offset: Math.max(offset, SEGMENT_HEADER_BYTES), hash });
+      } else callback(within(segment, Math.max(offset, SEGMENT_HEADER_BYTES), hash));
     });
   }
+}
+
+function within(segment: Segment, offset: number, hash: Uint8Array): Place {
+  return { segment, base: segment.base, offset, hash };
 }
 
 /** Chain hash of `index` as the manifest states it. */

@@ -21,6 +21,7 @@ import type { FaultyRange } from './recovery-open.ts';
 import { FRAME_BYTES_MIN, type Piece, scanRegion } from './recovery-scan.ts';
 import { readAgreed, readSalvaging } from './salvage.ts';
 import type { Segment } from './segment.ts';
+import type { TailFile } from './tail-file.ts';
 import type { DiskError, DiskFile, DiskReadCallback } from './virtual-disk.ts';
 
 /** Most bytes of a damaged range that are looked through again when a part of it was repaired. */
@@ -32,8 +33,19 @@ export interface RepairPort {
   poison(error: DiskError): void;
   readonly worker: DurabilityWorker;
   readonly codec: FrameCodec;
+  readonly tail: TailFile;
   /** Runs a task while nothing is written, until it calls `release`. */
   alone(task: (release: () => void) => void): void;
+}
+
+/** Hears of a slot that turned out to be damaged, and what is wrong with its frame; null: it is damaged with another one. */
+type OnDamaged = (index: number, fault: string | null) => void;
+
+/** What a read found where a frame should stand. */
+export interface FoundDamage {
+  readonly index: number;
+  readonly offset: number;
+  readonly fault: string;
 }
 
 interface Waiting {
@@ -52,9 +64,11 @@ export class LogRepair {
   /** The segment that a repair reads and writes at this moment. */
   busy: Segment | null = null;
 
-  private readonly onDamaged: (index: number) => void;
+  /** The last frame of the log does not end any more where the tail record says. */
+  private endMoved = false;
+  private readonly onDamaged: OnDamaged;
 
-  constructor(store: RepairPort, ranges: readonly FaultyRange[], onDamaged: (index: number) => void) {
+  constructor(store: RepairPort, ranges: readonly FaultyRange[], onDamaged: OnDamaged) {
     this.store = store;
     this.ranges = [...ranges];
     this.onDamaged = onDamaged;
@@ -78,14 +92,17 @@ export class LogRepair {
   }
 
   /**
-   * A slot turned out to be damaged while it was read; what stands behind it, through the next frame whose place is known, is looked through as soon as nothing is written.    * `prevHash`: chain hash of the frame below as it was read there; null when it was not.
+   * A slot turned out to be damaged while it was read; what stands behind it, through the next frame whose place is known, is looked through as soon as nothing is written.
+   * `prevHash`: chain hash of the frame below as it was read there; null when it was not. Whoever read it need not tell anybody: a slot that only this class knew of would be
+   * fetched by nobody, and those behind it would wait for it (seed 9100215).
    */
-  found(index: number, segment: Segment, offset: number, prevHash: Uint8Array | null = null): void {
+  found({ index, offset, fault }: FoundDamage, segment: Segment, prevHash: Uint8Array | null = null): void {
     // What compaction freed while it was read is not damaged.
     if (this.isFaulty(index) || this.store.segments.holding(index) !== segment) return;
     const range = { from: index, to: index, segment, offset, endOffset: null, prevHash, hash: null, resumes: false };
     this.insert(range);
     this.store.alone((release) => this.lookBehind(range, segment, release));
+    this.onDamaged(index, fault);
   }
 
   private insert(range: FaultyRange): void {
@@ -159,7 +176,7 @@ export class LogRepair {
       const place = { segment, offset: range.offset + piece.offset, endOffset, resumes: false };
       this.insert({ from, to, ...place, prevHash, hash });
       for (let index = from; index <= to; index++)
-        if (!known.some((other) => index >= other.from && index <= other.to)) this.onDamaged(index);
+        if (!known.some((other) => index >= other.from && index <= other.to)) this.onDamaged(index, null);
       prevHash = hash;
     }
   }
@@ -205,13 +222,28 @@ export class LogRepair {
     this.intact = [];
     const resume = (): void => {
       for (const part of this.intact.splice(0)) found(part);
-      this.resume(release);
+      this.restate(() => this.resume(release));
     };
     const then = (): void => {
       done();
       resume();
     };
     this.repair(batch, then, resume);
+  }
+
+  /** The tail record says where the log ends now: the next open would look for the last frames where it said before. */
+  private restate(then: () => void): void {
+    const { worker, tail, segments } = this.store;
+    const segment = segments.holding(worker.written);
+    if (!this.endMoved || segment === null || this.isFaulty(worker.written) || tail.held) {
+      then();
+      return;
+    }
+    this.endMoved = false;
+    tail.put(worker.written, worker.writtenHash, segment.base, segment.end, (error) => {
+      if (error === null) then();
+      else this.store.poison(error);
+    });
   }
 
   /** The frame below, as it was read here, is not the one that the repaired frame continues: it is an older one, and the place of this slot is wrong. */
@@ -225,12 +257,13 @@ export class LogRepair {
     const mark = range.segment!.marks.find(range.from - 1);
     const from = mark?.index ?? range.segment!.base;
     const whole = { ...range, from, offset: mark?.offset ?? SEGMENT_HEADER_BYTES, prevHash: null };
+    range.segment!.marks.drop(from + 1, range.to);
     const fresh: number[] = [];
     for (let index = from; index < range.from; index++) if (!this.isFaulty(index)) fresh.push(index);
     this.ranges = this.ranges.filter((other) => other.from < from || other.from > range.to);
     const above = this.ranges.findIndex((other) => other.from > from);
     this.ranges.splice(above < 0 ? this.ranges.length : above, 0, whole);
-    for (const index of fresh) this.onDamaged(index);
+    for (const index of fresh) this.onDamaged(index, null);
   }
 
   /** Takes up what was waiting for a slot that is repaired now. */
@@ -299,6 +332,12 @@ export class LogRepair {
     const { segment } = range;
     const fits = segment === null ? 0 : fittingFrames(whole, segment.bytes - range.offset);
     if (segment === null || fits === 0) {
+      if (segment !== null) {
+        // The file behind this one is gone, so that what it held was looked for here; or copies stand here in the place of larger frames.
+        while (range.to < segment.last) this.widenAbove(range, segment);
+        segment.last = range.from - 1;
+        segment.end = range.offset;
+      }
       this.store.segments.rotate(whole.first, whole.prevHash, (made) => {
         range.segment = made;
         range.offset = made.end;
@@ -355,13 +394,29 @@ export class LogRepair {
     const next = above.find(({ resumes }) => resumes);
     const from = range.to + 1;
     const to = next?.to ?? segment.last;
-    for (let index = from; index <= to; index++) if (!this.isFaulty(index)) this.onDamaged(index);
+    for (let index = from; index <= to; index++) if (!this.isFaulty(index)) this.onDamaged(index, null);
     this.ranges = this.ranges.filter((other) => !above.includes(other) || other.from > to);
     range.to = to;
     range.resumes ||= next !== undefined;
     range.endOffset = next?.endOffset ?? null;
     range.hash = next?.hash ?? null;
     segment.marks.drop(from, to);
+  }
+
+  /** The last slot of the range ends at `end`, and the slots behind do not begin there: they were put where the segment had room. They are asked for again. */
+  private displaced({ to, hash }: FaultyRange, segment: Segment, end: number): void {
+    const behind = {
+      from: to + 1,
+      to,
+      segment,
+      offset: end,
+      endOffset: null,
+      prevHash: hash,
+      hash: null,
+      resumes: false,
+    };
+    this.widenAbove(behind, segment);
+    this.insert(behind);
   }
 
   private written(range: FaultyRange, segment: Segment, part: FrameBatch, then: () => void, undone: () => void): void {
@@ -371,11 +426,19 @@ export class LogRepair {
     range.offset += part.bytes.length;
     range.from = part.last + 1;
     range.prevHash = part.lastHash.slice();
-    if (segment.last < part.last) {
-      segment.last = part.last;
-      segment.end = range.offset;
-    }
+    if (part.last >= segment.last || range.offset > segment.end) this.endsAt(segment, part.last, range.offset);
     this.rescan(range, then, undone);
+  }
+
+  /** The frame of `index` ends at `end`, and none behind it is known to stand elsewhere. */
+  private endsAt(segment: Segment, index: number, end: number): void {
+    const { worker } = this.store;
+    segment.last = Math.max(segment.last, index);
+    if (segment.end === end) return;
+    segment.end = end;
+    this.endMoved ||= segment.last === worker.written;
+    // The tail block is another one: the next frame begins another segment.
+    if (worker.isIn(segment)) worker.useSegment(null, new Uint8Array(0));
   }
 
   private writtenAbove(
@@ -415,6 +478,7 @@ export class LogRepair {
       const start = offset + batch.bytes.byteOffset - bytes!.byteOffset;
       const counted = (): void => {
         this.intact.push(batch);
+        if (start + batch.bytes.length !== offset + length) this.displaced(range, segment, start + batch.bytes.length);
         this.writtenAbove(range, batch, start, then, undone);
       };
       this.put(segment, start, batch, counted, undone);
@@ -426,7 +490,8 @@ export class LogRepair {
     const region = { bytes, start: 0, limit: bytes.length, first: from, chain: prevHash, last: to, lastHash: hash };
     const run = scanRegion(this.store.codec, { ...region, exact: false }, HeaderSuffix.EMPTY).at(-1);
     if (run === undefined || run.kind === 'gap' || run.last !== to || !sameHash(run.lastHash, hash!)) return null;
-    if (run.first === from && prevHash !== null && !sameHash(run.prevHash, prevHash)) return null;
+    // The first slot begins where the range does: another place is where the segment had room for slots that came from the end.
+    if (run.first === from && (run.start > 0 || (prevHash !== null && !sameHash(run.prevHash, prevHash)))) return null;
     return new FrameBatch(bytes.subarray(run.start, run.end), run.last - run.first + 1, run.lastHash);
   }
 }

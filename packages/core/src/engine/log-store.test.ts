@@ -198,7 +198,7 @@ test('a frame that was damaged while the log runs hides none that stands behind 
   };
   for (const index of [5, 6, 7, 19]) read(index);
   expect(outcomes).toEqual(['5 faulty', '6 faulty', '7 frames', '19 frames']);
-  expect([bench.damaged, bench.store.faulty]).toEqual([[6], [{ from: 5, to: 6 }]]);
+  expect([bench.damaged, bench.store.faulty]).toEqual([[5, 6], [{ from: 5, to: 6 }]]);
   // From its end, as from its beginning.
   for (const index of [6, 5]) bench.store.repair(chain.batches[index]!, () => {});
   bench.settle();

@@ -92,7 +92,7 @@ export class LogStore implements LogPort {
   readonly manifestFile: ManifestFile;
   private readonly installer: LogInstall;
   private operations: Operation[] = [];
-  private running: Operation['kind'] | null = null;
+  private running: Exclude<Operation, { kind: 'append' }> | null = null;
   /** Compactions that wait for an install. */
   private compactions: { readonly through: number; readonly done: () => void }[] = [];
   /** A snapshot install will tell where the log ends. */
@@ -183,7 +183,9 @@ export class LogStore implements LogPort {
       record.end,
       record.endHash,
     );
-    this.repairs = new LogRepair(this, opened.faulty, (index) => options.events.onDamaged(index));
+    this.repairs = new LogRepair(this, opened.faulty, (index, fault) => {
+      if (!this.isGivenUp(index)) options.events.onDamaged(index, fault);
+    });
     this.installer = new LogInstall(this);
     const current = this.segments.current(record.end);
     const prefix = current === null ? null : new TailBlock(options.codec, current, manifest, record.endHash).readSync();
@@ -317,7 +319,7 @@ export class LogStore implements LogPort {
       callback(fetched);
       return;
     }
-    this.repairs.found(fetched.index, segment, fetched.offset);
+    this.repairs.found(fetched, segment);
     callback({ kind: 'faulty', index: fetched.index, fault: fetched.fault });
   }
 
@@ -425,14 +427,14 @@ export class LogStore implements LogPort {
       }
       if (!this.worker.idle && !this.overtakes(next)) return;
       this.operations.shift();
-      this.running = next.kind;
+      this.running = next;
       this.start(next);
     }
   }
 
   /** Frees segments. Nothing else is held up by it, but an install that is under way may still need them. */
   private runCompactions(): void {
-    if (this.running !== null && this.running !== 'repair') return;
+    if (this.running !== null && this.running.kind !== 'repair') return;
     for (const { through, done } of this.compactions.splice(0)) {
       if (this.unsettled) {
         done();
@@ -442,6 +444,13 @@ export class LogStore implements LogPort {
       this.first = Math.max(this.first, segments.compact(through, worker.durable, repairs.busy, done));
       repairs.dropBelow(this.first);
     }
+  }
+
+  /** An install that is under way, or waits, ends the log below this slot: what stands there is nobody's concern any more. */
+  private isGivenUp(index: number): boolean {
+    const givesUp = (operation: Operation): boolean =>
+      operation.kind === 'install' ? operation.keep < index : operation.kind === 'snapshot' && operation.whole;
+    return (this.running !== null && givesUp(this.running)) || this.operations.some(givesUp);
   }
 
   private endBehind(index: CommitIndex, hash: Uint8Array): void {
@@ -517,10 +526,7 @@ export class LogStore implements LogPort {
       if (this.stopped) return;
       worker.useSegment(prefix === null ? null : segment, prefix ?? NO_BYTES);
       const { damaged } = block;
-      if (prefix === null && damaged !== null && !repairs.isFaulty(damaged.index)) {
-        repairs.found(damaged.index, segment, damaged.offset);
-        options.events.onDamaged(damaged.index);
-      }
+      if (prefix === null && damaged !== null) repairs.found(damaged, segment);
       then();
     });
   }

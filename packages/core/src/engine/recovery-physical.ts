@@ -260,13 +260,14 @@ class LogScan {
         : next.base - 1;
     const lastHash = isTail ? tail.hash : next === null ? null : next.prevHash;
     const limit = isTail ? Math.min(tail.endOffset, bytes.length) : bytes.length;
-    const exact = isTail && limit === tail.endOffset;
+    // Where the log was cut inside of damage its end is not known: the tail record leaves the rest of the segment to it (log-install.ts).
+    const exact = isTail && limit === tail.endOffset && limit < segment.size;
     const chain = segment.prevHash ?? this.log.endHash;
     const region = { bytes, start: SEGMENT_HEADER_BYTES, limit, first: segment.base, chain, last, lastHash, exact };
     const pieces = this.bestOf(segment, region, () => scanRegion(codec, region, manifest.headers));
     // The header could not be read a moment ago, the first frame can be now: a bad read, no damage (simulator seed 2002256).
     if (pieces[0]?.kind === 'run') segment.prevHash ??= pieces[0].prevHash;
-    const short = isTail && !exact ? pieces[pieces.length - 1] : undefined;
+    const short = isTail && limit < tail.endOffset ? pieces[pieces.length - 1] : undefined;
     if (short !== undefined && short.kind === 'gap')
       pieces[pieces.length - 1] = { ...short, endOffset: tail!.endOffset };
     this.take(segment, bytes, pieces);

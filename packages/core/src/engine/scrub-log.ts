@@ -13,7 +13,7 @@ import type { Fetched } from './frame-fetch.ts';
 import { sameHash } from './hash.ts';
 import type { LogStore } from './log-store.ts';
 import type { Damage } from './scrubber.ts';
-import { beginsWithHeader, rewriteSegmentHeader, type Segment } from './segment.ts';
+import { beginsWithHeader, rewriteSegmentHeader, type Segment, segmentPath } from './segment.ts';
 
 /** Bytes of one read; a frame that is larger is read whole. */
 const READ_BYTES = 128 * 1024;
@@ -112,7 +112,7 @@ export class LogScrub {
             return;
           }
           const fault = error?.message ?? 'its header is damaged';
-          if (written) this.report({ file: segment.file.path, index: null, fault, remedy: 'rewritten' });
+          if (written) this.report({ file: segmentPath(segment.base), index: null, fault, remedy: 'rewritten' });
           release();
           done(SEGMENT_HEADER_BYTES, false);
         });
@@ -172,7 +172,7 @@ export class LogScrub {
   private found(segment: Segment, index: number, offset: number, fault: string, prevHash: Uint8Array | null): void {
     const { repairs } = this.store;
     if (repairs.isFaulty(index)) return;
-    repairs.found(index, segment, offset, prevHash);
-    this.report({ file: segment.file.path, index, fault, remedy: 'peers' });
+    repairs.found({ index, offset, fault }, segment, prevHash);
+    this.report({ file: segmentPath(segment.base), index, fault, remedy: 'peers' });
   }
 }

@@ -134,10 +134,13 @@ export class OffsetMarks {
     }
   }
 
-  /** Adds a mark inside what was noted already (a repaired range). */
+  /** Adds a mark inside what was noted already (a repaired range); one that is there is moved. */
   insert(index: number, offset: number): void {
     const at = this.below(index);
-    if (at >= 0 && this.indexes[at] === index) return;
+    if (at >= 0 && this.indexes[at] === index) {
+      this.offsets[at] = offset;
+      return;
+    }
     if (this.count === this.indexes.length) this.grow();
     this.indexes.copyWithin(at + 2, at + 1, this.count);
     this.offsets.copyWithin(at + 2, at + 1, this.count);

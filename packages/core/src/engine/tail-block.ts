@@ -9,6 +9,7 @@ import { BLOCK_BYTES, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES } from './constan
 import type { FrameCodec } from './frame-codec.ts';
 import { frame } from './frame.ts';
 import { sameHash } from './hash.ts';
+import type { FoundDamage } from './log-repair.ts';
 import { type HeaderOwner, restoreHeader, type Segment } from './segment.ts';
 
 /** The first frame that does not verify. */
@@ -28,7 +29,7 @@ export class TailBlock {
   /** Where the read begins. */
   private readonly start: number;
   /** Known after a read that did not verify; null when nothing was read. */
-  damaged: Slot | null = null;
+  damaged: FoundDamage | null = null;
 
   constructor(codec: FrameCodec, segment: Segment, owner: HeaderOwner, hash: Uint8Array) {
     this.codec = codec;
@@ -95,7 +96,7 @@ export class TailBlock {
   }
 
   private damagedAt(index: number, offset: number): null {
-    this.damaged = { index: Math.min(index, this.segment.last), offset };
+    this.damaged = { index: Math.min(index, this.segment.last), offset, fault: 'chain' };
     return null;
   }
 }
