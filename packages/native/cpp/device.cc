@@ -1,7 +1,8 @@
 // class Ring in JavaScript: binds ring.h to an event loop.
 //
 // Completions: the ring's own descriptor is readable while its completion queue is not empty, so it is polled by libuv
-// directly; each wake drains the queue into an Int32Array of (token, result) pairs and calls `ring.onWake(count)` once.
+// directly; each wake drains the queue into an Int32Array of (token, result) pairs and calls `ring.onWake(count, error)` once. `error`:
+// -errno when what is left of a short write could not be handed to the kernel again; nothing that is under way ends then.
 //
 // Lifetime: a Device is owned by its JavaScript wrapper and by its uv handle, and is freed when both are gone. While I/O is in
 // flight the wrapper is held strongly and the loop is kept alive; idle, neither is. The environment's end (a worker_thread
@@ -89,12 +90,13 @@ void OnReadable(uv_poll_t* handle, int, int) {
   Device* device = static_cast<Device*>(uv_handle_get_data(reinterpret_cast<uv_handle_t*>(handle)));
   if (device->closed) return;
   const uint32_t count = device->ring.Harvest(device->completions);
-  device->ring.Submit();
-  if (count == 0) return;
+  const int error = device->ring.Submit();
+  if (count == 0 && error == 0) return;
   napi_env env = device->env;
   napi_handle_scope scope;
   napi_open_handle_scope(env, &scope);
-  napi_value self, results, on_wake, argument, ignored;
+  napi_value self, results, on_wake, ignored;
+  napi_value arguments[2];
   void* memory = nullptr;
   size_t length = 0;
   const bool ready = napi_get_reference_value(env, device->self, &self) == napi_ok && self != nullptr &&
@@ -103,8 +105,9 @@ void OnReadable(uv_poll_t* handle, int, int) {
                      napi_get_typedarray_info(env, results, nullptr, &length, &memory, nullptr, nullptr) == napi_ok;
   if (ready && length >= 2 * count) {
     memcpy(memory, device->completions, count * sizeof(Completion));
-    napi_create_uint32(env, count, &argument);
-    const napi_status status = napi_make_callback(env, device->context, self, on_wake, 1, &argument, &ignored);
+    napi_create_uint32(env, count, &arguments[0]);
+    napi_create_int32(env, error, &arguments[1]);
+    const napi_status status = napi_make_callback(env, device->context, self, on_wake, 2, arguments, &ignored);
     if (status == napi_pending_exception) {
       napi_value exception;
       napi_get_and_clear_last_exception(env, &exception);

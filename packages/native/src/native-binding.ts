@@ -9,8 +9,8 @@ import { fileURLToPath } from 'node:url';
 export interface NativeRing {
   /** (token, result) pairs of the last wake. */
   readonly results: Int32Array;
-  /** Called with the number of pairs, once a wake. */
-  onWake: (count: number) => void;
+  /** Called with the number of pairs, once a wake; `error`: 0, or -errno when what is left of a request could not be handed to the kernel again. */
+  onWake: (count: number, error: number) => void;
   /** `after`: -1, or the token of the write queued last, not submitted yet, which this one is chained behind. */
   write(
     fd: number,

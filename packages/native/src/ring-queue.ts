@@ -47,7 +47,7 @@ export class RingQueue {
 
   constructor(ring: NativeRing) {
     this.#ring = ring;
-    ring.onWake = (count) => this.#onWake(count);
+    ring.onWake = (count, error) => this.#onWake(count, error);
   }
 
   /** Memory for writes that are not copied, or null when the ring has not so much; whole blocks. */
@@ -157,8 +157,12 @@ export class RingQueue {
 
   #submit(): void {
     if (this.#closed || this.#fatal !== 0) return;
-    const result = this.#ring.submit();
-    if (result === 0) return;
+    this.#submitted(this.#ring.submit());
+  }
+
+  /** What the kernel did not take never ends: nothing is left to wait for. */
+  #submitted(result: number): void {
+    if (!result || this.#closed || this.#fatal !== 0) return;
     this.#fatal = result;
     this.#failAll(result);
   }
@@ -172,7 +176,7 @@ export class RingQueue {
     });
   }
 
-  #onWake(count: number): void {
+  #onWake(count: number, error: number): void {
     // Two passes: a token may be reused by a request that the first callback makes.
     const ended: (RingDone | undefined)[] = [];
     const results = this.#ring.results.slice(0, 2 * count);
@@ -187,6 +191,7 @@ export class RingQueue {
     }
     while (this.#waiting.length > 0 && this.#tryStart(this.#waiting[0]!.start, this.#waiting[0]!.done))
       this.#waiting.shift();
+    this.#submitted(error);
   }
 }
 

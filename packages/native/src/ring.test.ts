@@ -5,14 +5,34 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { BLOCK_BYTES } from '@chronon/core/engine/constants';
 import { RING_ARENA_BYTES, RING_REQUESTS } from './io-uring-disk.ts';
-import { loadNative } from './native-binding.ts';
+import { loadNative, type NativeRing } from './native-binding.ts';
 import { probe } from './probe.ts';
-import { RingQueue } from './ring-queue.ts';
+import { AGAIN, RingQueue } from './ring-queue.ts';
 
 const scratch = fileURLToPath(new URL('../build/test', import.meta.url));
 mkdirSync(scratch, { recursive: true });
 const probed = probe(scratch);
 const { binding } = loadNative();
+
+it('what the kernel does not take again fails, with everything that waits: nobody waits for ever', async () => {
+  const refused = -5;
+  const ring = { onWake: (_count: number, _error: number) => {}, results: new Int32Array(2) };
+  const tokens = [0, AGAIN];
+  const native = {
+    ...ring,
+    prefetch: () => {},
+    write: () => tokens.shift() ?? AGAIN,
+    submit: () => 0,
+  } as unknown as NativeRing;
+  const queue = new RingQueue(native);
+  const write = (): Promise<number> =>
+    new Promise((resolve) => queue.write(0, 0, new Uint8Array(BLOCK_BYTES), 0, BLOCK_BYTES, true, resolve));
+  const results = [write(), write()];
+  await Promise.resolve();
+  native.onWake(0, refused);
+  expect(await Promise.all(results)).toEqual([refused, refused]);
+  expect(await write()).toBe(refused);
+});
 
 describe.skipIf(!probed.ok)(`a ring${probed.ok ? '' : ` (skipped: ${probed.reason})`}`, () => {
   let root = '';
