@@ -147,7 +147,7 @@ export class Nemesis {
   }
 
   private cutForEver(links: readonly DirectedLink[]): void {
-    for (const [from, to] of links) this.world.network.cut(from, to);
+    for (const [from, to] of links) this.world.network.sever(from, to);
   }
 
   private strike(event: FaultEvent): void {

@@ -64,6 +64,16 @@ test('a cut link loses what is sent and what was under way, in one direction onl
   expect(run()).toEqual([3]);
 });
 
+test('a link that is cut for ever is not given back by the end of a cut that began before', () => {
+  const { network, send, run } = world({});
+  network.cut(1, 2);
+  network.sever(1, 2);
+  network.heal(1, 2);
+  send(1);
+  expect(network.isCut(1, 2)).toBe(true);
+  expect(run()).toEqual([]);
+});
+
 test('every partition of three and five cuts something, and isolating leaves a majority connected', () => {
   for (const n of [3, 5]) {
     for (const kind of PARTITIONS) expect(partitionLinks(kind, n, 1, new Prng(3)).length).toBeGreaterThan(0);

@@ -86,6 +86,11 @@ export class SimNetwork {
     this.link(from, to).cuts++;
   }
 
+  /** Cuts a directed link for ever: no heal of whoever cut it before gives it back. */
+  sever(from: number, to: number): void {
+    this.link(from, to).cuts = Number.POSITIVE_INFINITY;
+  }
+
   heal(from: number, to: number): void {
     const link = this.link(from, to);
     if (link.cuts > 0) link.cuts--;
