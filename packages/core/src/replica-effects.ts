@@ -27,11 +27,7 @@ export class ReplicaEffects {
         outbox: executor.outbox,
         authority,
         sink: (channel): EffectSink | null => ports.sink(channel),
-        propose: (kind, body) => {
-          if (!node.state.serving) return false;
-          replica.propose(kind, body);
-          return true;
-        },
+        propose: (kind, body) => replica.propose(kind, body),
         blockTimeMs: () => executor.blockTimeMs,
         wake: () => this.wake(),
         onEvent: (id, state) => ports.onEvent({ kind: 'effect', id, state }),

@@ -109,9 +109,7 @@ export class SnapshotKeeper implements SnapshotPort {
   }
 
   create(): boolean {
-    if (!this.replica.node.state.serving) return false;
-    this.replica.propose(KIND.checkpoint, new Uint8Array(0));
-    return true;
+    return this.replica.propose(KIND.checkpoint, new Uint8Array(0));
   }
 
   verify(callback: (damage: { readonly file: string; readonly fault: string }[]) => void): void {

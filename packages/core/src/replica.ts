@@ -29,6 +29,7 @@ import { learnIdentity } from './vsr/members.ts';
 import type { Message } from './vsr/messages.ts';
 import { type Input, VsrNode } from './vsr/node.ts';
 import { staleRefusal } from './vsr/reads.ts';
+import { OWN_ENTRIES_MAX } from './vsr/requests.ts';
 import type { Output, Read } from './vsr/state.ts';
 
 /** Entries applied before other work gets its turn. */
@@ -263,10 +264,13 @@ export class Replica implements ReplicaHandle {
     this.store.close();
   }
 
-  /** An entry of the replica itself; dropped unless this is a serving primary. */
-  propose(kind: EntryKind, body: Uint8Array): void {
+  /** An entry of the replica itself. False: not taken, because this is no serving primary or too many of them wait. */
+  propose(kind: EntryKind, body: Uint8Array): boolean {
+    const { serving, requests } = this.node.state;
+    if (!serving || requests.own >= OWN_ENTRIES_MAX) return false;
     this.step({ type: 'propose', kind, body });
     this.flushSoon();
+    return true;
   }
 
   onDurable(index: number, hash: Uint8Array, epoch: number): void {

@@ -432,7 +432,7 @@ describe('Back pressure', () => {
     for (let session = 20; session < 26; session++) {
       expect(offer(session, 1)).toBe(session < 25 ? 'taken' : 'busy');
     }
-    expect(requests.waitingBytes).toBe(10_000);
+    expect(requests.clientBytes).toBe(10_000);
   });
 
   it('the bound of bytes holds for the first request of a session too, and an empty queue takes any', () => {
@@ -442,7 +442,7 @@ describe('Back pressure', () => {
     expect(offer(10, 1000)).toBe('taken');
     expect(offer(11, 501)).toBe('busy');
     expect(offer(12, 500)).toBe('taken');
-    expect(requests.waitingBytes).toBe(1500);
+    expect(requests.clientBytes).toBe(1500);
     for (let left = 2; left > 0; left--) requests.shift();
     expect(offer(11, 2000)).toBe('taken');
   });

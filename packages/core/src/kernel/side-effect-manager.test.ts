@@ -141,7 +141,7 @@ describe('running and reporting', () => {
     expect(decodeEffectAcks(rig.proposals[0]!.body).map((ref) => ref.index)).toEqual([2, 3, 4]);
   });
 
-  it('proposes again what does not commit, and what was not taken', () => {
+  it('proposes again what was not taken, and nothing that was: a log that does not move holds one copy', () => {
     rig.emit(1);
     rig.accepting = false;
     rig.answer(1);
@@ -149,11 +149,8 @@ describe('running and reporting', () => {
     rig.accepting = true;
     rig.pass(10);
     expect(rig.proposals).toHaveLength(1);
-    rig.pass(990);
+    for (let passed = 0; passed < 60; passed++) rig.pass(1000);
     expect(rig.proposals).toHaveLength(1);
-    rig.pass(20);
-    expect(rig.proposals).toHaveLength(2);
-    expect(rig.proposals[1]).toEqual(rig.proposals[0]);
     rig.commit();
     expect(rig.outbox.counts.acknowledged).toBe(1);
   });
@@ -197,11 +194,11 @@ describe('failures', () => {
     expect(rig.outbox.list(1)[0]).toMatchObject({ state: 'dead', attempts: 3, lastError: 'no route' });
   });
 
-  it('a report that was proposed twice counts once', () => {
+  it('a report that is in the log twice (another primary had it, too) counts once', () => {
     rig.emit(1);
     rig.answer(1, 'no route');
     rig.pass(1000);
-    expect(rig.proposals).toHaveLength(2);
+    rig.proposals.push(...rig.proposals);
     rig.commit();
     rig.pass(10);
     expect(rig.calls[0]!.effect.attempt).toBe(2);

@@ -31,8 +31,6 @@ export interface EffectConfig {
   /** Pause after the first failure; doubled by each further one, up to backoffMaxMs; half of it is jitter. */
   readonly backoffMs: number;
   readonly backoffMaxMs: number;
-  /** A report that has not committed for so long is proposed again. */
-  readonly reproposeAfterMs: number;
 }
 
 export const DEFAULT_EFFECT_CONFIG: EffectConfig = {
@@ -41,7 +39,6 @@ export const DEFAULT_EFFECT_CONFIG: EffectConfig = {
   attemptsMax: 20,
   backoffMs: 100,
   backoffMaxMs: 30_000,
-  reproposeAfterMs: 1_000,
 };
 
 export type EffectEvent = 'started' | 'ran' | 'failed' | 'acknowledged' | 'dead';
@@ -51,7 +48,10 @@ export interface EffectPorts {
   readonly authority: VsrAuthority;
   /** The sink of a channel; null: none, the effect is acknowledged unrun and counted. */
   sink(channel: string): EffectSink | null;
-  /** Proposes a log entry; false when it cannot be taken now. It must not call back synchronously. */
+  /**
+   * Proposes a log entry; false when it cannot be taken now. One that is taken waits, or stands in the log, as long as this view lasts: it is never proposed again, or a log that
+   * does not move would fill with copies. It must not call back synchronously.
+   */
   propose(kind: EntryKind, body: Uint8Array): boolean;
   /** Block time of the last applied entry, ms. */
   blockTimeMs(): number;
@@ -84,7 +84,6 @@ interface Reports {
   readonly encode: (flights: readonly Flight[]) => Uint8Array;
   gathered: Flight[];
   outstanding: Flight[];
-  proposedMs: number;
 }
 
 export class SideEffectManager {
@@ -303,22 +302,14 @@ export class SideEffectManager {
     return Math.ceil(full / 2 + (this.prng.float() * full) / 2);
   }
 
-  /** Proposes what is gathered, and again what does not commit. */
+  /** Proposes what is gathered, once what was proposed before has committed. */
   private report(): void {
     for (const outcome of OUTCOMES) {
       const reports = this.reports[outcome];
-      const late = this.nowMs - reports.proposedMs >= this.config.reproposeAfterMs;
-      if (reports.outstanding.length > 0) {
-        // Exactly the same effects again: whichever copy commits, all of them are settled.
-        if (late && this.ports.propose(reports.kind, reports.encode(reports.outstanding)))
-          reports.proposedMs = this.nowMs;
-        continue;
-      }
-      if (reports.gathered.length === 0) continue;
+      if (reports.outstanding.length > 0 || reports.gathered.length === 0) continue;
       const batch = reports.gathered.slice(0, EFFECT_BATCH_MAX);
       if (!this.ports.propose(reports.kind, reports.encode(batch))) continue;
       reports.gathered = reports.gathered.slice(batch.length);
-      reports.proposedMs = this.nowMs;
       reports.outstanding = batch;
       if (this.policy.clearInFlightOnSubmit) {
         for (const flight of batch) this.flights.delete(flight.place);
@@ -329,5 +320,5 @@ export class SideEffectManager {
 }
 
 function newReports(kind: EntryKind, encode: (flights: readonly Flight[]) => Uint8Array): Reports {
-  return { kind, encode, gathered: [], outstanding: [], proposedMs: 0 };
+  return { kind, encode, gathered: [], outstanding: [] };
 }

@@ -112,10 +112,9 @@ export function onBoot(n: NodeState, from: number, m: Boot): void {
   const underWay = proposed !== undefined && (replaced?.incarnation ?? 0) < proposed.incarnation;
   if (underWay || (proposed !== undefined && sameHash(proposed.bootId, m.bootId))) return;
   const incarnation = n.manifest.incarnations[n.members.indexOf(from)]! + 1;
-  primary.replacing.set(from, { replica: from, incarnation, bootId: m.bootId });
-  n.requests.internal(
-    internalPayload(KIND.replaceReplica, encodeReplacement({ replica: from, incarnation, bootId: m.bootId })),
-  );
+  const replacement = { replica: from, incarnation, bootId: m.bootId };
+  if (n.requests.internal(internalPayload(KIND.replaceReplica, encodeReplacement(replacement))))
+    primary.replacing.set(from, replacement);
 }
 
 function answer(n: NodeState, kind: Boot['kind'], bootId: Uint8Array, through: CommitIndex): Boot {

@@ -4,9 +4,11 @@
  *
  * Invariants: a session's numbers enter the queue in order and once; a number ahead of the next one is parked (at most a window of them); sessions take
  * turns (round robin), so that a full window of one never delays another by more than one request; queue and parked copies are bounded in number and
- * bytes, and no session takes more than what is still free, so that there is always room for a newcomer.
+ * bytes, and no session takes more than what is still free, so that there is always room for a newcomer; a parked copy whose turn came waits on until there is room for it, too; entries of the
+ * replica itself have a bound of their own, and take no room of the clients'.
  */
 import { ENVELOPE, envelope, KIND } from '../engine/frame.ts';
+import { sameBytes } from '../engine/hash.ts';
 import { SESSION_WINDOW } from '../reply.ts';
 
 /** What waits of one session (or of all registers, or of the replica itself), first in, first out. */
@@ -14,6 +16,12 @@ class Lane {
   private payloads: Uint8Array[] = [];
   private head = 0;
   bytes = 0;
+  /** Of the replica itself: no client waits for what is in it. */
+  readonly own: boolean;
+
+  constructor(own = false) {
+    this.own = own;
+  }
 
   get count(): number {
     return this.payloads.length - this.head;
@@ -40,6 +48,12 @@ class Lane {
       this.head = 0;
     }
     return payload;
+  }
+
+  /** The same bytes wait here already. */
+  holds(payload: Uint8Array): boolean {
+    for (let i = this.head; i < this.payloads.length; i++) if (sameBytes(this.payloads[i]!, payload)) return true;
+    return false;
   }
 
   /** Numbers whose command waits here. */
@@ -71,6 +85,12 @@ export type Verdict = 'taken' | 'busy' | 'full' | 'mismatch';
  */
 export type Abandon = (origin: number, session: number, request: number, proposed: boolean) => void;
 
+/**
+ * Entries of the replica itself that may wait, each at most PAYLOAD_BYTES_MAX long. Each producer keeps to one at a time: a report of each of the three outcomes of effects, the
+ * replacement of each of six other members, a version (another, should all programs be replaced meanwhile), a checkpoint: 11, and some to spare.
+ */
+export const OWN_ENTRIES_MAX = 16;
+
 /** Bounds of what waits, all sessions together: of the queue, and again of the parked copies. */
 export interface RequestLimits {
   readonly countMax: number;
@@ -87,9 +107,11 @@ export class Requests {
   private readonly sessions = new Map<number, Tracked>();
   private readonly registers = new Map<number, number>();
   private readonly registerLane = new Lane();
-  private readonly ownLane = new Lane();
+  private readonly ownLane = new Lane(true);
   /** Timers wait for cluster time, as commands do; what the replica itself reports does not. */
-  private readonly timerLane = new Lane();
+  private readonly timerLane = new Lane(true);
+  /** Sessions whose next number is parked because there was no room for it. */
+  private readonly stalled = new Set<Tracked>();
   private parkedCount = 0;
   private parkedBytes = 0;
   private shifted = 0;
@@ -100,14 +122,24 @@ export class Requests {
     this.limits = limits;
   }
 
-  /** Requests waiting for the pipeline. */
+  /** All that waits for the pipeline. */
   get waiting(): number {
+    return this.count + this.own;
+  }
+
+  /** Requests of clients that wait for it. */
+  get clients(): number {
     return this.count;
   }
 
   /** Bytes of their payloads. */
-  get waitingBytes(): number {
+  get clientBytes(): number {
     return this.bytes;
+  }
+
+  /** Entries of the replica itself that wait for it. */
+  get own(): number {
+    return this.ownLane.count + this.timerLane.count;
   }
 
   /** Requests ahead of their turn. */
@@ -121,7 +153,7 @@ export class Requests {
   }
 
   peek(): Uint8Array | null {
-    return this.count > 0 ? this.turns[this.turn]!.peek() : null;
+    return this.waiting > 0 ? this.turns[this.turn]!.peek() : null;
   }
 
   /** Gives the turn to the next lane whose first payload passes; null when none does. */
@@ -146,8 +178,11 @@ export class Requests {
     const payload = lane.shift();
     if (lane.count > 0) this.turns.push(lane);
     this.compact();
-    this.count--;
-    this.bytes -= payload.length;
+    if (!lane.own) {
+      this.count--;
+      this.bytes -= payload.length;
+      if (this.stalled.size > 0) for (const tracked of this.stalled) this.unpark(tracked);
+    }
     this.shifted++;
     return payload;
   }
@@ -155,6 +190,7 @@ export class Requests {
   private enqueue(lane: Lane, payload: Uint8Array): void {
     if (lane.count === 0) this.turns.push(lane);
     lane.push(payload);
+    if (lane.own) return;
     this.count++;
     this.bytes += payload.length;
   }
@@ -174,9 +210,13 @@ export class Requests {
     return Math.round(Math.min(RETRY_AFTER_MS.max, Math.max(RETRY_AFTER_MS.min, drainMs)));
   }
 
-  /** An entry of the replica itself (no client waits for it). */
-  internal(payload: Uint8Array): void {
-    this.enqueue(envelope.kind(payload, 0) === KIND.timerFired ? this.timerLane : this.ownLane, payload);
+  /** An entry of the replica itself (no client waits for it). One that waits already is not queued twice. False: too many wait, whoever proposes it comes again. */
+  internal(payload: Uint8Array): boolean {
+    const lane = envelope.kind(payload, 0) === KIND.timerFired ? this.timerLane : this.ownLane;
+    if (lane.holds(payload)) return true;
+    if (this.own >= OWN_ENTRIES_MAX) return false;
+    this.enqueue(lane, payload);
+    return true;
   }
 
   /** A register: queued once a nonce. `full`: the log cannot grow. */
@@ -213,7 +253,7 @@ export class Requests {
 
   private take(tracked: Tracked, number: number, payload: Uint8Array, full: boolean, again: boolean): Verdict {
     const cancel = envelope.kind(payload, 0) === KIND.cancel;
-    if (number > tracked.next) return this.park(tracked, number, payload, cancel, full);
+    if (number > tracked.next || tracked.parked.has(number)) return this.park(tracked, number, payload, cancel, full);
     if (number < tracked.next && !again) {
       if (!cancel) return copyOf(tracked.payloads[number % SESSION_WINDOW], payload);
       if (tracked.cancels.has(number)) return 'taken';
@@ -245,6 +285,7 @@ export class Requests {
     }
     this.countParked(tracked, old === undefined ? 1 : 0, payload.length - (old?.length ?? 0));
     parked.set(number, payload);
+    this.unpark(tracked);
     return 'taken';
   }
 
@@ -272,14 +313,20 @@ export class Requests {
     tracked.underWay++;
   }
 
-  /** What waited behind the number just queued follows it; parked copies have their own bound. */
+  /** What waited behind the number just queued follows it, as far as there is room. */
   private unpark(tracked: Tracked): void {
-    for (let payload = tracked.parked.get(tracked.next); payload !== undefined; ) {
+    for (;;) {
+      const payload = tracked.parked.get(tracked.next);
+      if (payload === undefined) break;
+      if (!this.hasRoom(tracked.lane, payload)) {
+        this.stalled.add(tracked);
+        return;
+      }
       tracked.parked.delete(tracked.next);
       this.countParked(tracked, -1, -payload.length);
       this.push(tracked, payload);
-      payload = tracked.parked.get(tracked.next);
     }
+    this.stalled.delete(tracked);
   }
 
   /** The connection that waits for this reply, or null; the number is no longer under way. */
@@ -338,6 +385,7 @@ export class Requests {
     }
     for (const [nonce, origin] of this.registers) abandon(origin, 0, nonce, true);
     this.sessions.clear();
+    this.stalled.clear();
     this.registers.clear();
     for (const lane of [this.registerLane, this.ownLane, this.timerLane]) while (lane.count > 0) lane.shift();
     this.parkedCount = 0;

@@ -1,11 +1,11 @@
 /** Schedules a hostile review of the protocol found: each failed before its fix. */
 import { describe, expect, it } from 'vitest';
 import { at, NONE } from '../engine/commit-index.ts';
-import { envelope, KIND, writeEnvelope } from '../engine/frame.ts';
+import { type EntryKind, envelope, KIND, writeEnvelope } from '../engine/frame.ts';
 import { HEADER_RECORD_BYTES } from '../engine/header-suffix.ts';
 import { TO_CLIENT } from './client-protocol.ts';
 import { internalPayload } from './payload.ts';
-import { Requests } from './requests.ts';
+import { OWN_ENTRIES_MAX, Requests } from './requests.ts';
 import { elected, Lab, LAB_CONFIG, primaryId, successes as oks } from './testing/lab.ts';
 
 /** Fills the pipeline of `id`: nothing of it commits while the drop rule holds. */
@@ -262,9 +262,9 @@ describe('hostile review', () => {
 });
 
 describe('requests of a primary', () => {
-  function command(session: number, number: number): Uint8Array {
+  function command(session: number, number: number, kind: EntryKind = KIND.command): Uint8Array {
     const payload = new Uint8Array(32);
-    writeEnvelope(payload, 0, KIND.command, 1, session, number, 1);
+    writeEnvelope(payload, 0, kind, 1, session, number, 1);
     return payload;
   }
 
@@ -275,6 +275,49 @@ describe('requests of a primary', () => {
     expect(requests.accept(1, command(10, 1), 1, false, false)).toBe('taken');
     expect(requests.waiting).toBe(2);
     expect(requests.accept(1, command(50, 2), 1, false, false)).toBe('taken');
+  });
+
+  it('parked copies whose turn comes keep within the bounds as well, and follow in order as room comes', () => {
+    const requests = new Requests({ countMax: 8, bytesMax: 10_000 });
+    const offer = (session: number, number: number) => requests.accept(1, command(session, number), 1, false, false);
+    for (const session of [20, 21, 22]) expect(offer(session, 1)).toBe('taken');
+    for (let number = 7; number >= 1; number--) expect(offer(10, number)).toBe('taken');
+    expect(requests.parked).toBeGreaterThan(0);
+    // There is room for a newcomer all the same, and a second copy is taken before any bound is asked.
+    expect([offer(11, 1), offer(10, 7)]).toEqual(['taken', 'taken']);
+    const order: number[] = [];
+    while (requests.waiting > 0) {
+      expect(requests.clients).toBeLessThanOrEqual(8);
+      const payload = requests.shift();
+      if (envelope.client(payload, 0) === 10) order.push(envelope.request(payload, 0));
+    }
+    expect(order).toEqual([1, 2, 3, 4, 5, 6, 7]);
+    expect([requests.parked, requests.parkedByteCount, requests.clientBytes]).toEqual([0, 0, 0]);
+  });
+
+  it('a cancel replaces a parked copy that waits for room', () => {
+    const requests = new Requests({ countMax: 2, bytesMax: 10_000 });
+    const offer = (number: number, kind?: EntryKind) => requests.accept(1, command(10, number, kind), 1, false, false);
+    expect(requests.accept(1, command(20, 1), 1, false, false)).toBe('taken');
+    expect([offer(2), offer(1)]).toEqual(['taken', 'taken']);
+    expect([requests.clients, requests.parked]).toEqual([2, 1]);
+    expect([offer(2, KIND.cancel), offer(2)]).toEqual(['taken', 'taken']);
+    const kinds = Array.from({ length: 3 }, () => envelope.kind(requests.shift(), 0));
+    expect(kinds).toEqual([KIND.command, KIND.command, KIND.cancel]);
+    expect([requests.waiting, requests.parked]).toEqual([0, 0]);
+  });
+
+  it('entries of the replica itself have their own bound, take no room of the clients, and wait once each', () => {
+    const requests = new Requests({ countMax: 2, bytesMax: 10_000 });
+    const own = (byte: number) => requests.internal(internalPayload(KIND.effectAck, Uint8Array.of(byte)));
+    for (let i = 0; i < OWN_ENTRIES_MAX; i++) expect([own(i), own(i)]).toEqual([true, true]);
+    expect([own(99), requests.own]).toEqual([false, OWN_ENTRIES_MAX]);
+    for (const session of [10, 11]) expect(requests.accept(1, command(session, 1), 1, false, false)).toBe('taken');
+    expect([requests.clients, requests.waiting]).toEqual([2, OWN_ENTRIES_MAX + 2]);
+    while (requests.own === OWN_ENTRIES_MAX) requests.shift();
+    expect(own(99)).toBe(true);
+    requests.clear(() => undefined);
+    expect([requests.own, requests.waiting]).toEqual([0, 0]);
   });
 
   it('a timer that waits for cluster time holds back no report of an effect behind it', () => {

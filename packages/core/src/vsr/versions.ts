@@ -23,8 +23,7 @@ export function proposeVersion(n: NodeState, primary: PrimaryState): void {
   const target = commonVersion(n, primary);
   if (!n.serving || target === null || target <= Math.max(active, primary.activating)) return;
   if (active === 0 && target === FIRST_VERSION) return;
-  primary.activating = target;
-  n.requests.internal(internalPayload(KIND.activateVersion, encodeVersion(target)));
+  if (n.requests.internal(internalPayload(KIND.activateVersion, encodeVersion(target)))) primary.activating = target;
 }
 
 /** False while commands wait for a version that the own program runs: a log that nothing was executed of would begin with another one. */

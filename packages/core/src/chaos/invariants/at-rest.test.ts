@@ -8,6 +8,7 @@ import { Executor } from '../../kernel/executor.ts';
 import type { ApplicationModule } from '../../kernel/types.ts';
 import { Prng } from '../../prng.ts';
 import type { DoViewChange } from '../../vsr/messages.ts';
+import { OWN_ENTRIES_MAX } from '../../vsr/requests.ts';
 import { CanonicalLog } from '../canonical.ts';
 import { DurableLog } from '../durable-log.ts';
 import { SimStorage } from '../sim-storage.ts';
@@ -150,6 +151,10 @@ test('a bound that does not hold is caught', () => {
   const resources = new ResourceInvariants(LIMITS);
   resources.look(1, primary);
   const { state } = primary.node;
+  // A queue that asks no bound (each entry is let in by `internal`, which does).
+  Object.defineProperty(state.requests, 'own', { value: OWN_ENTRIES_MAX + 1, configurable: true });
+  expect(() => resources.look(1, primary)).toThrow(`entries of its own that wait, its bound is ${OWN_ENTRIES_MAX}`);
+  Reflect.deleteProperty(state.requests, 'own');
   const read = { origin: 1, nonce: 1, query: 1, body: new Uint8Array(0), commit: NONE, round: 9 };
   for (let i = 0; i <= state.config.queueMax; i++) state.primary!.heldReads.push(read);
   expect(() => resources.look(1, primary)).toThrow(`reads, its bound is ${state.config.queueMax}`);

@@ -8,6 +8,7 @@ import type { Replica } from '../../replica.ts';
 import { PART_BYTES_MAX } from '../../replica-transfer.ts';
 import { STASH_MAX } from '../../vsr/normal.ts';
 import { SNAPSHOTS_REPORTED_MAX, type Message } from '../../vsr/messages.ts';
+import { OWN_ENTRIES_MAX } from '../../vsr/requests.ts';
 import type { Profile } from '../profile.ts';
 import { mustHold } from '../violation.ts';
 
@@ -23,8 +24,9 @@ export class ResourceInvariants {
     const { executor } = replica;
     const { queueMax, queueBytesMax, batchesInFlightMax, pipelineMax } = n.config;
     const { primary, requests } = n;
-    within(id, 'requests that wait', requests.waiting, queueMax);
-    within(id, 'bytes of requests that wait', requests.waitingBytes, queueBytesMax);
+    within(id, 'requests that wait', requests.clients, queueMax);
+    within(id, 'bytes of requests that wait', requests.clientBytes, queueBytesMax);
+    within(id, 'entries of its own that wait', requests.own, OWN_ENTRIES_MAX);
     within(id, 'requests ahead of their turn', requests.parked, queueMax);
     within(id, 'bytes of requests ahead of their turn', requests.parkedByteCount, queueBytesMax);
     within(id, 'Prepares ahead of the log', n.stash.length, STASH_MAX);
