@@ -295,7 +295,8 @@ export class LogRepair {
   private startOf({ from, to, segment, offset, endOffset, hash }: FaultyRange, batch: FrameBatch): number | null {
     if (segment === null || batch.last < to || (hash !== null && !sameHash(hash, batch.hashOf(to)))) return null;
     // What stands behind the last frame of a segment that is full matters to nobody: where exactly it ended is shown by the slots below, when they come.
-    const full = to === segment.last && this.store.segments.after(segment) !== null;
+    // While no hash is known for it, it may well be intact.
+    const full = hash !== null && to === segment.last && this.store.segments.after(segment) !== null;
     const end = endOffset ?? (full ? segment.end : null);
     if (end === null) return null;
     const start = end - batch.slice(batch.first, to).bytes.length;
@@ -420,14 +421,25 @@ export class LogRepair {
   }
 
   private written(range: FaultyRange, segment: Segment, part: FrameBatch, then: () => void, undone: () => void): void {
-    // Damage may have taken it with the header.
-    if (part.first === segment.base) segment.prevHash ??= part.prevHash.slice();
+    const below = part.first === segment.base ? this.headed(segment, part.prevHash) : undefined;
     segment.marks.insert(part.first, range.offset);
     range.offset += part.bytes.length;
     range.from = part.last + 1;
     range.prevHash = part.lastHash.slice();
     if (part.last >= segment.last || range.offset > segment.end) this.endsAt(segment, part.last, range.offset);
-    this.rescan(range, then, undone);
+    this.rescan(range, below === undefined ? then : () => this.rescan(below, then, undone), undone);
+  }
+
+  /**
+   * The first frame of a segment says again what stands below it, where damage had taken that with the header. Returns the range that ends there: its last slot has a hash now,
+   * so what is intact in it can be told (simulator seed 10000408: the frame was written again at the end of the file, over itself).
+   */
+  private headed(segment: Segment, prevHash: Uint8Array): FaultyRange | undefined {
+    if (segment.prevHash !== null) return undefined;
+    segment.prevHash = prevHash.slice();
+    const below = this.ranges.find(({ to, hash }) => to === segment.base - 1 && hash === null);
+    if (below !== undefined) below.hash = segment.prevHash;
+    return below;
   }
 
   /** The frame of `index` ends at `end`, and none behind it is known to stand elsewhere. */

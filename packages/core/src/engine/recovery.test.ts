@@ -187,6 +187,35 @@ test('the end of a segment that is full is repaired before what lies below shows
   expect(new Bench(bench.disk.restart(), OVER).recovered).toMatchObject({ outcome: 'clean', end: 17 });
 });
 
+test('where damage took what states the end of the segment before, its frames count again once the next segment begins anew (seed 10000408)', () => {
+  const { disk, chain } = logOf(
+    Array.from({ length: 17 }, () => [2500]),
+    manifest(),
+  );
+  const second = 6;
+  disk.flip(FIRST, 64 + 3 * chain.batches[0]!.bytes.length + 4);
+  for (const offset of [10, 64 + 4]) disk.flip(segmentPath(second), offset);
+  const bench = new Bench(disk, OVER);
+  expect(bench.recovered.faulty).toMatchObject([{ from: 3, to: second }]);
+  const before = disk.content(FIRST).slice();
+  const told: unknown[] = [];
+  // Nothing says where the last frame of the first segment ends, or that it is damaged: it is not written anywhere.
+  bench.store.repair(chain.batches[second - 1]!, () => told.push(second - 1));
+  bench.settle();
+  bench.store.repair(
+    chain.batches[second]!,
+    () => told.push(second),
+    ({ first, last }) => told.push([first, last]),
+  );
+  bench.settle();
+  expect([told, bench.store.faulty]).toEqual([[second, [4, 5], second - 1], [{ from: 3, to: 3 }]]);
+  expect(toHex(disk.content(FIRST))).toBe(toHex(before));
+  bench.store.repair(chain.batches[3]!, () => {});
+  bench.settle();
+  expect([bench.fatal, bench.store.faulty, bench.readAll().length]).toEqual([[], [], 17]);
+  expect(new Bench(bench.disk.restart(), OVER).recovered).toMatchObject({ outcome: 'clean', end: 16 });
+});
+
 test('a payload that holds frames does not mislead the search behind a damaged header', () => {
   const inner = batch(3, new Uint8Array(16), [20, 30, 40]);
   const disk = formatted(new MemoryDisk());

@@ -63,6 +63,33 @@ describe('catching up', () => {
     expect(lab.r(x).node.state.faulty).toEqual([expect.objectContaining({ from: low, to: low })]);
   });
 
+  it('a hole that was passed over is asked for again, though the next one is given and waits for it (seed 10000801)', () => {
+    const lab = elected(3);
+    const primary = primaryId(lab);
+    const x = lab.replicas.find((r) => r.id !== primary)!.id;
+    for (const text of ['a', 'b', 'c', 'd']) lab.submit(primary, text);
+    lab.run(10);
+    const { end } = lab.r(primary).node.state;
+    const [low, high] = [end - 2, end - 1];
+    lab.restart(x, { faulty: { from: low, to: low } });
+    lab.step(x, { type: 'damaged', index: high });
+    // As on a disk: where a frame belongs is known only when the one below is there again.
+    lab.unplaced = (id, { first }) => id === x && first === high && lab.r(x).node.state.faulty[0]?.from === low;
+    const asked: number[] = [];
+    withhold(lab, x, low);
+    const { drop } = lab;
+    lab.drop = (from, to, m) => {
+      if (from === x && m.type === 'getState') asked.push(m.from);
+      return drop(from, to, m);
+    };
+    lab.run(60);
+    expect(asked).toContain(high);
+    lab.drop = () => false;
+    lab.run(100);
+    expect(lab.r(x).node.state.faulty).toEqual([]);
+    expect(lab.r(x).bodies).toEqual(['a', 'b', 'c', 'd']);
+  });
+
   it('of a hole whose first slots nobody gives the others are repaired, from the last one down', () => {
     const lab = elected(3);
     const primary = primaryId(lab);

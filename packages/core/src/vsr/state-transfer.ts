@@ -25,7 +25,7 @@ export function catchUp(n: NodeState): void {
   if (n.transfer !== null) {
     n.silent.add(n.transfer.source);
     noteVain(n, n.transfer);
-  }
+  } else noteUnplaced(n);
   const hole = nextHole(n);
   if (hole === undefined && backlogged(n)) return;
   if (hole === undefined && complete(n) && n.commitHeard <= n.end && n.faulty.length > 0) return;
@@ -99,6 +99,19 @@ function noteVain(n: NodeState, { hole, from }: Transfer): void {
   turns.lost.add(hole);
   turns.passed = hole;
   turns.endUntilTick = n.tickCount + n.config.viewChangeTicks;
+}
+
+/**
+ * What was given for a hole has not got onto the disk: where it belongs may be known only when a hole below is repaired. So the others have their turn; or the lower
+ * one, passed over because its only holder did not answer, would never be asked for again (seed 10000801).
+ */
+function noteUnplaced(n: NodeState): void {
+  const { turns } = n;
+  const hole = n.faulty.find(({ from, to }) => turns.given >= from && turns.given <= to);
+  turns.given = NONE;
+  if (hole === undefined) return;
+  turns.last = 0;
+  turns.passed = at(hole.to);
 }
 
 /** Who was asked for the end of the log gave nothing, though its log reaches there: it has damage. Where nobody gives it only a snapshot helps. */
@@ -223,6 +236,7 @@ function partOfHole(n: NodeState, given: FrameBatch): FrameBatch | null {
 function proceedIn(n: NodeState, part: FrameBatch): void {
   const { turns } = n;
   turns.asked = 0;
+  turns.given = at(part.first);
   turns.lost.delete(part.last);
   turns.last = n.faulty.some((range) => range.from === part.first) ? 0 : Math.min(LAST_SLOTS, turns.last * 2);
 }

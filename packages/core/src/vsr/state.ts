@@ -240,6 +240,8 @@ export interface Turns {
   unmetAt: number;
   /** Holes up to this index have had their turn in this round. */
   passed: number;
+  /** First frame handed to the disk last, for a damaged slot; NONE: none since. */
+  given: CommitIndex;
   /** The end of the log has its turn until then. */
   endUntilTick: number;
 }
@@ -326,6 +328,7 @@ export class NodeState {
     unmet: 0,
     unmetAt: 0,
     passed: NONE,
+    given: NONE,
     endUntilTick: 0,
   };
   /** Tick of the last question that brought nothing (yet). */

@@ -89,6 +89,8 @@ export class Lab {
   readonly skewMs = new Map<number, number>();
   /** Writes of these replicas do not finish. */
   readonly stalled = new Set<number>();
+  /** Returns true for frames whose place is not known yet: their repair does not get onto the disk. */
+  unplaced: (id: number, batch: FrameBatch) => boolean = () => false;
   private readonly policy: Policy;
   private now = 1_000_000;
   private nonces = 0;
@@ -291,6 +293,7 @@ export class Lab {
       case 'repair':
         replica.pending.push(() => {
           const { batch, epoch } = output;
+          if (this.unplaced(id, batch)) return;
           replica.faulty = withoutSlots(replica.faulty, batch.first, batch.last);
           this.step(id, { type: 'repaired', batch, epoch });
         });
