@@ -178,7 +178,9 @@ export class SnapshotTransfer {
     const { fetch } = this;
     // A newer one is no reason to begin anew while somebody who answers still has this one.
     const astray = fetch !== null && (fetch.mends !== mends || !this.hasSource(n, fetch, wanted));
-    if (astray && fetch.part.next().kind !== 'ready') this.drop();
+    // The log came past it after all: it will never be installed, and would stand in the way for ever.
+    const passed = fetch !== null && !fetch.mends && fetch.part.index <= n.applied;
+    if (passed || (astray && fetch.part.next().kind !== 'ready')) this.drop();
     if (this.fetch === null) {
       try {
         const { disk, codec, clusterId } = this.port;
