@@ -592,22 +592,3 @@ test('a transfer that outlasts several snapshot points is not begun anew', () =>
   bench.until(() => bench.eventsOf(3, 'install').length > 0);
   expect(asked.size).toBe(1);
 });
-
-test('a fetched snapshot that the log has come past before it could be installed makes room for the one that is needed', () => {
-  const bench = farBehind();
-  bench.start(3);
-  const { transfer } = bench.r(3).snapshots;
-  const n = bench.r(3).node.state;
-  bench.until(() => transfer.fetching !== null);
-  // An install of a view that does not end: the snapshot is fetched, and waits.
-  n.stored = false;
-  bench.run(200);
-  const { index } = transfer.fetching!;
-  bench.put(10);
-  bench.until(() => checkpointOf(bench.r(1)) === index + 10 && checkpointOf(bench.r(2)) === index + 10);
-  // As if a peer that came back had given the frames after all.
-  n.applied = at(index);
-  n.stored = true;
-  bench.run(300);
-  expect(bench.r(3).executor.applied).toBeGreaterThanOrEqual(index + 10);
-});
