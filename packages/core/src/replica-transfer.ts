@@ -92,18 +92,26 @@ export class SnapshotTransfer {
   tick(): void {
     const { tickCount } = this.port.node();
     this.given = 0;
-    this.give();
+    if (this.waiting.size > 0) this.give();
+    if (this.pins.size > 0) this.closeIdlePins(tickCount);
+    if (this.unpinned.length > 0) this.closeUnpinned(tickCount);
+    this.look();
+  }
+
+  private closeIdlePins(tickCount: number): void {
     for (const [index, pin] of this.pins) {
       if (tickCount - pin.tick <= PIN_TICKS) continue;
       pin.file.close();
       this.pins.delete(index);
     }
+  }
+
+  private closeUnpinned(tickCount: number): void {
     this.unpinned = this.unpinned.filter((pin) => {
       const idle = tickCount - pin.tick > PIN_TICKS;
       if (idle) pin.file.close();
       return !idle;
     });
-    this.look();
   }
 
   /** The file at `index` is damaged: nothing of it is given from now on. */
@@ -170,11 +178,11 @@ export class SnapshotTransfer {
     if (n.tickCount < this.pausedUntil) return;
     const needed = wantedSnapshot(n, this.silent);
     const wanted = needed ?? damagedSnapshot(n, this.silent);
-    const mends = needed === null;
-    if (wanted === null) {
-      this.drop();
-      return;
-    }
+    if (wanted === null) this.drop();
+    else this.fetchWanted(n, wanted, needed === null);
+  }
+
+  private fetchWanted(n: NodeState, wanted: WantedSnapshot, mends: boolean): void {
     const { fetch } = this;
     // A newer one is no reason to begin anew while somebody who answers still has this one.
     const astray = fetch !== null && (fetch.mends !== mends || !this.hasSource(n, fetch, wanted));

@@ -52,7 +52,7 @@ function restless(world: World, machines: readonly SimMachine[]): string[] {
         `r${id} has commit ${commit}, applied ${applied}, durable ${durable}, last ${last}; committed is ${committed}`,
       );
     }
-    const { pending } = replica.executor.outbox.counts;
+    const pending = replica.executor.outbox.pendingCount;
     if (pending > 0) why.push(`${pending} effects are pending on r${id}`);
   }
   return why;

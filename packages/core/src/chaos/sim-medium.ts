@@ -208,16 +208,19 @@ function firstDifference(target: Uint8Array, offset: number, bytes: Uint8Array):
   const near = Math.min(bytes.length, NEAR_BYTES);
   while (i < near && target[offset + i] === bytes[i]) i++;
   if (i < near) return i;
-  if (offset % 4 === 0 && bytes.byteOffset % 4 === 0) {
-    const words = bytes.length >> 2;
-    const a = new Int32Array(target.buffer, target.byteOffset + offset, words);
-    const b = new Int32Array(bytes.buffer, bytes.byteOffset, words);
-    let word = 0;
-    while (word < words && a[word] === b[word]) word++;
-    i = word * 4;
-  }
+  if (offset % 4 === 0 && bytes.byteOffset % 4 === 0) i = 4 * equalWords(target, offset, bytes);
   while (i < bytes.length && target[offset + i] === bytes[i]) i++;
   return i;
+}
+
+/** A function of its own: the loop is compiled while it runs, and what stands behind it in the same function would throw that code away each time. */
+function equalWords(target: Uint8Array, offset: number, bytes: Uint8Array): number {
+  const words = bytes.length >> 2;
+  const a = new Int32Array(target.buffer, target.byteOffset + offset, words);
+  const b = new Int32Array(bytes.buffer, bytes.byteOffset, words);
+  let word = 0;
+  while (word < words && a[word] === b[word]) word++;
+  return word;
 }
 
 /** Frames begin at such boundaries: what is equal by chance is not taken for unchanged. */

@@ -178,6 +178,11 @@ export class Outbox {
     return this.pendingEffects.first()?.[1].index ?? null;
   }
 
+  /** Effects that wait to run: asked every tick, so without making an object. */
+  get pendingCount(): number {
+    return this.pendingEffects.size;
+  }
+
   get counts(): OutboxCounts {
     return {
       pending: this.pendingEffects.size,

@@ -44,7 +44,10 @@ export const DEFAULT_EFFECT_CONFIG: EffectConfig = {
 export type EffectEvent = 'started' | 'ran' | 'failed' | 'acknowledged' | 'dead';
 
 export interface EffectPorts {
-  readonly outbox: Pick<Outbox, 'pendingPlaces' | 'pendingAt' | 'notBeforeAt' | 'isPending' | 'attemptsAt' | 'counts'>;
+  readonly outbox: Pick<
+    Outbox,
+    'pendingPlaces' | 'pendingAt' | 'notBeforeAt' | 'isPending' | 'attemptsAt' | 'pendingCount'
+  >;
   readonly authority: VsrAuthority;
   /** The sink of a channel; null: none, the effect is acknowledged unrun and counted. */
   sink(channel: string): EffectSink | null;
@@ -143,7 +146,7 @@ export class SideEffectManager {
   onApplied(): void {
     if (!this.follow()) return;
     this.settle();
-    if (this.ports.outbox.counts.pending > this.flights.size + this.waits.size) this.start();
+    if (this.ports.outbox.pendingCount > this.flights.size + this.waits.size) this.start();
     this.report();
   }
 
@@ -198,7 +201,7 @@ export class SideEffectManager {
   /** Forgets pauses of effects that are no longer pending. */
   private prune(): void {
     const { outbox } = this.ports;
-    if (this.waits.size + this.flights.size <= outbox.counts.pending) return;
+    if (this.waits.size + this.flights.size <= outbox.pendingCount) return;
     for (const place of this.waits.keys()) if (!outbox.isPending(place)) this.waits.delete(place);
   }
 

@@ -22,6 +22,8 @@ import {
 } from './messages.ts';
 import type { NodeState } from './state.ts';
 
+const NOBODY: ReadonlyMap<number, number> = new Map();
+
 /** How often a replica repeats what it holds, in heartbeats. */
 const REPORT_HEARTBEATS = 8;
 
@@ -204,12 +206,13 @@ export function noteGone(n: NodeState, from: number, m: NewState): void {
  * The snapshot to fetch, or null when none is needed or known: the newest that somebody has who answers. `silentSince`: when each peer that does not answer was last
  * asked in vain; with no other source, the one of whom that is longest ago.
  */
-export function wantedSnapshot(
-  n: NodeState,
-  silentSince: ReadonlyMap<number, number> = new Map(),
-): WantedSnapshot | null {
+export function wantedSnapshot(n: NodeState, silentSince: ReadonlyMap<number, number> = NOBODY): WantedSnapshot | null {
+  // Asked every tick, and nearly always there is none: whatever makes an object comes behind it.
   const least = leastNeeded(n);
-  if (least === NONE) return null;
+  return least === NONE ? null : bestOffer(n, least, silentSince);
+}
+
+function bestOffer(n: NodeState, least: CommitIndex, silentSince: ReadonlyMap<number, number>): WantedSnapshot | null {
   const offers = new Map<string, { ref: SnapshotRef; sources: number[] }>();
   for (const [peer, report] of n.snapshots.reports) {
     for (const ref of report.held) {
@@ -234,7 +237,10 @@ export function wantedSnapshot(
 
 /** The damaged own snapshot that can be fetched again, byte for byte: the newest that somebody offers who answers, else the newest that anybody offers. */
 export function damagedSnapshot(n: NodeState, silent: ReadonlyMap<number, number>): WantedSnapshot | null {
-  if (n.diverged !== null) return null;
+  return n.diverged !== null || n.snapshots.damaged.length === 0 ? null : offeredCopy(n, silent);
+}
+
+function offeredCopy(n: NodeState, silent: ReadonlyMap<number, number>): WantedSnapshot | null {
   const offered = n.snapshots.damaged.toReversed().flatMap((lost) => {
     const sources = holdersOf(n, lost);
     return sources.length === 0 ? [] : [{ index: lost.index, file: lost.file, sources }];
@@ -255,7 +261,8 @@ function leastNeeded(n: NodeState): CommitIndex {
   if (snapshots.needed <= n.end) snapshots.needed = NONE;
   // The state of everything below the own log is missing here: the own snapshots are lost.
   const state = n.applied + 1 < n.first ? at(n.first - 1) : NONE;
-  return max(max(snapshots.needed, state), lostForGood(n));
+  const known = max(snapshots.needed, state);
+  return n.faulty.length === 0 ? known : max(known, lostForGood(n));
 }
 
 /** End of a damaged range that is not applied and of which no peer that answers gives anything. */

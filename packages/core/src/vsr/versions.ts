@@ -19,9 +19,12 @@ export function noteVersions(primary: PrimaryState, from: number, { oldest, newe
 
 /** Proposes the newest version that every program runs, if that is not active already. Once a view: what is lost with it the next primary proposes. */
 export function proposeVersion(n: NodeState, primary: PrimaryState): void {
-  const { active } = n.sessions.versions;
+  if (!n.serving) return;
+  const { active, newest } = n.sessions.versions;
+  const known = Math.max(active, primary.activating);
+  if (newest <= known) return;
   const target = commonVersion(n, primary);
-  if (!n.serving || target === null || target <= Math.max(active, primary.activating)) return;
+  if (target === null || target <= known) return;
   if (active === 0 && target === FIRST_VERSION) return;
   if (n.requests.internal(internalPayload(KIND.activateVersion, encodeVersion(target)))) primary.activating = target;
 }
