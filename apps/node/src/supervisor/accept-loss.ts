@@ -8,6 +8,7 @@
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
+import { NO_JUNCTION } from '@chronon/core/engine/blank-manifest';
 import { nobleCodec } from '@chronon/core/engine/codec/noble';
 import { type CommitIndex, NONE } from '@chronon/core/engine/commit-index';
 import type { ManifestState, RecoveredLog } from '@chronon/core/engine/log-contract';
@@ -165,6 +166,7 @@ async function newGeneration(directory: string, kept: Survivor, view: number): P
         view,
         logView: view,
         headers: recovered.ownHeaders.slice(0, kept.keep),
+        junction: NO_JUNCTION,
       };
       opened.store.install(raised, kept.keep, kept.keep, () => {
         opened.store.close();

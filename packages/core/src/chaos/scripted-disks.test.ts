@@ -13,7 +13,7 @@ import { type Policy, SOUND } from '../policy.ts';
 import { Prng } from '../prng.ts';
 import type { Replica } from '../replica.ts';
 import type { Message } from '../vsr/messages.ts';
-import { NOTHING, ReplicaBench } from './testing/replica-bench.ts';
+import { damage, NOTHING, ReplicaBench } from './testing/replica-bench.ts';
 
 const app = (): ApplicationModule => kv as unknown as ApplicationModule;
 /** No snapshot and so no compaction: what is missed comes as frames. */
@@ -120,10 +120,11 @@ describe('Recovery', () => {
     expect(killedMeanwhile({ ...SOUND, skipBarrierAtOpen: true })).not.toEqual([]);
   });
 
-  it('stale frames below the first stored header never count: crash at every step of an install from far behind', () => {
-    let unconnected = 0;
+  it('crash at every step of an install from far behind: stale frames below the first stored header never count, what it keeps stays', () => {
+    let cutOff = 0;
     for (let crashAt = 1; crashAt <= 12; crashAt++) {
       const { bench, primary: old, others } = serving(3, 3);
+      const { commit: shared, view } = bench.r(old).node.state;
       // The old primary has durable frames that nobody else gets, and the others go on for longer than the headers reach.
       bench.onWire = (from, to, m) => (from === old || to === old ? null : m);
       for (let i = 0; i < 6; i++) bench.offer(bench.r(old));
@@ -135,16 +136,48 @@ describe('Recovery', () => {
       bench.onWire = (_from, _to, m) => m;
       pump(bench, old, crashAt);
       const left = recoveryOf(bench.disk(old), old);
-      if (!left.connected) unconnected++;
+      expect(left).toMatchObject({ connected: true, promised: left.end });
+      expect(left.end).toBeGreaterThanOrEqual(shared);
+      const { logView, headers } = left.manifest;
+      if (logView > view && headers.first > left.end + 1 && left.notes.some((note) => note.includes('stale'))) cutOff++;
       bench.cutPower(old);
       bench.stalled.clear();
       bench.start(old);
+      expect(bench.r(old).node.state.end).toBe(left.end);
       bench.until(() => converged(bench) && bench.r(old).executor.applied >= 45);
       expect(bench.halts).toEqual([]);
       expect(bench.r(others[0]!).executor.digestAt(45)).toEqual(bench.r(old).executor.digestAt(45));
       expect(bench.r(old).node.state.ring.hash(stale.end)).not.toEqual(hash);
     }
-    expect(unconnected).toBeGreaterThan(0);
+    expect(cutOff).toBeGreaterThan(0);
+  }, 60_000);
+
+  it('crash at every step of an install from far behind: the only whole copy of a committed entry is not lost with it', () => {
+    let cutOff = 0;
+    for (let crashAt = 1; crashAt <= 12; crashAt++) {
+      const { bench, primary, others } = serving(3, 6);
+      const [other, far] = others as [number, number];
+      const { end, view } = bench.r(far).node.state;
+      bench.onWire = (from, to, m) => (from === far || to === far ? null : m);
+      bench.put(45);
+      for (const id of [primary, other]) {
+        bench.crash(id);
+        damage(bench.disk(id), end - 1);
+        bench.start(id);
+      }
+      bench.until(() => bench.replicas.some((replica) => replica!.node.state.primary !== null));
+      bench.onWire = (_from, _to, m) => m;
+      pump(bench, far, crashAt);
+      const { manifest, notes } = recoveryOf(bench.disk(far), far);
+      if (manifest.logView > view && notes.length > 0) cutOff++;
+      bench.cutPower(far);
+      bench.stalled.clear();
+      bench.start(far);
+      expect(bench.r(far).node.state.end).toBeGreaterThanOrEqual(end);
+      bench.until(() => converged(bench) && bench.r(far).executor.applied >= 45);
+      expect([bench.halts, bench.replicas.flatMap((replica) => replica!.node.state.faulty)]).toEqual([[], []]);
+    }
+    expect(cutOff).toBeGreaterThan(0);
   }, 60_000);
 });
 

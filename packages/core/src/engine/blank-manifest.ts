@@ -11,6 +11,9 @@ import { ZERO_HASH } from './hash.ts';
 import { HeaderSuffix } from './header-suffix.ts';
 import type { Environment, ManifestState } from './log-contract.ts';
 
+/** Nothing is known of where the own log meets that of the log view. */
+export const NO_JUNCTION: ManifestState['junction'] = { index: NONE, hash: ZERO_HASH };
+
 export interface BlankFacts {
   readonly clusterId: Uint8Array;
   readonly replicaId: number;
@@ -53,6 +56,7 @@ export function blankManifest(facts: BlankFacts): ManifestState {
     view: 0,
     logView: 0,
     headers: HeaderSuffix.EMPTY,
+    junction: NO_JUNCTION,
     checkpoint: { index: NONE, hash: ZERO_HASH, digest: ZERO_HASH },
   };
 }

@@ -87,6 +87,20 @@ test('truncation by an install, within a segment and across segments', () => {
   }
 });
 
+test.each([NONE, 1, 4, 6] as CommitIndex[])(
+  'an install from far behind, whose headers begin above what it keeps, through index %i: nothing kept is lost and nothing cut comes back',
+  (keep) => {
+    const explorer = new Explorer(codec);
+    for (let i = 0; i < 7; i++) explorer.append(explorer.chain, [1500]);
+    explorer.disk.pump();
+    const bodies = [[1000], [1500], [500], [20], [20], [20]];
+    explorer.install(keep, explorer.chain, bodies, keep, keep + 5);
+    explorer.explore();
+    expect(explorer.bench.promised).toBe(keep + 6);
+    expect(explorer.violations).toEqual([]);
+  },
+);
+
 test('manifest updates: a stored view never goes back', () => {
   const explorer = new Explorer(codec);
   explorer.append(explorer.chain, [10]);

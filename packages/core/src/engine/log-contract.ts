@@ -38,6 +38,8 @@ export interface ManifestState {
   readonly logView: number;
   /** The last P + 1 canonical headers of the suffix of `logView` (fewer while the log is short). */
   readonly headers: HeaderSuffix;
+  /** An index through which the own log is that of `logView`, and the chain hash there: what the install of that log kept. NONE: nothing is known. */
+  readonly junction: { readonly index: CommitIndex; readonly hash: Uint8Array };
   readonly checkpoint: { readonly index: CommitIndex; readonly hash: Uint8Array; readonly digest: Uint8Array };
 }
 
@@ -71,7 +73,7 @@ export interface RecoveredLog {
   readonly headHash: Uint8Array;
   /** Nothing at or below is ever nacked: the index of the tail record, or above `end` where promised slots are no longer here. */
   readonly promised: CommitIndex;
-  /** False when the frames through `end` do not chain up to the manifest's first header: which of them count is not known yet. */
+  /** False when the tail record is lost and the frames through `end` do not chain up to the manifest's first header: which of them count is not known yet. */
   readonly connected: boolean;
   /** The tail record is lost: no vote and no PrepareOk above the manifest's headers until a StartView settles the head. */
   readonly recoveringHead: boolean;

@@ -85,7 +85,7 @@ export class LogStore implements LogPort {
   readonly segments: LogSegments;
   readonly fetch: FrameFetch;
   readonly repairs: LogRepair;
-  /** The tail record is lost or the frames are unconnected: an install must settle that before anything is appended. */
+  /** The tail record is lost: an install must settle that before anything is appended. */
   unsettled: boolean;
   /** Operations finished since open: a caller that sees neither this nor `idle` change knows that the disk is stuck. */
   progress = 0;
@@ -240,6 +240,7 @@ export class LogStore implements LogPort {
     if (this.stopped) return;
     assert(!this.settling, 'nothing is installed before a snapshot install has told where the log ends');
     assert(keepThrough <= this.end, `an install keeps through ${keepThrough}, the log ends at ${this.end}`);
+    assert(manifest.junction.index <= keepThrough, `the manifest says that through ${manifest.junction.index} is kept`);
     assert(keepThrough >= min(this.end, this.manifest.checkpoint.index), 'nothing at or below the checkpoint is cut');
     if (keepThrough < this.end)
       this.endHash = manifest.headers.contains(keepThrough) ? manifest.headers.hash(keepThrough) : null;

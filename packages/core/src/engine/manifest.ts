@@ -13,11 +13,11 @@ import { HEADER_RECORD_BYTES, HeaderSuffix } from './header-suffix.ts';
 import type { ManifestState } from './log-contract.ts';
 
 export const MANIFEST_PATHS = ['manifest.a', 'manifest.b'] as const;
-export const MANIFEST_VERSION = 2;
+export const MANIFEST_VERSION = 3;
 
 /** "CHRM", little-endian. */
 const MAGIC = 0x4d524843;
-const FIXED_BYTES = 160;
+const FIXED_BYTES = 184;
 /** Id u64, incarnation u64, boot id of the founder. */
 const MEMBER_BYTES = 32;
 /** Bounds that keep a damaged length from being believed. */
@@ -43,6 +43,8 @@ const AT = {
   headerFirst: 136,
   headerCount: 144,
   standbyThrough: 152,
+  junctionIndex: 160,
+  junctionHash: 168,
 } as const;
 
 export type ManifestDecoded =
@@ -87,6 +89,8 @@ export function encodeManifest(state: ManifestState, sequence: number, codec: Fr
   writeU64(bytes, AT.headerFirst, state.headers.first);
   writeU32(bytes, AT.headerCount, state.headers.count);
   writeU64(bytes, AT.standbyThrough, toWire(state.standbyThrough));
+  writeU64(bytes, AT.junctionIndex, toWire(state.junction.index));
+  set16(bytes, AT.junctionHash, state.junction.hash);
   for (let i = 0; i < state.members.length; i++) {
     const at = FIXED_BYTES + i * MEMBER_BYTES;
     writeU64(bytes, at, state.members[i]!);
@@ -142,6 +146,7 @@ function decodeFields(bytes: Uint8Array, memberCount: number, headerCount: numbe
     AT.checkpointIndex,
     AT.headerFirst,
     AT.standbyThrough,
+    AT.junctionIndex,
   ];
   const read = numbers.map((at) => readU64(bytes, at));
   if ([...members, ...incarnations, ...read].some((value) => Number.isNaN(value))) return null;
@@ -166,6 +171,7 @@ function decodeFields(bytes: Uint8Array, memberCount: number, headerCount: numbe
       readU64(bytes, AT.headerFirst),
       bytes.slice(headersAt, headersAt + headerCount * HEADER_RECORD_BYTES),
     ),
+    junction: { index: fromWire(readU64(bytes, AT.junctionIndex)), hash: take16(bytes, AT.junctionHash) },
     checkpoint: {
       index: fromWire(readU64(bytes, AT.checkpointIndex)),
       hash: take16(bytes, AT.checkpointHash),

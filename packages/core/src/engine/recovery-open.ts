@@ -48,7 +48,7 @@ export interface OpenLog {
   readonly tailFile: DiskFile;
   /** No record has a higher sequence. */
   readonly tailSequence: number;
-  /** The tail record is lost, or the frames are not connected: nothing may be promised until an install. */
+  /** The tail record is lost: nothing may be promised until an install. */
   readonly unsettled: boolean;
   /** Segments that the install which settles the log removes. */
   readonly leftovers: readonly FoundSegment[];
@@ -247,10 +247,7 @@ function rewriteTail(disk: VirtualDisk, file: DiskFile, recovery: Recovery, segm
   for (let sequence = tail.sequence + 1; sequence <= tail.sequence + 2; sequence++) {
     const slot = new Uint8Array(TAIL_SLOT_BYTES);
     const id = manifest.clusterId;
-    const plan = record.tail;
-    if (plan === 'unchanged') {
-      encodeTail(slot, id, sequence, tail.logView, tail.index, tail.hash, tail.segment, tail.endOffset, tail.promised);
-    } else if (holder === undefined) {
+    if (holder === undefined) {
       assert(record.end === recovery.log.start - 1, 'a log without a frame ends where it begins');
       encodeTail(slot, id, sequence, manifest.logView, record.end, record.endHash, 0, 0, record.promised);
     } else {

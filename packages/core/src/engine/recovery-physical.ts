@@ -61,6 +61,8 @@ export interface PhysicalLog {
   differs: number | null;
   /** The slot of the manifest's checkpoint holds another frame than the snapshot's. */
   differsAtCheckpoint: boolean;
+  /** Nor is the slot of the manifest's junction what that states. */
+  differsAtJunction: boolean;
   /** First index above both the tail record and the stored headers. */
   readonly aboveFrom: number;
   /** From `aboveFrom` through here every frame is of the manifest's log view; aboveFrom - 1 when none is. */
@@ -173,15 +175,15 @@ class LogScan {
   private buffer = new Uint8Array(0);
   /** In the order in which they are read. */
   private order: readonly FoundSegment[] = [];
-  /** Chain hashes of intact frames that tell where the log joins the manifest's headers and its checkpoint; null: not met. */
+  /** Chain hashes of intact frames that tell where the log joins the manifest's headers, its junction and its checkpoint; null: not met. */
   private readonly joints: Map<number, Uint8Array | null>;
 
   constructor(context: ScanContext, notes: string[]) {
     const { tail, manifest, pipelineMax } = context;
-    const { headers, checkpoint } = manifest;
+    const { headers, junction, checkpoint } = manifest;
     const promised = max(max(tail === null ? NONE : tail.index, headers.last), checkpoint.index);
     this.context = context;
-    this.joints = new Map([headers.first - 1, checkpoint.index].map((index) => [index, null]));
+    this.joints = new Map([headers.first - 1, junction.index, checkpoint.index].map((index) => [index, null]));
     this.log = {
       start: 0,
       segments: [],
@@ -193,6 +195,7 @@ class LogScan {
       agreed: headers.first === 0 ? NONE : null,
       differs: null,
       differsAtCheckpoint: false,
+      differsAtJunction: false,
       aboveFrom: promised + 1,
       sameViewThrough: promised,
       rest: false,
@@ -214,6 +217,7 @@ class LogScan {
     for (let i = 0; i < covered.length; i++) this.scanCovered(covered[i]!, covered[i + 1] ?? null);
     for (const segment of found) if (!covered.includes(segment)) this.scanAbove(segment);
     for (const { file } of found) file?.prefetch(0);
+    this.noteFirstHeader();
     this.noteJunction();
     this.noteCheckpoint();
     return this.log;
@@ -240,6 +244,17 @@ class LogScan {
     const own = log.start === index + 1 ? (log.segments[0]?.prevHash ?? hash) : this.hashAt(index);
     if (own === null) return;
     if (!sameHash(own, hash)) log.differsAtCheckpoint = true;
+    else if (log.agreed === null || log.agreed < index) log.agreed = index;
+  }
+
+  /** What the install of this log view kept, against what stands at its end. */
+  private noteJunction(): void {
+    const { log } = this;
+    const { index, hash } = this.context.manifest.junction;
+    if (index < log.start || log.end < index) return;
+    const own = this.hashAt(index);
+    if (own === null) return;
+    if (!sameHash(own, hash)) log.differsAtJunction = true;
     else if (log.agreed === null || log.agreed < index) log.agreed = index;
   }
 
@@ -400,7 +415,7 @@ class LogScan {
   }
 
   /** The slot below the first stored header agrees when that header's prev_hash says so. */
-  private noteJunction(): void {
+  private noteFirstHeader(): void {
     const { headers } = this.context.manifest;
     if (this.log.agreed !== null || headers.count === 0 || headers.first === 0) return;
     const joint = below(headers.first);

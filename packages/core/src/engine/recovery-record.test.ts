@@ -37,12 +37,12 @@ function store(disk: MemoryDisk, state: ReturnType<typeof manifest>): void {
 }
 
 /** Both slots say that the log ends with `index` of the first segment. */
-function setTail(disk: MemoryDisk, chain: Chain, index: number, logView = 1): void {
+function setTail(disk: MemoryDisk, chain: Chain, index: number, logView = 1, promised = index): void {
   const file = disk.open(TAIL_PATH);
   for (const sequence of [100, 101]) {
     const slot = new Uint8Array(TAIL_SLOT_BYTES);
     const end = 64 + (index + 1) * FRAME;
-    encodeTail(slot, CLUSTER, sequence, logView, at(index), chain.hashOf(index), 0, end, at(index));
+    encodeTail(slot, CLUSTER, sequence, logView, at(index), chain.hashOf(index), 0, end, at(promised));
     file.writeSync(slotOffset(sequence), slot);
   }
   file.barrierSync();
@@ -121,6 +121,19 @@ test('an older tail record is no head; it keeps an unreadable slot from being na
   for (let i = 0; i < 3; i++) {
     const { recovered, store: opened } = new Bench(disk, OVER);
     expect(recovered).toMatchObject({ end: 3, head: 6, promised: 5 });
+    opened.close();
+  }
+});
+
+test('an older tail record that knows of promises above itself keeps them through an install that was cut off, though stale frames stand there', () => {
+  const { disk, chain } = logOf(8);
+  const next = branch(chain, 4);
+  const headers = suffix(...Array.from({ length: 4 }, () => next.next([100], 3, 1)));
+  store(disk, manifest({ view: 3, logView: 3, headers, junction: { index: at(4), hash: chain.hashOf(4) } }));
+  setTail(disk, chain, 4, 2, 6);
+  for (let i = 0; i < 2; i++) {
+    const { recovered, store: opened } = new Bench(disk, OVER);
+    expect(recovered).toMatchObject({ end: 4, head: 8, promised: 6 });
     opened.close();
   }
 });

@@ -17,8 +17,8 @@ import type { FaultySlots, ManifestState, Refusal } from './log-contract.ts';
 import type { PhysicalLog } from './recovery-physical.ts';
 import { describeTail, type TailState } from './tail-record.ts';
 
-/** What the tail record must say when opening ends: the end of the log of record, what it says already, or it stays lost. */
-export type TailPlan = 'at-end' | 'unchanged' | 'lost';
+/** What the tail record must say when opening ends: the end of the log of record, or it stays lost. */
+export type TailPlan = 'at-end' | 'lost';
 
 export interface LogOfRecord {
   readonly end: CommitIndex;
@@ -63,15 +63,21 @@ function recordOf(
     return policy.truncateAckedTail ? recordCut(log, manifest, tail) : recordOfTail(log, manifest, tail);
 
   const promised = min(max(tail.index, tail.promised), headers.last);
-  const agreed = headers.count === 0 ? below(log.start) : log.agreed;
-  const joined = headers.count === 0 || (agreed !== null && agreed >= headers.first - 1);
-  if (policy.unconnectedFramesCount && !joined)
+  const agreed = max(log.agreed ?? NONE, keptByInstall(log, manifest, tail));
+  if (policy.unconnectedFramesCount && headers.count > 0 && agreed < headers.first - 1)
     return build(log, manifest, tail, min(tail.index, log.end), true, promised, 'at-end');
-  if (agreed === null) {
-    const end = min(log.end, below(headers.first));
-    return build(log, manifest, tail, end, false, promised, 'unchanged');
-  }
-  return build(log, manifest, tail, agreed, true, lastUnreadable(log, agreed, promised) ?? agreed, 'at-end');
+  // Slots above the tail record held what no frame here tells of, whatever stands in them now.
+  const gone = tail.promised > tail.index ? promised : NONE;
+  const kept = max(gone, lastUnreadable(log, agreed, promised) ?? NONE);
+  return build(log, manifest, tail, agreed, true, max(agreed, kept), 'at-end');
+}
+
+/**
+ * The install of the manifest's log view was cut off: it keeps the log through the junction, also where damage hides what stands there. Everything through it had been
+ * promised before it began.
+ */
+function keptByInstall(log: PhysicalLog, { junction }: ManifestState, tail: TailState): CommitIndex {
+  return max(below(log.start), min(junction.index, tail.index));
 }
 
 /** Two records that cannot both be true. */
@@ -89,6 +95,12 @@ function contradiction(log: PhysicalLog, manifest: ManifestState, tail: TailStat
     return {
       code: 'E_MANIFEST',
       message: `log/tail is of log view ${tail.logView}, the manifest of ${logView}; ${advice}`,
+    };
+  }
+  if (log.differsAtJunction && manifest.junction.index <= tail.index) {
+    return {
+      code: 'E_LOG_CORRUPT',
+      message: `the frame of index ${manifest.junction.index} is intact but not the one that the manifest's junction states; ${advice}`,
     };
   }
   if (tail.logView < logView) return null;
@@ -137,14 +149,23 @@ function recordCut(log: PhysicalLog, manifest: ManifestState, tail: TailState): 
   return build(log, manifest, tail, end, true, end, 'at-end');
 }
 
-/** The tail record is lost: only the manifest's headers say what counts, and nothing says what was promised above them. */
+/**
+ * The tail record is lost: only the manifest's headers say what counts, and nothing says what was promised above them. Frames that do not reach up to the headers may be
+ * of this log view or older: all are kept, unconnected, for the install that settles the head. (Where they end is the last intact one: behind it nothing says what was there.)
+ */
 function recordWithoutTail(log: PhysicalLog, manifest: ManifestState): LogOfRecord | Refusal {
   const { headers } = manifest;
-  const agreed = headers.count === 0 ? below(log.start) : log.agreed;
-  const connected = agreed !== null;
-  let end = agreed ?? min(log.end, below(headers.first));
+  const agreed = headers.count === 0 ? below(log.start) : (log.agreed ?? NONE);
+  const connected = headers.count === 0 || agreed >= headers.first - 1;
+  let end = connected ? agreed : max(max(agreed, below(log.start)), min(lastIntact(log), below(headers.first)));
   if (connected && end === log.aboveFrom - 1 && manifest.view === manifest.logView) end = max(end, log.sameViewThrough);
   return build(log, manifest, null, end, connected, max(end, headers.last), 'lost');
+}
+
+function lastIntact({ segments }: PhysicalLog): CommitIndex {
+  let last: CommitIndex = NONE;
+  for (const { pieces } of segments) for (const piece of pieces) if (piece.kind === 'run') last = at(piece.last);
+  return last;
 }
 
 function build(
@@ -183,7 +204,8 @@ function hashOf(
   const record = log.records.get(index);
   if (record !== null) return record.slice(FRAME_HEADER_BYTES);
   if (tail !== null && tail.index === index) return tail.hash;
-  const { headers } = manifest;
+  const { headers, junction } = manifest;
+  if (index === junction.index) return junction.hash;
   if (headers.contains(index)) return headers.hash(index);
   const above = headers.contains(index + 1) ? headers.header(index + 1) : null;
   return above === null ? null : frame.prevHash(above, 0).slice();

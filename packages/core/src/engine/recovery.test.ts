@@ -1,12 +1,12 @@
 /** Recovery, damage by damage: the rows of the design's storage fault table that the engine answers for, and what the Rust implementation got wrong. */
 import { expect, test } from 'vitest';
 import { createWasmCodec } from './codec/wasm.ts';
-import { at, NONE } from './commit-index.ts';
+import { at, type CommitIndex, NONE } from './commit-index.ts';
 import { BLOCK_BYTES } from './constants.ts';
 import { FrameBatch } from './frame-batch.ts';
-import { toHex } from './hash.ts';
+import { toHex, ZERO_HASH } from './hash.ts';
 import { HeaderSuffix } from './header-suffix.ts';
-import { encodeManifest } from './manifest.ts';
+import { encodeManifest, MANIFEST_VERSION } from './manifest.ts';
 import { encodeSegmentHeader, segmentPath } from './segment.ts';
 import { decodeTail, TAIL_FILE_BYTES, TAIL_PATH } from './tail-record.ts';
 import { batch, Bench, Chain, CLUSTER, formatted, manifest, openLog, suffix } from './testing/log-harness.ts';
@@ -306,25 +306,54 @@ test('an install cut off between manifest and tail record: the stored headers ar
   expect(new Bench(disk.restart(), OVER).recovered.promised).toBeGreaterThanOrEqual(5);
 });
 
-test('frames that no stored header leads to are not connected, and stay so until an install', () => {
-  const { disk } = logOf(Array.from({ length: 8 }, () => [100]));
+/** Eight frames of view 1, and headers of a log of view 2 that begin far above them. */
+function farBehind(): { disk: MemoryDisk; chain: Chain; headers: HeaderSuffix } {
   const other = new Chain();
   other.first = 20;
   other.hash = new Uint8Array(16).fill(3);
-  const headers = suffix(other.next([1], 2), other.next([1], 2));
-  writeManifest(disk, manifest({ view: 2, logView: 2, headers }));
+  return { ...logOf(Array.from({ length: 8 }, () => [100])), headers: suffix(other.next([1], 2), other.next([1], 2)) };
+}
+
+test.each([NONE, 0, 5, 7] as CommitIndex[])(
+  'an install from far behind that was cut off between manifest and tail record keeps the log through its junction, %i',
+  (index) => {
+    const { disk, chain, headers } = farBehind();
+    const junction = { index, hash: index === NONE ? ZERO_HASH : chain.hashOf(index) };
+    writeManifest(disk, manifest({ view: 2, logView: 2, headers, junction }));
+    const whole = disk.clone();
+    for (let i = 0; i < 2; i++)
+      expect(new Bench(whole, OVER).recovered).toMatchObject({ connected: true, end: index, head: 21, faulty: [] });
+    if (index === NONE) return;
+    // Damage hides which frame is the last one: its hash is known, and it is repaired, not cut.
+    for (const slot of [index, index + 1]) if (slot < 8) disk.flip(FIRST, offsetOf(chain, slot) + 8);
+    for (let i = 0; i < 2; i++) {
+      const { recovered } = new Bench(disk, OVER);
+      expect(recovered).toMatchObject({ connected: true, end: index, endHash: junction.hash, head: 21 });
+      expect(recovered.faulty).toMatchObject([{ from: index, to: index, hash: junction.hash }]);
+    }
+  },
+);
+
+test('a junction that an intact frame contradicts is refused', () => {
+  const { disk, headers } = farBehind();
+  const junction = { index: at(5), hash: new Uint8Array(16).fill(3) };
+  writeManifest(disk, manifest({ view: 2, logView: 2, headers, junction }));
+  expect(refusal(disk)).toBe('E_LOG_CORRUPT');
+});
+
+test('with the tail record lost, frames that no stored header leads to are all kept, unconnected, until an install', () => {
+  const { disk, chain, headers } = farBehind();
+  const junction = { index: at(2), hash: chain.hashOf(2) };
+  writeManifest(disk, manifest({ view: 2, logView: 2, headers, junction }));
+  loseTail(disk);
   for (let i = 0; i < 2; i++) {
-    expect(new Bench(disk, OVER).recovered).toMatchObject({
-      connected: false,
-      end: 7,
-      head: 21,
-      recoveringHead: false,
-    });
+    const { recovered } = new Bench(disk, OVER);
+    expect(recovered).toMatchObject({ connected: false, end: 7, head: 21, recoveringHead: true });
   }
   const bench = new Bench(disk, OVER);
-  bench.store.install(bench.recovered.manifest, NONE, NONE, () => {});
+  bench.store.install(bench.recovered.manifest, at(4), at(4), () => {});
   bench.settle();
-  expect(new Bench(disk.restart(), OVER).recovered).toMatchObject({ connected: true, end: NONE, head: 21 });
+  expect(new Bench(disk.restart(), OVER).recovered).toMatchObject({ connected: true, end: 4, head: 21 });
 });
 
 test('while view > log view nothing above the stored headers counts', () => {
@@ -353,7 +382,8 @@ test('directories that must not be opened say why, and are not changed', () => {
     ['E_CLUSTER_ID', () => {}, { expect: { clusterId: other, replicaId: 1 } }],
     ['E_REPLICA_ID', () => {}, { expect: { clusterId: null, replicaId: 2 } }],
     ['E_CLUSTER_ID', (d) => encodeSegmentHeader(d.content(FIRST), 0, new Uint8Array(16), other, 1, false)],
-    ['E_VERSION', (d) => withVersion(d, 'manifest.b', 3)],
+    ['E_VERSION', (d) => withVersion(d, 'manifest.b', MANIFEST_VERSION - 1)],
+    ['E_VERSION', (d) => withVersion(d, 'manifest.b', MANIFEST_VERSION + 1)],
     // A manifest of an older log view than the tail record, or than a frame.
     ['E_MANIFEST', (d) => writeManifest(d, manifest({ view: 1, logView: 0 }))],
     ['E_MANIFEST', (d) => writeManifest(d, manifest({ view: 0, logView: 0 }))],

@@ -1,6 +1,7 @@
 /** What a replica that was away for longer than the headers reach keeps of its log when it installs another one (join.ts), by script. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import { NONE } from '../engine/commit-index.ts';
+import { FrameBatch } from '../engine/frame-batch.ts';
 import type { Message } from './messages.ts';
 import type { NodeState } from './state.ts';
 import { elected, type Lab, LAB_CONFIG, primaryId } from './testing/lab.ts';
@@ -193,6 +194,35 @@ describe('a log of which neither headers nor views tell where it leaves the one 
     expectWhole();
   });
 
+  it('takes no word of a voter whose log is not known to be the chosen one there', () => {
+    away();
+    write(old, 2);
+    handOver(old, next);
+    write(next, MANY);
+    lab.crash(next);
+    back(frames);
+    until(() => state(far).joining !== null);
+    const n = state(far);
+    const { low, high } = n.joining!;
+    // The vote that had made it one does not count any more.
+    n.votes.delete(old);
+    const own = lab
+      .r(old)
+      .frames.find((batch) => batch.contains(high + 1))!
+      .slice(high + 1, high + 1);
+    const wrong = new FrameBatch(
+      own.bytes.map((byte, i) => (i >= 32 && i < 48 ? 1 : byte)),
+      1,
+      own.lastHash,
+    );
+    const { nonce } = n.joining!.asked!;
+    const about = { view: n.view, nonce, canonical: false, commit: NONE, head: n.end, first: 0 };
+    lab.step(far, { type: 'message', from: old, message: { type: 'newState', ...about, batch: wrong } });
+    expect(n.joining).toMatchObject({ low, high });
+    lab.restart(next);
+    expectWhole();
+  });
+
   it('holds up its primary, too: it chooses, asks a voter, and installs only then', () => {
     away();
     write(old, 2);
@@ -206,6 +236,50 @@ describe('a log of which neither headers nor views tell where it leaves the one 
     lab.drop = () => false;
     until(() => state(far).serving);
     lab.restart(next);
+    expectWhole();
+  });
+});
+
+describe('a log that nothing connects to the headers of the manifest, with the tail record lost', () => {
+  /** The manifest is that of a view far above, as an install stores it; what `far` has was not cut to it. */
+  function interrupted(): void {
+    const { manifest } = lab.r(far);
+    const above = state(old);
+    lab.r(far).manifest = { ...manifest, view: above.view, logView: above.view, headers: above.ring.all() };
+    lab.restart(far, { lostFrom: lab.r(far).durable + 1, unconnected: true });
+  }
+
+  it('is kept until a frame of the primary tells where it leaves the log, though that is the one of its own log view', () => {
+    away();
+    write(old, 2);
+    handOver(old, next);
+    write(next, MANY);
+    handOver(next, old);
+    write(old, MANY);
+    lab.drop = frames;
+    interrupted();
+    lab.run(100);
+    expect(state(far)).toMatchObject({ status: 'recovering-head', end: shared });
+    lab.drop = (from, to, m) => frames(from, to, m) && state(far).joining === null;
+    until(() => state(far).status === 'normal');
+    expect(state(far).end).toBe(shared);
+    expectWhole();
+  });
+
+  it('loses what was given up, and nothing else', () => {
+    away(old);
+    [old, far] = [far, old];
+    for (const text of ['given up', 'given up', 'given up']) lab.submit(far, text);
+    lab.settle();
+    until(() => state(next).serving);
+    write(next, MANY);
+    handOver(next, old);
+    write(old, MANY);
+    lab.drop = (from, to, m) => frames(from, to, m) && state(far).joining === null;
+    interrupted();
+    expect(state(far).end).toBe(shared + 3);
+    until(() => state(far).status === 'normal');
+    expect(state(far).end).toBe(shared);
     expectWhole();
   });
 });

@@ -14,10 +14,17 @@
  *     was proven (here) to be the beginning of that view's log, and the log view is stored with it; then only frames of its primary (or, while it completes its choice,
  *     of what it chose) are appended; recovery counts, of a log view, what is at or below its tail record or agrees with the stored headers, and nothing else. "A suffix that
  *     was never installed" is of an older log view therefore. What v's log is through j: the base that the StartView names, and below every canonical frame of view v.
- * The exception of 4: a snapshot of a later view may lengthen the log of a replica that has not heard of that view. What it brings is committed: of the own log 2 covers
- * it; of a chosen one the frame at its head has a later view than the log view, and then it passes for the log of that later view, which it is by 3 (view-change.ts).
+ *    A snapshot of a later view lengthens no log: one that ends above the own log is installed only where it is known committed, so that what it ends with is in the log of
+ *    the own log view; and what a peer knows committed is taken, above the own end, only as far as it is known so here.
  * An own frame of a later view than a canonical one above it is in no canonical log: views never fall along a log. What none of these settles is asked for: the frame
  * above states the chain hash below it.
+ *
+ * All of them take the own log for one chain. So a damaged slot is repaired only with what must be the frame lost there, not with what stands there in another log
+ * (`provedThrough`), and the end of a snapshot passes for the own entry only where it is known to be that (`mayInstall`). 4 does not hold of frames that recovery cannot
+ * connect, the tail record being lost (`connected`): they are kept, as a chain of no known log view. An install that a crash cuts off is finished by recovery, which keeps
+ * the log through the junction stored with it.
+ * A snapshot of a later view may tell, though, that an own entry is committed. A log that lacks it is of a view that was given up: it is not installed (`lacksCommitted`), and
+ * not chosen (choose.ts: a commit that a vote states is one of its own log, and is not believed of another).
  *
  * Invariant: low <= junction <= high; both only close in, as the log of a view only grows.
  */
@@ -56,10 +63,15 @@ function learnHash(n: NodeState, junction: Junction, index: number, canonical: U
   else junction.high = below(index);
 }
 
+/** The own log is a beginning of that of `view`. */
+function isOfView({ connected, logView }: NodeState, view: number): boolean {
+  return connected && logView === view;
+}
+
 /** The own log is that of the own log view, and the canonical one that of some views through some indexes. */
 function learnLogView(n: NodeState, junction: Junction, { view, logView, base, headers }: Suffix): void {
-  if (n.logView === view) junction.low = max(junction.low, junction.high);
-  if (n.logView === logView) {
+  if (isOfView(n, view)) junction.low = max(junction.low, junction.high);
+  if (isOfView(n, logView)) {
     junction.low = max(junction.low, min(junction.high, base));
     junction.high = junction.low;
   }
@@ -73,7 +85,7 @@ function learnLogView(n: NodeState, junction: Junction, { view, logView, base, h
 
 /** The canonical frame at `index` was proposed in `view`. */
 function learnView(n: NodeState, junction: Junction, index: number, view: number): void {
-  if (n.logView === view) junction.low = max(junction.low, min(junction.high, below(index)));
+  if (isOfView(n, view)) junction.low = max(junction.low, min(junction.high, below(index)));
   for (let own: number = min(junction.high, below(index)); own > junction.low; own--) {
     const header = n.ring.header(own);
     if (header === null || frame.view(header, 0) < view) return;
@@ -154,7 +166,7 @@ export function onFrameToJoin(n: NodeState, joining: Joining, from: number, m: N
 
 function learnBatch(n: NodeState, joining: Joining, from: number, batch: FrameBatch): void {
   const trusted = joining.startView === null ? chosenThrough(n, from) : batch.last;
-  if (batch.first > 0) learnHash(n, joining, batch.first - 1, batch.prevHash);
+  if (batch.first > 0 && batch.first <= trusted) learnHash(n, joining, batch.first - 1, batch.prevHash);
   for (let index = batch.first; index <= Math.min(batch.last, trusted); index++) {
     learnHash(n, joining, index, batch.hashOf(index));
     learnView(n, joining, index, batch.viewOf(index));

@@ -101,13 +101,14 @@ export function installSuffix(n: NodeState, suffix: Suffix, junction: CommitInde
   n.epochs.begin(keep);
   n.epochs.settle(n.durable);
   n.stored = false;
-  n.manifest = { ...n.manifest, view, logView: view, headers };
+  n.connected = true;
+  n.manifest = { ...n.manifest, view, logView: view, headers, junction: { index: keep, hash: n.endHash } };
   const { manifest, promised } = n;
   n.out.push({ type: 'install', manifest, keepThrough: keep, keepHash: n.endHash, promised, token: ++n.saveToken });
 }
 
 /** Where the ring reaches down no more to the end of the own log, the canonical headers tell of it: votes and the next block time need them. */
-export function learnHeaders(n: NodeState, headers: HeaderSuffix): void {
+function learnHeaders(n: NodeState, headers: HeaderSuffix): void {
   if (isNone(n.end) || n.ring.has(n.end)) return;
   const hash = headers.contains(n.end) ? headers.hash(n.end) : null;
   if (hash !== null && sameHash(hash, n.endHash)) n.ring.load(headers.slice(headers.first, n.end));
@@ -137,6 +138,11 @@ function differs(n: NodeState, index: number, headers: HeaderSuffix): boolean {
   const own = n.ring.hash(index);
   const other = headers.contains(index) ? headers.hash(index) : null;
   return own !== null && other !== null && !sameHash(own, other);
+}
+
+/** True when the log that ends with `suffix` lacks what is committed here, or has another entry in its place: its view was given up, and a snapshot of a later one has told of the commit. */
+export function lacksCommitted(n: NodeState, suffix: Suffix): boolean {
+  return suffix.head < n.commit || differs(n, n.commit, suffix.headers);
 }
 
 /** The own log through here is committed: what was heard, or what must be, as no index above commit + P is ever assigned. */

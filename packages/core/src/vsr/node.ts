@@ -5,7 +5,7 @@
  * Where things are: normal.ts (Prepare, PrepareOk, Commit), propose.ts (the primary's batches), reads.ts (ReadIndex), view-change.ts, state-transfer.ts
  * (catch-up, repair), clients.ts (sessions at the edge), log.ts (the own log), state.ts (the state and its invariants).
  */
-import { type CommitIndex, max, min, NONE } from '../engine/commit-index.ts';
+import { type CommitIndex, max, NONE } from '../engine/commit-index.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
 import type { FrameCodec } from '../engine/frame-codec.ts';
 import type { EntryKind } from '../engine/frame.ts';
@@ -14,7 +14,7 @@ import type { Policy } from '../policy.ts';
 import type { Reply } from '../reply.ts';
 import { onDisconnect, onQuery, onReply, onRequest, releaseHeld, sweepParked } from './clients.ts';
 import { isOfJoining } from './join.ts';
-import { learnHeaders, moveCommit } from './log.ts';
+import { moveCommit } from './log.ts';
 import type { Message } from './messages.ts';
 import {
   drainStash,
@@ -128,7 +128,6 @@ export class VsrNode {
     quarantined: false,
   };
   private readonly payloadMax: number;
-  private readonly appliedHash: Uint8Array;
 
   /**
    * A replica that (re)starts from what recovery found. `applied`: index of the snapshot the executor was restored from.
@@ -160,7 +159,6 @@ export class VsrNode {
     // Where the log ends with the snapshot, and the frame itself is damaged or gone, it alone says what time it was.
     if (appliedHeader !== null) this.state.ring.know(applied, appliedHeader, appliedHash);
     this.payloadMax = options.payloadMax;
-    this.appliedHash = appliedHash;
   }
 
   /** What has been asked of the host since it last took them. */
@@ -178,7 +176,6 @@ export class VsrNode {
   start(log: RecoveredLog): void {
     const n = this.state;
     if (!noteReplacedInState(n)) return;
-    if (!log.connected) this.discardUnconnected();
     if (log.recoveringHead) {
       n.setStatus('recovering-head');
       return;
@@ -203,26 +200,6 @@ export class VsrNode {
     }
     n.abdicated = true;
     suspect(n, 'restarted: the primary of a view never acts in it again');
-  }
-
-  /** Frames that do not chain up to the stored headers: redundant copies by the argument at installSuffix; the log is fetched anew above the commit. */
-  private discardUnconnected(): void {
-    const n = this.state;
-    if (n.policy.unconnectedFramesCount) return;
-    // Also when nothing is discarded: the log takes no frame before an install has settled where it ends.
-    const { checkpoint } = n.manifest;
-    const known = max(n.applied, checkpoint.index);
-    const keep = min(known, n.end);
-    if (keep < n.end) n.endHash = known === n.applied ? this.appliedHash : checkpoint.hash;
-    n.end = keep;
-    n.durable = keep;
-    n.faulty = [];
-    n.ring.truncate(NONE);
-    learnHeaders(n, n.canonical);
-    n.epochs.begin(keep);
-    n.epochs.settle(keep);
-    const { manifest, promised, endHash: keepHash } = n;
-    n.out.push({ type: 'install', manifest, keepThrough: keep, keepHash, promised, token: 0 });
   }
 
   /** The restart-as-primary mutation: goes on in the manifest's view as if nothing had happened. */

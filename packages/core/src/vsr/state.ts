@@ -285,6 +285,8 @@ export class NodeState {
   /** Canonical headers up to `head`, used while frames are missing. */
   canonical: HeaderSuffix;
   promised: CommitIndex;
+  /** False: the tail record is lost, and nothing tells yet whether the own log is that of `logView`. */
+  connected: boolean;
   faulty: IndexRange[];
   /** Chain hashes of the own log around damaged slots, by index: the ring may have lost them, or not reach so far. */
   readonly joints = new Map<number, Uint8Array>();
@@ -383,6 +385,7 @@ export class NodeState {
     this.headHash = log.headHash.slice();
     this.canonical = log.headers;
     this.promised = log.promised;
+    this.connected = log.connected;
     this.faulty = [...log.faulty];
     for (const { from, to, hash, before } of log.faulty) {
       if (before !== null && from > 0) this.joints.set(from - 1, before.slice());

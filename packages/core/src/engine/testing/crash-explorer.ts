@@ -75,12 +75,13 @@ export class Explorer {
     for (let index = first; index <= last; index++) log[index] = toHex(hashOf(index));
   }
 
-  /** Log view 2 begins with what is kept, and these frames, stated by its headers, follow. Returns the chain to go on with. */
+  /** Log view 2 begins with what is kept, and these frames, stated by its headers from `headersFrom` on, follow. Returns the chain to go on with. */
   install(
     keep: CommitIndex,
     chain: Chain,
     bodies: readonly (readonly number[])[],
     promised: CommitIndex = keep,
+    headersFrom = 0,
   ): Chain {
     const fresh = new Chain();
     fresh.first = keep + 1;
@@ -91,8 +92,10 @@ export class Explorer {
     planned.first = fresh.first;
     planned.hash = fresh.hash;
     const kept = chain.batches.filter((part) => part.last <= keep);
-    const headers = suffix(...kept, ...bodies.map((sizes) => planned.next(sizes, 2, 2)));
-    this.bench.store.install(this.manifest({ view: 2, logView: 2, headers }), keep, promised, () => {
+    const whole = suffix(...kept, ...bodies.map((sizes) => planned.next(sizes, 2, 2)));
+    const headers = whole.slice(headersFrom, whole.last);
+    const junction = { index: keep, hash: fresh.hash.slice() };
+    this.bench.store.install(this.manifest({ view: 2, logView: 2, headers, junction }), keep, promised, () => {
       this.view = 2;
       this.logView = 2;
       this.bound = promised;

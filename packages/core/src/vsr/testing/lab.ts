@@ -62,6 +62,7 @@ export class LabReplica {
   /** Slots that the medium does not give any more. */
   faulty: IndexRange[] = [];
   lostTail = false;
+  unconnected = false;
   up = true;
   /** Process runs so far: each has its own seed. */
   runs = 0;
@@ -141,12 +142,19 @@ export class Lab {
     this.drain(replica);
   }
 
-  /** Power off and on again: unfinished writes are gone. `lostFrom`: the tail record is lost, and the frames from this index on with it. */
-  restart(id: number, damage: { readonly faulty?: IndexRange; readonly lostFrom?: number } = {}): void {
+  /**
+   * Power off and on again: unfinished writes are gone. `lostFrom`: the tail record is lost, and the frames from this index on with it; `unconnected`: nothing leads from
+   * the headers of the manifest down to the others.
+   */
+  restart(
+    id: number,
+    damage: { readonly faulty?: IndexRange; readonly lostFrom?: number; readonly unconnected?: boolean } = {},
+  ): void {
     const replica = this.r(id);
     replica.pending = [];
     if (damage.faulty !== undefined) replica.faulty.push(damage.faulty);
     replica.lostTail = damage.lostFrom !== undefined;
+    replica.unconnected = damage.unconnected ?? false;
     if (damage.lostFrom !== undefined) cut(replica, (damage.lostFrom - 1) as CommitIndex);
     const durable = replica.durable;
     replica.frames = replica.frames.filter((b) => b.last <= durable);
@@ -308,6 +316,11 @@ export class Lab {
 
   private apply(replica: LabReplica, commit: CommitIndex): void {
     for (let index = replica.applied.length; index <= commit; index++) {
+      // A snapshot brings what it holds without the frames.
+      if (index <= replica.node.state.applied) {
+        replica.applied.push({ index, body: '' });
+        continue;
+      }
       const batch = replica.frames.find((b) => b.contains(index));
       assert(batch !== undefined, `index ${index} can be applied`);
       const payload = frame.payload(batch.bytes, batch.offsetOf(index));
@@ -357,7 +370,7 @@ function recovered(replica: LabReplica): RecoveredLog {
     head: above ? at(stored.last) : end,
     headHash: above ? stored.hash(stored.last)! : (last?.lastHash ?? ZERO_HASH),
     promised: end,
-    connected: true,
+    connected: !replica.unconnected,
     recoveringHead: replica.lostTail,
     headers: above ? stored : ring.all(),
     ownHeaders: ring.all(),

@@ -1,7 +1,9 @@
-/** A replica that restarts with frames that are not connected to its log of record discards them: what it goes on with is the snapshot it was restored from. */
+/** A replica that restarts with a log that is nothing but a snapshot: what that says of its last frame is enough to go on. */
 import { expect, it } from 'vitest';
 import { nobleCodec } from '../engine/codec/noble.ts';
 import { NONE } from '../engine/commit-index.ts';
+import { FRAME_HEADER_BYTES } from '../engine/constants.ts';
+import { HEADER_RECORD_BYTES, HeaderSuffix } from '../engine/header-suffix.ts';
 import type { RecoveredLog } from '../engine/log-contract.ts';
 import { SOUND } from '../policy.ts';
 import { elected, LAB_CONFIG, primaryId, voteOf } from './testing/lab.ts';
@@ -17,22 +19,26 @@ it.each(['hears of a view that begins there', 'has stored the vote for a view'])
     const { end, endHash, view, ring, primaryOf, members } = lab.r(primary).node.state;
     const [other, id] = [1, 2].map((ahead) => primaryOf.call({ members }, view + ahead)) as [number, number];
     const headers = ring.all();
+    // Of the last frame recovery knows the chain hash only.
+    const bytes = new Uint8Array(HEADER_RECORD_BYTES);
+    bytes.set(endHash, FRAME_HEADER_BYTES);
+    const ownHeaders = new HeaderSuffix(end, bytes);
     const hears = how.startsWith('hears');
     const manifest = { ...lab.r(id).manifest, view: hears ? view : view + 2, logView: view, headers };
     const log: RecoveredLog = {
       outcome: 'clean',
       manifest,
-      first: 0,
+      first: end + 1,
       end,
       endHash,
       faulty: [],
       head: end,
       headHash: endHash,
       promised: end,
-      connected: false,
+      connected: true,
       recoveringHead: false,
-      headers,
-      ownHeaders: headers,
+      headers: ownHeaders,
+      ownHeaders,
       timeLow: 0,
       timeHigh: 0,
       notes: [],
