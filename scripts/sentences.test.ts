@@ -20,6 +20,8 @@ const review = `${CORE}/vsr/review.test.ts`;
 const node = `${CORE}/vsr/node.test.ts`;
 const choose = `${CORE}/vsr/choose.test.ts`;
 const joining = `${CORE}/vsr/join.test.ts`;
+const catchUp = `${CORE}/vsr/catch-up.test.ts`;
+const later = `${CORE}/vsr/later-views.test.ts`;
 const recover = `${CORE}/vsr/recover.test.ts`;
 const first = `${CORE}/vsr/first-boot.test.ts`;
 const clock = `${CORE}/vsr/cluster-time.test.ts`;
@@ -145,7 +147,22 @@ const ROWS: Readonly<Record<string, readonly Row[]>> = {
       [views, 'only a StartView that answers a nonce of this process'],
       [scripted, 'a stranded replica in a higher view'],
     ],
-    ['A frame counts', [disks, 'stale frames below the first stored header never count']],
+    [
+      'A frame counts',
+      [
+        disks,
+        'crash at every step of an install from far behind: stale frames below the first stored header never count',
+      ],
+      [joining, 'is kept until a frame of the primary tells where it leaves the log'],
+    ],
+    [
+      'So an index is taken for committed only of the log it was said of',
+      [later, 'is neither fetched nor installed above what this replica knows committed'],
+      [later, 'is not installed where damage hides whether the own log has another entry in its place'],
+      [later, 'does not repair the log of an older one'],
+      [catchUp, 'a commit that a peer knows of its own log moves nothing here'],
+      [choose, 'a commit counts only of the log it was heard of'],
+    ],
     [
       'Then only that one, one older',
       [keeper, 'two confirmed snapshots are kept'],

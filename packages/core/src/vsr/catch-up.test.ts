@@ -151,6 +151,28 @@ describe('catching up', () => {
     expect(lab.r(x).node.state.faulty).toEqual([expect.objectContaining({ from: end - 3, to: end - 1 })]);
   });
 
+  it('a commit that a peer knows of its own log moves nothing here, and no frame above what is known committed is taken from it', () => {
+    const lab = elected(3);
+    const primary = primaryId(lab);
+    const [x, z] = lab.replicas.filter((r) => r.id !== primary).map((r) => r.id) as [number, number];
+    lab.drop = (_from, to, m) => to === x && (m.type === 'prepare' || m.type === 'newState');
+    for (const text of ['a', 'b', 'c']) lab.submit(primary, text);
+    lab.run(10);
+    const n = lab.r(x).node.state;
+    const [end, heard] = [n.end, n.commitHeard];
+    lab.crash(primary);
+    lab.drop = (from) => from !== x;
+    const nonce = n.nextNonce();
+    n.transfer = { source: z, nonce, from: end + 1, hole: NONE };
+    n.commitHeard = at(end + 1);
+    const about = { view: n.view, nonce, canonical: false, commit: at(heard + 9), head: at(heard), first: 0 };
+    const given = lab.r(z).frames.filter((part) => part.first > end);
+    const bytes = new Uint8Array(given.flatMap((part) => [...part.bytes]));
+    const batch = new FrameBatch(bytes, given.length, given.at(-1)!.lastHash);
+    lab.step(x, { type: 'message', from: z, message: { type: 'newState', ...about, batch } });
+    expect(n).toMatchObject({ end: end + 1, commitHeard: end + 1 });
+  });
+
   it('a backup whose primary has damage in the next frame takes it from anybody who has it committed (seed 1130090)', () => {
     const lab = elected(3);
     const primary = primaryId(lab);

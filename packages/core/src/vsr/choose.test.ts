@@ -99,6 +99,19 @@ describe('choosing', () => {
     expect(chosen({ log: 'ab' }, { log: 'ab', commit: 3 }, { log: 'ab' })).toBe('loss 2');
   });
 
+  it('a commit counts only of the log it was heard of: where the newest log has another entry there nothing is chosen', () => {
+    const newest = { log: 'axyz', logView: 5, commit: 0 };
+    expect(chosen(newest, { log: 'abc', logView: 4, commit: 2 }, null)).toBe('wait');
+    expect(chosen(newest, { log: 'axy', logView: 4, commit: 2 }, null)).toBe('axyz');
+    // Where nothing tells which entry that is, it says nothing.
+    const commits = ['axyz', 'ab?d'].map((log) => {
+      const votes = [vote(newest), vote({ log, logView: 4, commit: 2 })];
+      const choice = chooseSuffix(votes, votes[0]!, 3, 2, SOUND);
+      return choice.kind === 'chosen' ? choice.commit : choice.kind;
+    });
+    expect(commits).toEqual([2, 0]);
+  });
+
   it('votes of a lower incarnation are discarded before the quorum is counted', () => {
     const old = { log: 'a', incarnations: [1, 1, 1] };
     expect(chosen({ log: 'ab', incarnations: [1, 1, 2], present: 0 }, null, old)).toBe('wait');

@@ -48,9 +48,14 @@ export function chooseSuffix(
 ): Choice {
   if (votes.length < quorum) return WAIT;
   const best = bestVote(votes, own, policy);
-  let commit: CommitIndex = NONE;
-  for (const vote of votes) commit = max(commit, vote.commit);
   const headers = withoutGaps(best, votes);
+  let commit: CommitIndex = NONE;
+  for (const vote of votes) {
+    const kept = keepsCommitted(vote, best, headers);
+    if (kept === 'another')
+      return undecided(votes, members, vote.commit, 'what one replica has committed there is not in the newest log');
+    if (kept === 'same') commit = max(commit, vote.commit);
+  }
   const nacksMin = members - quorum + 1;
   let head: CommitIndex = best.head;
   for (let index = commit + 1; index <= best.head; index++) {
@@ -73,6 +78,27 @@ export function chooseSuffix(
   const headHash = isNone(head) ? ZERO_HASH : head === best.head ? best.headHash : hashIn(headers, head);
   if (headHash === null) return undecided(votes, members, head, 'nothing states its chain hash');
   return { kind: 'chosen', head, headHash, headers: headers.slice(0, head), commit };
+}
+
+/**
+ * Whether the log of `best` has what this voter knows committed. In a view that any quorum may still begin it has; but a voter who has heard of a later view's commit (a
+ * snapshot told it) may have lent its vote to one that was left behind, whose newest log is another one there: an index alone says nothing of that.
+ */
+function keepsCommitted(vote: DoViewChange, best: DoViewChange, headers: HeaderSuffix): 'same' | 'another' | 'unknown' {
+  const { commit } = vote;
+  if (commit > best.head || vote.logView === best.logView || commit < headers.first) return 'same';
+  const [theirs, ours] = [statedIn(vote, vote.headers, commit), statedIn(best, headers, commit)];
+  if (theirs === null || ours === null) return sharedThrough(best, headers, vote) >= commit ? 'same' : 'unknown';
+  return sameHash(theirs, ours) ? 'same' : 'another';
+}
+
+/** Chain hash of `index` in the log that ends with `head` and has these headers, or null. */
+function statedIn(
+  { head, headHash }: Pick<DoViewChange, 'head' | 'headHash'>,
+  headers: HeaderSuffix,
+  index: number,
+): Uint8Array | null {
+  return index === head ? headHash : hashIn(headers, index);
 }
 
 function undecided(votes: readonly DoViewChange[], members: number, index: number, why: string): Choice {
@@ -114,8 +140,8 @@ export function sharedThrough(
   vote: DoViewChange,
 ): number {
   for (let index = Math.min(vote.head, head); index >= 0; index--) {
-    const theirs = index === vote.head ? vote.headHash : hashIn(vote.headers, index);
-    const ours = index === head ? headHash : hashIn(headers, index);
+    const theirs = statedIn(vote, vote.headers, index);
+    const ours = statedIn({ head, headHash }, headers, index);
     if (theirs !== null && ours !== null && sameHash(theirs, ours)) return index;
     if (index < headers.first) break;
   }

@@ -10,6 +10,7 @@ import type { FrameBatch } from '../engine/frame-batch.ts';
 import { frame } from '../engine/frame.ts';
 import { sameHash, ZERO_HASH } from '../engine/hash.ts';
 import type { HeaderSuffix } from '../engine/header-suffix.ts';
+import type { IndexRange } from '../engine/log-contract.ts';
 import { noteReplacements } from './members.ts';
 import type { NodeState, Suffix } from './state.ts';
 
@@ -94,7 +95,7 @@ export function installSuffix(n: NodeState, suffix: Suffix, junction: CommitInde
   n.end = keep;
   learnHeaders(n, headers);
   n.durable = min(n.durable, keep);
-  n.faulty = n.faulty.filter((r) => r.from <= keep).map((r) => ({ from: r.from, to: Math.min(r.to, keep) }));
+  n.faulty = damagedThrough(n, keep);
   n.head = head;
   n.headHash = headHash.slice();
   n.canonical = headers;
@@ -105,6 +106,11 @@ export function installSuffix(n: NodeState, suffix: Suffix, junction: CommitInde
   n.manifest = { ...n.manifest, view, logView: view, headers, junction: { index: keep, hash: n.endHash } };
   const { manifest, promised } = n;
   n.out.push({ type: 'install', manifest, keepThrough: keep, keepHash: n.endHash, promised, token: ++n.saveToken });
+}
+
+/** Damaged slots of a log that is cut to `keep`. */
+export function damagedThrough(n: NodeState, keep: CommitIndex): IndexRange[] {
+  return n.faulty.filter((r) => r.from <= keep).map((r) => ({ from: r.from, to: Math.min(r.to, keep) }));
 }
 
 /** Where the ring reaches down no more to the end of the own log, the canonical headers tell of it: votes and the next block time need them. */

@@ -77,6 +77,7 @@ describe('recover', () => {
         message: { type: 'snapshotReport', view: n.view, first: 50, held, lacks: NONE },
       });
       n.snapshots.needed = at(80);
+      n.commitHeard = at(90);
       expect(wantedSnapshot(n)).toMatchObject({ index: 90, sources: [gone] });
     }
     ask(lab, gone);

@@ -11,7 +11,7 @@ import { sameHash, toHex } from '../engine/hash.ts';
 import { HEADER_RECORD_BYTES, HeaderSuffix } from '../engine/header-suffix.ts';
 import type { ManifestState } from '../engine/log-contract.ts';
 import { quarantine } from './divergence.ts';
-import { moveCommit } from './log.ts';
+import { certainlyCommitted, damagedThrough, knownHash, moveCommit } from './log.ts';
 import { noteReplacedInState } from './members.ts';
 import {
   type NewState,
@@ -213,11 +213,12 @@ export function wantedSnapshot(n: NodeState, silentSince: ReadonlyMap<number, nu
 }
 
 function bestOffer(n: NodeState, least: CommitIndex, silentSince: ReadonlyMap<number, number>): WantedSnapshot | null {
+  const knownThrough = max(n.end, n.commitHeard);
   const offers = new Map<string, { ref: SnapshotRef; sources: number[] }>();
   for (const [peer, report] of n.snapshots.reports) {
     for (const ref of report.held) {
       // Who has not seen the reports of a quorum does not give it, and says so again and again (seed 2002270): it is no source.
-      if (!ref.confirmed || ref.index < least || ref.index <= n.applied) continue;
+      if (!ref.confirmed || ref.index < least || ref.index <= n.applied || ref.index > knownThrough) continue;
       const key = `${ref.index}/${toHex(ref.state)}/${toHex(ref.file)}`;
       const offer = offers.get(key) ?? { ref, sources: [] };
       offer.sources.push(peer);
@@ -274,15 +275,20 @@ function lostForGood(n: NodeState): CommitIndex {
   return at(hole.to);
 }
 
-/** True when a snapshot at `index` may be installed now. */
+/**
+ * True when a snapshot at `index` may be installed now: where it is known to be of the log of this view, by its hash, or because that is committed through here as well.
+ * One of a later view may hold another entry there, and then what this replica takes for committed would be said, and applied, of a log that is given up.
+ */
 export function mayInstall(n: NodeState, index: number, hash: Uint8Array): boolean {
   if (index <= n.applied || n.diverged !== null || !n.stored || n.logView !== n.view) return false;
   // A new primary that completes its suffix.
   const completes = n.status === 'view-change' && n.primaryOf(n.view) === n.id;
   if (index <= n.end) {
-    const own = n.ring.hash(index);
-    return (n.status === 'normal' || completes) && (own === null || sameHash(own, hash));
+    const own = knownHash(n, index);
+    const same = own === null ? index <= certainlyCommitted(n) : sameHash(own, hash);
+    return (n.status === 'normal' || completes) && same;
   }
+  if (index > n.commitHeard) return false;
   if (n.status === 'normal') return n.primary === null;
   return completes && index <= n.head;
 }
@@ -334,7 +340,7 @@ function beginBehind(
   if (!cut) n.first = index + 1;
   n.end = index;
   n.endHash = hash;
-  n.faulty = [];
+  n.faulty = cut ? damagedThrough(n, index) : [];
   if (n.head <= index) {
     n.head = index;
     n.headHash = hash;

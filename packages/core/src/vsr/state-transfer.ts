@@ -7,12 +7,12 @@
  * One request is under way at a time; each answer is bounded, so catching up cannot flood the normal path. Neither a hole that nobody can repair nor a long way to
  * the end keeps what can be fetched away for good: they take turns. Nor does the part of a hole that nobody has: it is asked for from its last slot down as well.
  */
-import { at, max, NONE } from '../engine/commit-index.ts';
+import { at, max, min, NONE } from '../engine/commit-index.ts';
 import type { FrameBatch } from '../engine/frame-batch.ts';
 import { frame } from '../engine/frame.ts';
 import { sameHash } from '../engine/hash.ts';
 import type { IndexRange } from '../engine/log-contract.ts';
-import { appendBatch, backlogged, complete, intactRanges, knownHash, moveCommit } from './log.ts';
+import { appendBatch, backlogged, certainlyCommitted, complete, intactRanges, knownHash, moveCommit } from './log.ts';
 import { noteGone } from './snapshots.ts';
 import { countedVotes, sharedThrough } from './choose.ts';
 import type { GetState, NewState } from './messages.ts';
@@ -212,7 +212,8 @@ export function onNewState(n: NodeState, from: number, m: NewState): boolean {
   }
   if (transfer.hole !== NONE) noteVain(n, transfer);
   const fromPrimary = m.canonical && from === n.primaryOf(n.view);
-  const trusted = n.status !== 'normal' ? chosenThrough(n, from) : fromPrimary ? given.last : m.commit;
+  const trusted =
+    n.status !== 'normal' ? chosenThrough(n, from) : fromPrimary ? given.last : min(m.commit, n.commitHeard);
   if (!given.contains(n.end + 1) || backlogged(n)) return false;
   const last = lastOfRecord(n, given, Math.min(given.last, trusted));
   if (last <= n.end) return false;
@@ -220,7 +221,8 @@ export function onNewState(n: NodeState, from: number, m: NewState): boolean {
   if (!sameHash(batch.prevHash, n.endHash)) return false;
   n.transferTick = -1_000_000;
   appendBatch(n, batch);
-  if (n.status === 'normal') moveCommit(n, m.commit);
+  // Of another log than the own one it says nothing.
+  if (n.status === 'normal' && fromPrimary) moveCommit(n, m.commit);
   return true;
 }
 
@@ -269,15 +271,18 @@ function repair(n: NodeState, m: NewState, whole: FrameBatch): boolean {
 
 /**
  * Last frame of the batch that is certainly the one lost here: its hash is stated here, the own log has a frame of its view above it (join.ts says why that proves
- * it), or the sender knows it as canonical or committed. (A frame that only continues the frame below may be of a view that was given up.)
+ * it), the own log is a beginning of that of the primary who gives it, or both the sender and this replica know what they hold there as committed. What the sender alone
+ * knows proves nothing: it may be of a later view, of whose log the own one is none. (A frame that only continues the frame below may be of a view that was given up.)
  */
 function provedThrough(n: NodeState, m: NewState, batch: FrameBatch): number {
+  const beginsIt = m.canonical && n.logView === n.view;
+  const committed = min(m.commit, certainlyCommitted(n));
   for (let index = batch.last; index >= batch.first; index--) {
     const after = n.ring.has(index + 1) ? n.ring.header(index + 1) : null;
     const canonical = n.canonical.contains(index) ? n.canonical.hash(index) : null;
     const stated = knownHash(n, index) ?? (after === null ? canonical : frame.prevHash(after, 0));
     if (stated !== null) return sameHash(stated, batch.hashOf(index)) ? index : batch.first - 1;
-    if (m.canonical || index <= m.commit || viewAbove(n, index) === batch.viewOf(index)) return index;
+    if (beginsIt || index <= committed || viewAbove(n, index) === batch.viewOf(index)) return index;
   }
   return batch.first - 1;
 }

@@ -12,7 +12,7 @@ import { sameHash } from '../engine/hash.ts';
 import type { IndexRange } from '../engine/log-contract.ts';
 import { ROUND_RING } from './freshness.ts';
 import { beginJoining, findJunction, isFound, onFrameToJoin, tickJoining } from './join.ts';
-import { complete, installSuffix, moveCommit, recordHeaders } from './log.ts';
+import { complete, installSuffix, lacksCommitted, moveCommit, recordHeaders } from './log.ts';
 import type { CommitOk, DoViewChange, NewState, RequestStartView, StartView, StartViewChange } from './messages.ts';
 import { chooseSuffix, countedVotes } from './choose.ts';
 import { learnIdentity } from './members.ts';
@@ -190,10 +190,10 @@ function choose(n: NodeState): void {
   if (choice.kind === 'data-loss') reportLoss(n, choice.index, choice.why);
   if (choice.kind !== 'chosen' || n.primaryOf(n.view) !== n.id) return;
   const { head, headHash, headers, commit } = choice;
-  // One that a snapshot of a later view lengthened is, as far as it goes, the log of that view.
-  const views = [...votes.map((vote) => vote.logView), headers.contains(head) ? (headers.view(head) ?? 0) : 0];
-  const logView = Math.max(...views);
-  n.chosen = { view: n.view, logView, base: head, head, headHash, headers, commit };
+  const logView = Math.max(...votes.map((vote) => vote.logView));
+  const chosen = { view: n.view, logView, base: head, head, headHash, headers, commit };
+  if (lacksCommitted(n, chosen)) return;
+  n.chosen = chosen;
   const junction = findJunction(n, n.chosen);
   if (isFound(n, junction)) installChosen(n, n.chosen, junction.low);
   else beginJoining(n, junction, null);
@@ -345,7 +345,7 @@ export function onStartView(n: NodeState, from: number, m: StartView): void {
   if (forgotPromise(n, m)) return;
   const settlesHead = n.status === 'recovering-head' && m.nonce === n.nonce && m.view >= n.logView;
   if (m.view <= n.logView && !settlesHead) return;
-  if (m.headHash.length !== HASH_BYTES) return;
+  if (m.headHash.length !== HASH_BYTES || lacksCommitted(n, m)) return;
   const { joining } = n;
   if (joining !== null && joining.view >= m.view) {
     // A newer one of the same view: its log has only grown.
