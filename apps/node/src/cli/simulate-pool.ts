@@ -1,5 +1,4 @@
-/** Spreads the seeds of `chronon simulate` over threads; code is compiled for speed as early as in a replica (a quarter more seeds a second of the first hundred). */
-import '../replica/tune-engine.ts';
+/** Spreads the seeds of `chronon simulate` over threads. */
 import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import { runSeed, type SeedReport, type SeedRequest } from '@chronon/core/chaos/cli';

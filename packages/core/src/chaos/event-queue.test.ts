@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { Prng } from '../prng.ts';
-import { EventQueue } from './event-queue.ts';
+import { EventQueue, STOP } from './event-queue.ts';
 
 test('events run in order of time, equal times in order of scheduling', () => {
   const queue = new EventQueue();
@@ -36,4 +36,36 @@ test('nothing can be scheduled in the past', () => {
   queue.at(10, () => {});
   queue.step();
   expect(() => queue.at(9, () => {})).toThrow('past');
+});
+
+test('what repeats runs in the same order as a task that schedules itself again as its last act', () => {
+  const order = (repeating: boolean): string[] => {
+    const queue = new EventQueue();
+    const prng = new Prng(3);
+    const ran: string[] = [];
+    const begin = (name: string, us: number, times: number): void => {
+      let left = times;
+      const act = (): void => {
+        ran.push(`${name} at ${queue.now}`);
+        if (prng.chance(0.5)) queue.after(prng.below(2) * us, () => ran.push(`after ${name} at ${queue.now}`));
+        if (prng.chance(0.2)) queue.defer(() => ran.push(`behind ${name}`));
+      };
+      const again = (): void => {
+        if (left-- === 0) return;
+        act();
+        queue.after(us, again);
+      };
+      if (!repeating) return queue.after(us, again);
+      queue.repeat(us, () => {
+        if (left-- === 0) return STOP;
+        act();
+        return us;
+      });
+    };
+    for (let i = 0; i < 20; i++) begin(`tick ${i}`, 1 + (i % 4), 5 + i);
+    while (queue.step());
+    return ran;
+  };
+  expect(order(true)).toEqual(order(false));
+  expect(order(true).length).toBeGreaterThan(300);
 });

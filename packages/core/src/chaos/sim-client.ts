@@ -38,6 +38,7 @@ export class SimClients {
   private readonly world: World;
   /** When the commit moved, as far as a look every tick tells. */
   private readonly commits: { readonly us: number; readonly last: number }[] = [];
+  private lastCommit = -1;
 
   constructor(world: World, prng: Prng, policy: Policy) {
     this.world = world;
@@ -51,12 +52,12 @@ export class SimClients {
 
   start(): void {
     for (const client of this.clients) client.start();
-    const look = (): void => {
+    this.world.queue.repeat(TICK_US, () => {
       const { last } = this.world.checks.canonical;
-      if (last !== (this.commits.at(-1)?.last ?? -1)) this.commits.push({ us: this.world.queue.now, last });
-      this.world.queue.after(TICK_US, look);
-    };
-    look();
+      if (last !== this.lastCommit) this.commits.push({ us: this.world.queue.now, last });
+      this.lastCommit = last;
+      return TICK_US;
+    });
   }
 
   /** At least so much was committed at `us`. */

@@ -11,7 +11,7 @@ import {
   TO_CLIENT,
   writeClientMessage,
 } from '../vsr/client-protocol.ts';
-import { US_PER_MS } from './event-queue.ts';
+import { STOP, US_PER_MS } from './event-queue.ts';
 import type { SimMachine } from './sim-machine.ts';
 import type { World } from './world.ts';
 
@@ -199,12 +199,12 @@ export class SimProcess {
 
   /** Starts its clock, `delayUs` from now. */
   start(delayUs: number): void {
-    const tick = (): void => {
-      if (this.dead) return;
-      this.session.tick(this.world.queue.now / US_PER_MS);
-      this.world.queue.after(TICK_US, tick);
-    };
-    this.world.queue.after(delayUs, tick);
+    const { queue } = this.world;
+    queue.repeat(delayUs, () => {
+      if (this.dead) return STOP;
+      this.session.tick(queue.now / US_PER_MS);
+      return TICK_US;
+    });
   }
 
   /** SIGKILL: nobody hears of what it had under way. */

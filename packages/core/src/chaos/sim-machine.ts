@@ -17,6 +17,7 @@ import { DAMAGE_CODES } from './beyond.ts';
 import { describe } from './describe.ts';
 import { checkDamage } from './invariants/damage.ts';
 import type { Resting } from './invariants/replay.ts';
+import { STOP } from './event-queue.ts';
 import type { Observation, Observed } from './observation.ts';
 import { noteRareState } from './rare-states.ts';
 import { copyOf, openParcel, type Parcel, parcelOf } from './parcel.ts';
@@ -495,6 +496,10 @@ export class SimMachine implements Observed {
     return false;
   }
 
+  private tickBoot(boot: ReplicaBoot): void {
+    this.enter(() => this.stepBoot(boot, () => boot.tick()));
+  }
+
   private tickLater(run: number): void {
     const { world } = this;
     const { queue, profile } = world;
@@ -506,13 +511,13 @@ export class SimMachine implements Observed {
       world.checks.resource.look(this.id, this.replica);
       checkDamage(this.id, this.replica);
     };
-    const tick = (): void => {
-      if (this.run !== run || !this.alive) return;
-      const { boot } = this;
-      if (!this.paused && boot !== null) this.enter(() => this.stepBoot(boot, () => boot.tick()));
-      else if (!this.paused) this.enter(enter);
-      queue.after(this.clock.toVirtualUs(profile.tickMs), tick);
-    };
-    queue.after(this.clock.toVirtualUs(profile.tickMs), tick);
+    const tickUs = this.clock.toVirtualUs(profile.tickMs);
+    queue.repeat(tickUs, () => {
+      if (this.run !== run || !this.alive) return STOP;
+      if (this.paused) return tickUs;
+      if (this.boot === null) this.enter(enter);
+      else this.tickBoot(this.boot);
+      return tickUs;
+    });
   }
 }
