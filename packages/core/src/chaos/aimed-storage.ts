@@ -57,6 +57,29 @@ export function staleSuffix(stage: Stage, primary: SimMachine, prng: Prng): void
   });
 }
 
+/** A primary that nobody hears goes on writing, while a newer view commits other entries at the same indexes: it comes back with a stale suffix. */
+export function lonePrimary(stage: Stage, primary: SimMachine): void {
+  const { world } = stage;
+  const cuts = new Cuts(world);
+  const end = (): void => {
+    cuts.heal();
+    stage.over();
+  };
+  const { view, end: shared } = stateOf(primary)!;
+  cuts.isolate(primary);
+  until(
+    stage,
+    PATIENCE_US,
+    () => durableOf(primary) > shared,
+    (came) => {
+      if (!came) return end();
+      const newer = (machine: SimMachine): boolean =>
+        stateOf(machine)?.serving === true && stateOf(machine)!.view > view && commitOf(machine) > shared;
+      until(stage, VIEW_PATIENCE_US, () => world.machines.some(newer), end);
+    },
+  );
+}
+
 /**
  * A replica with a damaged frame cannot ask for it, until nobody has that frame any more: it fetches a snapshot below its newer frames, of which some have
  * only one other copy; that one goes down as soon as the snapshot is there.

@@ -10,7 +10,7 @@ import { ZERO_HASH } from '../engine/hash.ts';
 import type { Prng } from '../prng.ts';
 import type { Message } from '../vsr/messages.ts';
 import { confirmedRound } from '../vsr/reads.ts';
-import { snapshotUnderNewer, staleSuffix } from './aimed-storage.ts';
+import { lonePrimary, snapshotUnderNewer, staleSuffix } from './aimed-storage.ts';
 import {
   type AimedPorts,
   commitOf,
@@ -52,16 +52,13 @@ export class AimedNemesis {
   }
 
   strike(kind: AimedKind, event: FaultEvent, prng: Prng): void {
+    if (kind === 'lone-primary') return this.leaveAlone(event);
     const { machines } = this.world;
-    const primary = machines.find((machine) => stateOf(machine)?.serving === true && !machine.paused);
+    const primary = this.serving();
     if (primary === undefined || machines.length !== 3 || this.running) return;
     const backups = machines.filter((machine) => machine !== primary);
     if (backups.some((machine) => machine.paused || stateOf(machine)?.status !== 'normal')) return;
-    this.running = true;
-    const strike = ++this.strikes;
-    this.world.queue.after(event.durationUs + 2 * VIEW_PATIENCE_US, () => {
-      if (this.strikes === strike) this.running = false;
-    });
+    this.begin(event);
     const [one, other] = prng.shuffle(backups) as [SimMachine, SimMachine];
     switch (kind) {
       case 'damaged-holder':
@@ -80,6 +77,29 @@ export class AimedNemesis {
         return snapshotUnderNewer(this.stage, primary, one, other, event.durationUs, prng);
       default:
     }
+  }
+
+  private serving(): SimMachine | undefined {
+    return this.world.machines.find((machine) => stateOf(machine)?.serving === true && !machine.paused);
+  }
+
+  private begin({ durationUs }: FaultEvent): void {
+    this.running = true;
+    const strike = ++this.strikes;
+    this.world.queue.after(durationUs + 2 * VIEW_PATIENCE_US, () => {
+      if (this.strikes === strike) this.running = false;
+    });
+  }
+
+  /** The next primary that serves, of a cluster of any size but one: the other scripts are for three, each with its part. */
+  private leaveAlone(event: FaultEvent): void {
+    if (this.running || this.world.machines.length === 1) return;
+    this.begin(event);
+    this.until(
+      VIEW_PATIENCE_US,
+      () => this.serving() !== undefined,
+      (came) => (came ? lonePrimary(this.stage, this.serving()!) : this.stage.over()),
+    );
   }
 
   /** What two replicas have committed is damaged on the one, the other one goes down, and the third has never had it. */

@@ -56,6 +56,7 @@ export const FAULT_KINDS = [
   'upgrade',
   'stale-suffix',
   'snapshot-under-newer',
+  'lone-primary',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -68,6 +69,7 @@ export const AIMED_KINDS = [
   'foreign-cluster',
   'stale-suffix',
   'snapshot-under-newer',
+  'lone-primary',
 ] as const satisfies readonly FaultKind[];
 export type AimedKind = (typeof AIMED_KINDS)[number];
 
@@ -258,6 +260,7 @@ function drawFaults(prng: Prng): FaultRates {
       upgrade: 0,
       'stale-suffix': 0,
       'snapshot-under-newer': 0,
+      'lone-primary': 0,
     },
     aimAtPrimary: prng.pick([0.2, 0.5, 0.8]),
     crashInOpen: sometimes(prng, 0.5, 0.3),

@@ -22,6 +22,8 @@ const MS = 1000;
 /** How often a script strikes in a run, and how often a program is replaced. */
 const AIMED_STRIKES = 6;
 const UPGRADES = 10;
+/** Share of the seeds of several replicas in which a primary is left alone once, and when: late, so that it changes little of the run, and early enough for a new view before the healing. */
+const LONE_PRIMARY = { share: 0.75, from: 0.6, to: 0.8 };
 
 export function drawSchedule(prng: Prng, profile: Profile): FaultEvent[] {
   const { weights, meanGapUs, aimAtPrimary } = profile.faults;
@@ -50,6 +52,13 @@ export function drawSchedule(prng: Prng, profile: Profile): FaultEvent[] {
   }
   if (profile.aimed !== null) events.push(...drawScript(prng, profile, profile.aimed, AIMED_STRIKES, events.length));
   if (profile.upgrades) events.push(...drawScript(prng, profile, 'upgrade', UPGRADES, events.length));
+  // Drawn last: all others stay what they were.
+  if (profile.replicas > 1 && prng.chance(LONE_PRIMARY.share)) {
+    const { from, to } = LONE_PRIMARY;
+    const atUs = Math.floor((from + (to - from) * prng.float()) * profile.safetyUs);
+    const [kind, durationUs] = ['lone-primary' as const, prng.range(500, 2000) * MS];
+    events.push({ id: events.length, atUs, kind, atPrimary: true, durationUs, seed: prng.u32() });
+  }
   return events;
 }
 
