@@ -38,6 +38,23 @@ T* At(void* map, uint32_t offset) {
 }  // namespace
 
 int Ring::Open(uint32_t requests, size_t arena_bytes, uint32_t options) {
+  int error = options & kThreads ? OpenThreads(requests) : OpenKernel(requests, options);
+  if (error == 0 && !arena_.Open(arena_bytes)) error = -ENOMEM;
+  if (error != 0) {
+    Close(true);
+    return error;
+  }
+  table_.assign(requests, Request());
+  for (uint32_t token = requests; token > 0; token--) free_.push_back(token - 1);
+  if (!(options & (kNoRegisteredPages | kThreads))) {
+    // Optional: spares pinning each page of each write. Fails where RLIMIT_MEMLOCK is small.
+    iovec whole = {arena_.memory(), arena_.bytes()};
+    registered_ = syscall(__NR_io_uring_register, fd_, IORING_REGISTER_BUFFERS, &whole, 1) == 0;
+  }
+  return 0;
+}
+
+int Ring::OpenKernel(uint32_t requests, uint32_t options) {
   uint32_t wanted = 0;
 #ifdef IORING_SETUP_SINGLE_ISSUER
   wanted |= IORING_SETUP_SINGLE_ISSUER;
@@ -56,19 +73,25 @@ int Ring::Open(uint32_t requests, size_t arena_bytes, uint32_t options) {
   }
   if (fd_ < 0) return fd_;
   setup_flags_ = params.flags;
-  int error = MapQueues(params);
-  if (error == 0 && !arena_.Open(arena_bytes)) error = -ENOMEM;
-  if (error != 0) {
-    Close(true);
-    return error;
-  }
-  table_.assign(requests, Request());
-  for (uint32_t token = requests; token > 0; token--) free_.push_back(token - 1);
-  if (!(options & kNoRegisteredPages)) {
-    // Optional: spares pinning each page of each write. Fails where RLIMIT_MEMLOCK is small.
-    iovec whole = {arena_.memory(), arena_.bytes()};
-    registered_ = syscall(__NR_io_uring_register, fd_, IORING_REGISTER_BUFFERS, &whole, 1) == 0;
-  }
+  return MapQueues(params);
+}
+
+int Ring::OpenThreads(uint32_t requests) {
+  int error = 0;
+  threads_ = RingThreads::Open(requests, &error);
+  if (error != 0) return error;
+  fd_ = threads_->fd();
+  cq_head_ = threads_->head();
+  cq_tail_ = threads_->tail();
+  cq_mask_ = threads_->mask();
+  cqes_ = threads_->cqes();
+  // As many again as requests: those that hold a parted chain stand among them.
+  sq_mask_ = 2 * cq_mask_ + 1;
+  entries_.resize(sq_mask_ + 1);
+  entry_order_.resize(sq_mask_ + 1);
+  sqes_ = entries_.data();
+  sq_array_ = entry_order_.data();
+  sq_tail_ = &entries_tail_;
   return 0;
 }
 
@@ -104,7 +127,9 @@ void Ring::Close(bool drained) {
   if (cq_map_ != nullptr && cq_map_ != sq_map_) munmap(cq_map_, cq_bytes_);
   if (sq_map_ != nullptr) munmap(sq_map_, sq_bytes_);
   sqe_map_ = cq_map_ = sq_map_ = nullptr;
-  if (fd_ >= 0) close(fd_);
+  if (threads_ != nullptr) threads_->Stop();
+  else if (fd_ >= 0) close(fd_);
+  threads_.reset();
   fd_ = -1;
   if (drained) arena_.Close();
 }
@@ -243,6 +268,10 @@ void Ring::Queue(uint32_t token) {
 }
 
 int Ring::Enter(uint32_t submit, uint32_t wait, uint32_t flags) {
+  if (threads_ != nullptr) {
+    if (submit > 0) threads_->Submit(sqes_, *sq_tail_ - submit, submit, sq_mask_);
+    return static_cast<int>(submit);
+  }
   const long done = syscall(__NR_io_uring_enter, fd_, submit, wait, flags, nullptr, 0);
   return done < 0 ? -errno : static_cast<int>(done);
 }
@@ -372,6 +401,7 @@ uint32_t Ring::Settle(int head, Completion* out) {
 
 uint32_t Ring::Harvest(Completion* out) {
   uint32_t count = 0;
+  if (threads_ != nullptr) threads_->Quiet();
   uint32_t head = *cq_head_;
   // Each request is reported once, and its token is not given out again meanwhile: `out` cannot overflow.
   while (head != __atomic_load_n(cq_tail_, __ATOMIC_ACQUIRE)) {

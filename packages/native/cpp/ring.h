@@ -1,4 +1,4 @@
-// An io_uring with its own aligned buffers and a bounded table of requests. No JavaScript in here.
+// An io_uring (or threads in its place, ring_threads.h) with its own aligned buffers and a bounded table of requests. No JavaScript in here.
 //
 // Invariants:
 //  - at most one submission entry a request, and a submission queue as long as the request table: it never overflows;
@@ -13,10 +13,12 @@
 #include <linux/io_uring.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "arena.h"
 #include "read_ahead.h"
+#include "ring_threads.h"
 
 namespace chronon {
 
@@ -25,6 +27,7 @@ namespace chronon {
 enum RingOption : uint32_t {
   kPlainTaskrun = 1,       // no COOP_TASKRUN
   kNoRegisteredPages = 2,  // do not register the arena as a fixed buffer
+  kThreads = 4,            // no io_uring: threads of this process do its part
 };
 
 struct Completion {
@@ -106,6 +109,8 @@ class Ring {
     uint64_t offset = 0;
   };
 
+  int OpenKernel(uint32_t requests, uint32_t options);
+  int OpenThreads(uint32_t requests);
   int MapQueues(const io_uring_params& params);
   int TakeToken(uint32_t pages);
   void Queue(uint32_t token);
@@ -126,6 +131,12 @@ class Ring {
   int shortened_ = -1;
   Arena arena_;
   ReadAhead ahead_;
+  // Null: the kernel's ring.
+  std::shared_ptr<RingThreads> threads_;
+  // Their submission queue.
+  std::vector<io_uring_sqe> entries_;
+  std::vector<uint32_t> entry_order_;
+  uint32_t entries_tail_ = 0;
   std::vector<Request> table_;
   std::vector<uint32_t> free_;
 

@@ -46,6 +46,9 @@ const STEPS = [
   'allocated-and-prefetched',
 ];
 
+/** The same disk, its ring made of threads. */
+const ON_THREADS = { HAZARD_RING_OPTIONS: '4' };
+
 interface Ended {
   readonly code: number | string | null;
   readonly output: string;
@@ -72,11 +75,16 @@ describe.skipIf(!probed.ok)(
   `the addon survives its environment's end${probed.ok ? '' : ` (skipped: ${probed.reason})`}`,
   () => {
     for (const step of STEPS) {
-      it(`at step ${step}: process, worker exit, worker terminate`, async () => {
-        const modes = ['main', 'worker', 'terminate'];
-        const ended = await Promise.all(modes.map(async (where) => ({ where, ...(await run(step, where)) })));
+      it(`at step ${step}: process, worker exit, worker terminate; a ring of the kernel and one of threads`, async () => {
+        const modes = ['main', 'worker', 'terminate'].flatMap((where) => [
+          { where, env: {} },
+          { where, env: ON_THREADS },
+        ]);
+        const ended = await Promise.all(
+          modes.map(async ({ where, env }) => ({ where, ...(await run(step, where, env)) })),
+        );
         expect(ended).toEqual(
-          modes.map((where) => ({ where, code: 0, output: where === 'main' ? '' : 'thread ended\n' })),
+          modes.map(({ where }) => ({ where, code: 0, output: where === 'main' ? '' : 'thread ended\n' })),
         );
       });
     }
@@ -87,11 +95,13 @@ describe.skipIf(!probed.ok)(
     });
 
     it('a fork with I/O in flight', async () => {
-      expect(await run('forked-in-flight', 'main')).toEqual({ code: 0, output: '' });
+      for (const env of [{}, ON_THREADS])
+        expect(await run('forked-in-flight', 'main', env)).toEqual({ code: 0, output: '' });
     });
 
     it('disks dropped while I/O is in flight are neither collected too early nor leaked into', async () => {
-      expect(await run('dropped-and-collected', 'main')).toEqual({ code: 0, output: '' });
+      for (const env of [{}, ON_THREADS])
+        expect(await run('dropped-and-collected', 'main', env)).toEqual({ code: 0, output: '' });
     });
   },
 );
@@ -130,8 +140,8 @@ describe.skipIf(noAsan !== null)(
         ],
         ['main', ['codec', 'closing-in-flight', 'forked-in-flight', 'dropped-and-collected', 'collected-all-the-time']],
       ] as const) {
-        for (const step of steps) {
-          const { code, output } = await run(step, where, env);
+        for (const [step, more] of steps.flatMap((one) => [[one, {}] as const, [one, ON_THREADS] as const])) {
+          const { code, output } = await run(step, where, { ...env, ...more });
           expect({ step, where, code, output }).toEqual({
             step,
             where,

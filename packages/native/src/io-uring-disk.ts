@@ -16,23 +16,21 @@ import {
   type ChainLink,
   DiskFailure,
   type DiskCallback,
-  type DiskError,
+  type DiskFile,
   type DiskReadCallback,
   type DiskStats,
-  unbegun,
   writeInTurn,
 } from '@chronon/core/engine/virtual-disk';
 import { DiskBase, reopen } from './disk-base.ts';
 import { diskErrorOfErrno } from './disk-error.ts';
-import { DiskFileBase, type WriteEnd } from './disk-file-base.ts';
+import { DiskFileBase } from './disk-file-base.ts';
 import type { NativeBinding, NativeRing } from './native-binding.ts';
 import { explain } from './probe.ts';
-import { AGAIN, type ChainPart, RingQueue } from './ring-queue.ts';
+import { attemptOf, type ChainFile, chainThrough, PIECE_BYTES } from './ring-chain.ts';
+import { AGAIN, RingQueue } from './ring-queue.ts';
 
 /** Requests the ring can have at once; more wait their turn. */
 export const RING_REQUESTS = 128;
-/** Longest single request, in bytes: a whole write of the log. */
-export const PIECE_BYTES = 4 * 1024 * 1024;
 /**
  * Page-aligned memory of one disk, in bytes: the log's two buffers of its longest write, its tail records, and a snapshot's and a spare segment's writes
  * beside them.
@@ -43,10 +41,6 @@ export const RING_ARENA_BYTES = 4 * PIECE_BYTES + 16 * BLOCK_BYTES;
 const LONG_READ_BYTES = 256 * 1024;
 const { O_DIRECT, O_RDWR } = fs.constants;
 const CLOSED_FD = -1;
-
-function attemptOf(path: string, offset: number, bytes: Uint8Array): string {
-  return `write of ${bytes.length} bytes at ${offset} of ${path}`;
-}
 
 class IoUringFile extends DiskFileBase {
   readonly #absolute: string;
@@ -192,23 +186,9 @@ export class IoUringDisk extends DiskBase {
 
   /** One submission of linked requests; in turn where a link may not begin or is too long for a request, or the ring has no room. */
   override writeChain(links: readonly ChainLink[]): void {
-    const parts: ChainPart[] = [];
-    const ends: WriteEnd[] = [];
-    let failed: DiskError | null = null;
-    for (const [position, { file, offset, bytes }] of links.entries()) {
-      if (!(file instanceof IoUringFile) || bytes.length > PIECE_BYTES || !file.mayWrite(offset, bytes))
-        return writeInTurn(links);
-      const done = (result: number): void => {
-        const end = ends[position]!;
-        if (result >= 0) end(null, true);
-        else if (failed !== null) end(unbegun(file.path, failed), false);
-        else end((failed = diskErrorOfErrno(attemptOf(file.path, offset, bytes), result)), true);
-      };
-      parts.push({ fd: file.directFd, offset, bytes, done });
-    }
-    if (!this.#queue.writeChain(parts)) return writeInTurn(links);
-    for (const { file, offset, bytes, callback } of links)
-      ends.push((file as IoUringFile).begun(offset, bytes, true, callback));
+    const descriptor = (file: DiskFile): ChainFile | null =>
+      file instanceof IoUringFile ? { file, fd: file.directFd } : null;
+    if (!chainThrough(this.#queue, links, descriptor)) writeInTurn(links);
   }
 
   override allocate(bytes: number): Uint8Array {

@@ -20,12 +20,12 @@ export interface OpenDiskOptions {
  * @throws DiskFailure when the root is no directory, or `kind` is 'io_uring' and that does not work here (with the reason)
  */
 export function openDisk({ root, kind }: OpenDiskOptions): VirtualDisk {
-  if (kind === 'sync') return new SyncDisk(root);
-  const fallback = (reason: string): VirtualDisk => {
-    if (kind === 'auto') return new SyncDisk(root, reason);
-    throw new DiskFailure({ code: 'EOTHER', message: `io_uring was asked for and is not available: ${reason}` });
-  };
   const { binding, reason } = loadNative();
+  if (kind === 'sync') return new SyncDisk(root, null, binding);
+  const fallback = (why: string): VirtualDisk => {
+    if (kind === 'auto') return new SyncDisk(root, why, binding);
+    throw new DiskFailure({ code: 'EOTHER', message: `io_uring was asked for and is not available: ${why}` });
+  };
   if (binding === null) return fallback(reason);
   const probed = probe(root);
   if (!probed.ok) return fallback(probed.reason ?? 'unknown');

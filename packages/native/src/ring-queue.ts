@@ -1,8 +1,9 @@
 /**
  * RingQueue: hands requests to one native ring and their results back, in as few system calls as a turn allows.
  *
- * Submission: what a turn of the loop asks for goes to the kernel in one call at its end, behind the messages that the turn sends (process.nextTick): the
- * peers have their copy of a batch, or the promise for one, while this thread is still in the call.
+ * Submission: what a turn of the loop asks for goes to the kernel in one call at its end, behind the messages that the turn sends (a microtask): the
+ * peers have their copy of a batch, or the promise for one, while this thread is still in the call. A long write goes at once: what the turn does next, gathering
+ * frames as long as these, would let the device wait for longer than the call takes.
  *
  * Invariants: `done` is called exactly once, never from inside the call that got it; requests that find no free pages wait in
  * the order of their arrival, and nothing overtakes them; after a failed submission every request fails.
@@ -14,6 +15,8 @@ import type { NativeRing } from './native-binding.ts';
 /** No room now. */
 export const AGAIN = -osConstants.errno.EAGAIN;
 const UNCHAINED = -1;
+/** Writes of so many bytes do not wait for the end of the turn. */
+const LONG_WRITE_BYTES = 128 * 1024;
 const CANCELED = -osConstants.errno.ECANCELED;
 
 /** Gets the bytes moved (0 for a sync) or -errno; `token` is for {@link RingQueue.take}. */
@@ -58,6 +61,11 @@ export class RingQueue {
     return new Uint8Array(memory);
   }
 
+  /** Whether `bytes` are written from where they stand. */
+  holds(bytes: Uint8Array): boolean {
+    return this.#allocated.has(bytes.buffer);
+  }
+
   /** Writes bytes[from, from + length): whole blocks, no more than the ring has pages. */
   write(
     fd: number,
@@ -70,6 +78,7 @@ export class RingQueue {
   ): void {
     this.prefetch(fd, offset, 0);
     this.#start(() => this.#ring.write(fd, offset, bytes, from, length, durable, UNCHAINED), done);
+    if (length >= LONG_WRITE_BYTES) this.#submit();
   }
 
   /** Durable writes, each of which begins when the one before it is done. False when there is no room for all now; then nothing is begun. */
@@ -77,7 +86,11 @@ export class RingQueue {
     if (this.#closed || this.#fatal !== 0 || this.#waiting.length > 0) return false;
     this.prefetch(-1, 0, 0);
     let copied = 0;
-    for (const { bytes } of parts) if (!this.#allocated.has(bytes.buffer)) copied += bytes.length;
+    let long = false;
+    for (const { bytes } of parts) {
+      if (!this.holds(bytes)) copied += bytes.length;
+      if (bytes.length >= LONG_WRITE_BYTES) long = true;
+    }
     if (!this.#ring.hasRoom(parts.length, copied / BLOCK_BYTES)) return false;
     let after = UNCHAINED;
     for (const { fd, offset, bytes, done } of parts) {
@@ -85,7 +98,8 @@ export class RingQueue {
       if (after < 0) throw new Error(`a chained write was refused (${after}) although there was room`);
       this.#running.set(after, done);
     }
-    this.#submitSoon();
+    if (long) this.#submit();
+    else this.#submitSoon();
     return true;
   }
 

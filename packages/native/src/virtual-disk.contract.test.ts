@@ -8,7 +8,7 @@ import type { DiskError, VirtualDisk } from '@chronon/core/engine/virtual-disk';
 import { IoUringDisk } from './io-uring-disk.ts';
 import { loadNative } from './native-binding.ts';
 import { probe } from './probe.ts';
-import { SyncDisk } from './sync-disk.ts';
+import { SyncDisk, THREADS } from './sync-disk.ts';
 import { describeDiskContract } from './testing/disk-contract.ts';
 import { pattern } from './testing/pattern.ts';
 
@@ -26,12 +26,20 @@ const probed = probe(scratch);
 const disks: readonly { readonly name: string; readonly open: (root: string) => VirtualDisk; readonly flag: number }[] =
   [
     { name: 'SyncDisk', open: (root) => new SyncDisk(root), flag: 0o10000 },
+    ...(binding === null
+      ? []
+      : [{ name: 'SyncDisk with threads', open: (root: string) => new SyncDisk(root, null, binding), flag: 0o10000 }]),
     ...(binding !== null && probed.ok
       ? [
           { name: 'IoUringDisk', open: (root: string) => new IoUringDisk(root, binding), flag: 0o40000 },
           {
             name: 'IoUringDisk without registered pages',
             open: (root: string) => new IoUringDisk(root, binding, 2),
+            flag: 0o40000,
+          },
+          {
+            name: 'a ring of threads',
+            open: (root: string) => new IoUringDisk(root, binding, THREADS),
             flag: 0o40000,
           },
         ]
@@ -118,11 +126,15 @@ for (const { name, open, flag } of disks) {
   });
 }
 
-if (binding !== null && probed.ok) {
-  describe('IoUringDisk and the kernel', () => {
+for (const [by, options] of [
+  ['the kernel', 0],
+  ['threads', THREADS],
+] as const) {
+  if (binding === null || !probed.ok) continue;
+  describe(`IoUringDisk and ${by}`, () => {
     it('Short write: continued, durable and not, aligned and not', async () => {
       const root = mkdtempSync(join(scratch, 'disk-'));
-      const disk = new IoUringDisk(root, binding);
+      const disk = new IoUringDisk(root, binding, options);
       const file = disk.open('seg', { create: true });
       for (const [i, cut] of [4096, 8192, 512, 4608].entries()) {
         const bytes = pattern(16384, i + 1);
@@ -139,7 +151,7 @@ if (binding !== null && probed.ok) {
 
     it('a short write parts a chain: what is left of it goes on, in order', async () => {
       const root = mkdtempSync(join(scratch, 'disk-'));
-      const disk = new IoUringDisk(root, binding);
+      const disk = new IoUringDisk(root, binding, options);
       const [frames, tail] = [disk.open('seg', { create: true }), disk.open('tail', { create: true })];
       for (const file of [frames, tail]) await new Promise((done) => file.write(0, new Uint8Array(16384), false, done));
       for (const [i, cut] of [4096, 8192, 512, 4608].entries()) {
@@ -172,15 +184,15 @@ if (binding !== null && probed.ok) {
       rmSync(root, { recursive: true });
     });
 
-    it('the kernel begins no write behind one that it refused', async () => {
+    it('begins no write behind one that was refused', async () => {
       const root = mkdtempSync(join(scratch, 'disk-'));
-      const disk = new IoUringDisk(root, binding);
+      const disk = new IoUringDisk(root, binding, options);
       const file = disk.open('tail', { create: true });
       await new Promise((done) => file.write(0, pattern(4096, 1), false, done));
       const { fd, close } = descriptor(join(root, 'tail'));
       const results = await new Promise<number[]>((done) => {
         const seen: number[] = [];
-        const ring = new binding.Ring(8, 65536, 0);
+        const ring = new binding.Ring(8, 65536, options);
         ring.onWake = (count) => {
           for (let i = 0; i < count; i++) seen.push(ring.results[2 * i + 1]!);
           if (seen.length < 3) return;
@@ -202,3 +214,52 @@ if (binding !== null && probed.ok) {
     });
   });
 }
+
+describe.skipIf(binding === null)('SyncDisk with threads', () => {
+  it('writes from its own memory with O_DIRECT and O_DSYNC, beside what is read and written the plain way', async () => {
+    const root = mkdtempSync(join(scratch, 'disk-'));
+    const disk = new SyncDisk(root, null, binding);
+    const [frames, tail] = [disk.open('seg', { create: true }), disk.open('tail', { create: true })];
+    const memory = [disk.allocate(3 * 4096), disk.allocate(4096)] as const;
+    for (const file of [frames, tail]) {
+      file.writeSync(0, new Uint8Array(8 * 4096));
+      file.barrierSync();
+    }
+    for (let round = 1; round <= 20; round++) {
+      const [long, short] = [pattern(3 * 4096, round), pattern(4096, round + 50)];
+      memory[0].set(long);
+      memory[1].set(short);
+      const order: string[] = [];
+      await new Promise<void>((done) => {
+        const ended = (name: string) => (error: DiskError | null) => {
+          order.push(`${name} ${error === null}`);
+          if (name === 'tail') done();
+        };
+        disk.writeChain([
+          { file: frames, offset: 4096, bytes: memory[0], callback: ended('frames') },
+          { file: tail, offset: 4096 * (round % 2), bytes: memory[1], callback: ended('tail') },
+        ]);
+      });
+      expect(order).toEqual(['frames true', 'tail true']);
+      // Not from the ring's memory: through the page cache, into a neighbour of what is written past it.
+      const head = pattern(4096, round + 100);
+      expect(await new Promise((done) => frames.write(0, head, true, done))).toBeNull();
+      const back = new Uint8Array(4 * 4096);
+      frames.readSync(0, back);
+      expect(Buffer.compare(back, Buffer.concat([head, long]))).toBe(0);
+      const read = await new Promise<Uint8Array | null>((done) =>
+        tail.read(4096 * (round % 2), 4096, (_, got) => done(got)),
+      );
+      expect(Buffer.compare(read!, short)).toBe(0);
+    }
+    for (const name of ['seg', 'tail']) {
+      const flags = flagsOf(join(root, name));
+      expect(flags.every((each) => (each & 0o10000) !== 0)).toBe(true);
+      expect(flags.filter((each) => (each & 0o40000) !== 0)).toHaveLength(1);
+    }
+    expect(await new Promise((done) => frames.barrier(done))).toBeNull();
+    disk.close();
+    expect(flagsOf(join(root, 'seg'))).toHaveLength(0);
+    rmSync(root, { recursive: true });
+  });
+});

@@ -14,6 +14,8 @@ import { pattern } from './pattern.ts';
 const { binding } = loadNative();
 if (binding === null) throw new Error('the hazard tests need the addon');
 const BLOCK = 4096;
+/** RingOption of cpp/ring.h: 4 has threads in the kernel's place. */
+const ringOptions = Number(process.env['HAZARD_RING_OPTIONS'] ?? 0);
 // The steps that close the native ring under its queue's feet make the queue throw: that is not what is tested.
 process.on('uncaughtException', (cause: NodeJS.ErrnoException) => {
   if (cause.code === 'ECLOSED') return;
@@ -57,25 +59,27 @@ function startChains(
 const steps: Record<string, (root: string) => void | Promise<void>> = {
   load: () => {},
   'disk-open': (root) => {
-    keepAlive.push(new IoUringDisk(root, binding));
+    keepAlive.push(new IoUringDisk(root, binding, ringOptions));
   },
   'file-open': (root) => {
-    keepAlive.push(new IoUringDisk(root, binding).open('f', { create: true }));
+    keepAlive.push(new IoUringDisk(root, binding, ringOptions).open('f', { create: true }));
   },
-  'in-flight': (root) => startAll(new IoUringDisk(root, binding).open('f', { create: true })),
+  'in-flight': (root) => startAll(new IoUringDisk(root, binding, ringOptions).open('f', { create: true })),
   'queued-not-submitted': (root) => {
-    const disk = new IoUringDisk(root, binding);
+    const disk = new IoUringDisk(root, binding, ringOptions);
     const file = disk.open('f', { create: true });
     file.write(0, pattern(BLOCK, 1), true, () => {});
     disk.ring.write(9999, 0, pattern(BLOCK, 1), 0, BLOCK, true, -1);
   },
   'after-a-write': (root) =>
     new Promise((resolve) => {
-      new IoUringDisk(root, binding).open('f', { create: true }).write(0, pattern(BLOCK, 1), true, () => resolve());
+      new IoUringDisk(root, binding, ringOptions)
+        .open('f', { create: true })
+        .write(0, pattern(BLOCK, 1), true, () => resolve());
     }),
   'inside-a-callback': (root) =>
     new Promise((resolve) => {
-      const file = new IoUringDisk(root, binding).open('f', { create: true });
+      const file = new IoUringDisk(root, binding, ringOptions).open('f', { create: true });
       startAll(file, () => {
         startAll(file);
         resolve();
@@ -83,32 +87,33 @@ const steps: Record<string, (root: string) => void | Promise<void>> = {
     }),
   'ring-closed-inside-a-callback': (root) =>
     new Promise((resolve) => {
-      const disk = new IoUringDisk(root, binding);
+      const disk = new IoUringDisk(root, binding, ringOptions);
       startAll(disk.open('f', { create: true }), () => {
         disk.ring.close();
         resolve();
       });
     }),
   'closing-in-flight': (root) => {
-    const disk = new IoUringDisk(root, binding);
+    const disk = new IoUringDisk(root, binding, ringOptions);
     startAll(disk.open('f', { create: true }));
     disk.close();
   },
   'ring-closed-in-flight': (root) => {
-    const disk = new IoUringDisk(root, binding);
+    const disk = new IoUringDisk(root, binding, ringOptions);
     startAll(disk.open('f', { create: true }));
     disk.ring.close();
   },
   'two-disks': (root) => {
-    for (const name of ['a', 'b', 'c']) startAll(new IoUringDisk(root, binding).open(name, { create: true }));
+    for (const name of ['a', 'b', 'c'])
+      startAll(new IoUringDisk(root, binding, ringOptions).open(name, { create: true }));
   },
   'chains-in-flight': (root) => {
-    const disk = new IoUringDisk(root, binding);
+    const disk = new IoUringDisk(root, binding, ringOptions);
     startChains(disk, disk.open('f', { create: true }), disk.open('g', { create: true }), () => {});
   },
   'ring-closed-inside-a-chain': (root) =>
     new Promise((resolve) => {
-      const disk = new IoUringDisk(root, binding);
+      const disk = new IoUringDisk(root, binding, ringOptions);
       startChains(disk, disk.open('f', { create: true }), disk.open('g', { create: true }), () => {
         disk.ring.close();
         resolve();
@@ -116,7 +121,7 @@ const steps: Record<string, (root: string) => void | Promise<void>> = {
     }),
   // Memory of the ring in flight, a read ahead that nobody wants any more, and the ring closed under both.
   'allocated-and-prefetched': async (root) => {
-    const disk = new IoUringDisk(root, binding);
+    const disk = new IoUringDisk(root, binding, ringOptions);
     const file = disk.open('f', { create: true });
     file.writeSync(0, new Uint8Array(4 * 1024 * 1024));
     file.barrierSync();
@@ -132,7 +137,7 @@ const steps: Record<string, (root: string) => void | Promise<void>> = {
   // Run with V8 collecting and compacting all the time: nothing that is in flight may move or go.
   'collected-all-the-time': async (root) => {
     for (let round = 0; round < 40; round++) {
-      const disk = new IoUringDisk(root, binding);
+      const disk = new IoUringDisk(root, binding, ringOptions);
       const [file, other] = [disk.open('f', { create: true }), disk.open('g', { create: true })];
       const bytes = disk.allocate(24 * BLOCK);
       bytes.set(pattern(24 * BLOCK, round));
@@ -153,7 +158,7 @@ const steps: Record<string, (root: string) => void | Promise<void>> = {
     }
   },
   'forked-in-flight': async (root) => {
-    const file = new IoUringDisk(root, binding).open('f', { create: true });
+    const file = new IoUringDisk(root, binding, ringOptions).open('f', { create: true });
     const bytes = pattern(1024 * 1024, 5);
     const ended = new Promise<DiskError | null>((done) => file.write(0, bytes, true, done));
     for (let i = 0; i < 5; i++) spawnSync('true');
@@ -187,7 +192,7 @@ const steps: Record<string, (root: string) => void | Promise<void>> = {
     let ended = 0;
     let wanted = 0;
     for (let i = 0; i < 60; i++) {
-      const file = new IoUringDisk(root, binding).open(`f${i % 4}`, { create: true });
+      const file = new IoUringDisk(root, binding, ringOptions).open(`f${i % 4}`, { create: true });
       const bytes = pattern(8 * BLOCK, i);
       wanted += 2;
       // Neither the disk nor the file is held by anything but the I/O in flight.
