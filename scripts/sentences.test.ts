@@ -162,6 +162,7 @@ const ROWS: Readonly<Record<string, readonly Row[]>> = {
       [later, 'does not repair the log of an older one'],
       [catchUp, 'a commit that a peer knows of its own log moves nothing here'],
       [choose, 'a commit counts only of the log it was heard of'],
+      [later, 'is not believed of the next one, where the entries themselves are not here'],
     ],
     [
       'Then only that one, one older',

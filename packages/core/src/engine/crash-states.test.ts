@@ -350,6 +350,17 @@ test('opening: a crash in the middle of it changes nothing', () => {
     installing.disk.complete(0);
   }
   expect(installing.violations).toEqual([]);
+
+  // Opening finishes an install that was cut off.
+  const behind = new Explorer(codec);
+  for (let i = 0; i < 7; i++) behind.append(behind.chain, [1500]);
+  behind.disk.pump();
+  behind.install(at(3), behind.chain, [[1000], [1500], [500], [20]], at(3), 6);
+  while (behind.disk.pending > 0) {
+    crashWhileOpening(behind);
+    behind.disk.complete(0);
+  }
+  expect([behind.bench.promised, behind.violations]).toEqual([7, []]);
 });
 
 // The same enumeration must notice the mutations that it is there for.

@@ -119,6 +119,27 @@ describe('A snapshot of a later view', () => {
   });
 });
 
+describe('A commit that was heard of one log', () => {
+  it('is not believed of the next one, where the entries themselves are not here', () => {
+    lab.drop = () => true;
+    const silent = { round: 1, answered: [], runs: [], applied: NONE, confirmed: NONE };
+    const hashes = { digest: new Uint8Array(16), confirmedDigest: new Uint8Array(16) };
+    const heard: Message = { type: 'commit', view, commit: at(end + 3), head: at(end + 3), ...silent, ...hashes };
+    lab.step(left, { type: 'message', from: primary, message: heard });
+    expect(state(left).commitHeard).toBe(end + 3);
+    const frames = later(end, 3, view + 1);
+    deliver(startView(view + 1, frames, end));
+    const from = state(left).primaryOf(view + 1);
+    lab.step(left, {
+      type: 'message',
+      from,
+      message: { type: 'prepare', view: view + 1, commit: at(end), batch: frames },
+    });
+    lab.settle();
+    expect(state(left)).toMatchObject({ logView: view + 1, end: end + 3, commit: end, commitHeard: end });
+  });
+});
+
 describe('A frame of a later view', () => {
   it('does not repair the log of an older one, though its sender is primary or knows it committed', () => {
     const [low, hole] = [end - 4, { from: end - 2, to: end - 1 }];

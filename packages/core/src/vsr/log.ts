@@ -81,8 +81,9 @@ export function installSuffix(n: NodeState, suffix: Suffix, junction: CommitInde
     return;
   }
   if (keep < n.end) n.event({ kind: 'truncate', from: keep + 1, to: n.end });
-  // What P told of the longer log is remembered: the ring reaches down to it, and a second install from far behind keeps as much.
-  n.commitHeard = max(n.commitHeard, min(certain, keep));
+  // What P told of the longer log is remembered: the ring reaches down to it, and a second install from far behind keeps as much. What was heard of entries that are not
+  // here says nothing of the log that comes now: who brings it says what of it is committed.
+  n.commitHeard = min(certain, keep);
   n.promised = promisesLost === NONE ? stillPromised(n, keep, head) : max(n.promised, promisesLost);
   n.view = view;
   n.logView = view;
