@@ -58,6 +58,11 @@ export class HeaderSuffix {
     return isNoHash(this.bytes, at) ? null : this.bytes.subarray(at, at + HASH_BYTES);
   }
 
+  /** As `hash`, of any index: null outside of the suffix, too. */
+  hashIfAny(index: number): Uint8Array | null {
+    return this.contains(index) ? this.hash(index) : null;
+  }
+
   /** View in which the entry was first proposed, or null when unknown. */
   view(index: number): number | null {
     const header = this.header(index);

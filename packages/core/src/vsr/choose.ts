@@ -59,7 +59,7 @@ export function chooseSuffix(
   const nacksMin = members - quorum + 1;
   let head: CommitIndex = best.head;
   for (let index = commit + 1; index <= best.head; index++) {
-    const hash = index === best.head ? best.headHash : hashIn(headers, index);
+    const hash = index === best.head ? best.headHash : headers.hashIfAny(index);
     const stands = votes.map((vote) => standing(vote, best, index, hash, policy));
     if (stands.includes('present')) continue;
     const nacks = stands.filter((stand) => stand === 'nack').length;
@@ -75,7 +75,7 @@ export function chooseSuffix(
   }
   if (commit > head)
     return undecided(votes, members, head + 1, `index ${commit} is committed, the newest log ends at ${head}`);
-  const headHash = isNone(head) ? ZERO_HASH : head === best.head ? best.headHash : hashIn(headers, head);
+  const headHash = isNone(head) ? ZERO_HASH : head === best.head ? best.headHash : headers.hashIfAny(head);
   if (headHash === null) return undecided(votes, members, head, 'nothing states its chain hash');
   return { kind: 'chosen', head, headHash, headers: headers.slice(0, head), commit };
 }
@@ -98,7 +98,7 @@ function statedIn(
   headers: HeaderSuffix,
   index: number,
 ): Uint8Array | null {
-  return index === head ? headHash : hashIn(headers, index);
+  return index === head ? headHash : headers.hashIfAny(index);
 }
 
 function undecided(votes: readonly DoViewChange[], members: number, index: number, why: string): Choice {
@@ -161,11 +161,6 @@ function fill(headers: HeaderSuffix, from: HeaderSuffix, index: number): void {
   }
 }
 
-/** What the headers say of an index, or null. */
-function hashIn(headers: HeaderSuffix, index: number): Uint8Array | null {
-  return headers.contains(index) ? headers.hash(index) : null;
-}
-
 /** What one vote says of (index, hash). A faulty slot is never a nack. */
 function standing(
   vote: DoViewChange,
@@ -177,7 +172,7 @@ function standing(
   const faulty = vote.faulty.some((range) => index >= range.from && index <= range.to);
   if (vote.logView !== best.logView) {
     if (index > vote.head) return index > vote.promised ? 'nack' : 'unknown';
-    const theirs = index === vote.head ? vote.headHash : hashIn(vote.headers, index);
+    const theirs = index === vote.head ? vote.headHash : vote.headers.hashIfAny(index);
     if (theirs === null || hash === null) return 'unknown';
     if (!sameHash(theirs, hash)) return 'nack';
   }

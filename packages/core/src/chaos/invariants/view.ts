@@ -11,7 +11,7 @@ import type { DurableTail } from '../durable-tail.ts';
 import type { DoViewChange, Message, PrepareOk } from '../../vsr/messages.ts';
 import type { Observation, Observed } from '../observation.ts';
 import { mustHold } from '../violation.ts';
-import { contradiction, hashIn } from './vote-stability.ts';
+import { contradiction } from './vote-stability.ts';
 
 interface Actor {
   readonly id: number;
@@ -206,7 +206,7 @@ export class ViewInvariants {
         `in view ${acked.view} it acknowledged ${acked.last} (${toHex(acked.hash).slice(0, 8)})`
       );
     });
-    const states = acked.last === vote.head ? vote.headHash : hashIn(vote, acked.last);
+    const states = acked.last === vote.head ? vote.headHash : vote.headers.hashIfAny(acked.last);
     mustHold(states === null || sameHash(states, acked.hash), 'durability', 'no-nack-of-what-was-acknowledged', () => {
       return (
         `r${replica.id} votes for view ${vote.view} with ${toHex(states!)} at ${acked.last}; ` +

@@ -5,17 +5,12 @@
 import { sameHash, toHex } from '../../engine/hash.ts';
 import type { DoViewChange } from '../../vsr/messages.ts';
 
-/** Chain hash that a vote states for `index`, or null. */
-export function hashIn({ headers }: DoViewChange, index: number): Uint8Array | null {
-  return headers.contains(index) ? headers.hash(index) : null;
-}
-
 /** In words, what the later vote takes back of the one before; null: nothing. Their heads are equal. */
 export function contradiction(before: DoViewChange, after: DoViewChange): string | null {
   if (before === after) return null;
   const { first } = before.headers;
   for (let index = Math.max(first, after.headers.first); index <= before.head; index++) {
-    const [was, is] = [hashIn(before, index), hashIn(after, index)];
+    const [was, is] = [before.headers.hashIfAny(index), after.headers.hashIfAny(index)];
     if (was !== null && is !== null && !sameHash(was, is)) return `index ${index} was ${toHex(was)}, is ${toHex(is)}`;
   }
   for (let index = first; index <= before.head; index++) {
