@@ -2,7 +2,8 @@
  * DurabilityWorker: group commit. One write of frames is in flight at a time; every batch that comes meanwhile is gathered in the other of two buffers,
  * so that the next write needs no copying when its turn comes. The tail record goes to the disk with its frames, as the second link of one chain, so that
  * the disk begins it when they are durable, whatever this thread does then; it overlaps the next frames. When it is durable too, the promises that depend
- * on both are released, in order.
+ * on both are released, in order. When the next frame does not fit its segment any more, the next segment gets its header and name beside the last writes of
+ * this one, and its frames are gathered as soon as there is a buffer for them: a rotation holds up nothing unless the disk is slower with names than with frames.
  *
  * Invariants:
  *  - bytes already acknowledged are rewritten unchanged: the tail block's old prefix stands at the start of the buffer that is gathered;
@@ -14,6 +15,7 @@ import { assert } from '../assert.ts';
 import { type CommitIndex, NONE } from './commit-index.ts';
 import { BLOCK_BYTES, HASH_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { FrameBatch } from './frame-batch.ts';
+import { frame } from './frame.ts';
 import type { Policy } from '../policy.ts';
 import type { Segment } from './segment.ts';
 import type { TailFile } from './tail-file.ts';
@@ -27,7 +29,7 @@ export interface WorkerOptions {
   readonly segmentBytes: number;
   readonly tail: TailFile;
   readonly policy: Policy;
-  /** The next frame, `base`, needs a new segment; answered by `useSegment`, now or later. */
+  /** The next frame, `base`, needs a new segment; answered by `rotated`, later. Frames before it may still be on their way. */
   needSegment(base: number, prevHash: Uint8Array): void;
   onDurable(index: number, hash: Uint8Array, view: number): void;
   /** Nothing is queued, written or to be promised. */
@@ -53,7 +55,14 @@ export class DurabilityWorker {
   private staging: Uint8Array;
   /** The buffer of the write in flight; the next to gather in. */
   private inFlight: Uint8Array;
+  /** The segment for which frames are gathered. */
   private segment: Segment | null = null;
+  /** That of the write in flight. */
+  private writingIn: Segment | null = null;
+  /** The next segment has been asked for, and not been gone over to yet. */
+  private asked = false;
+  /** It is ready, with its header. */
+  private following: { readonly segment: Segment; readonly prefix: Uint8Array } | null = null;
   /** Batches with frames that are not gathered yet. */
   private queue: FrameBatch[] = [];
   private queueHead = 0;
@@ -126,7 +135,21 @@ export class DurabilityWorker {
 
   /** Goes on in `segment` behind its last frame; `prefix` is the content of its tail block up to there, verified. */
   useSegment(segment: Segment | null, prefix: Uint8Array): void {
-    assert(!this.writing && this.gathered === null, 'the staging buffer is free');
+    assert(!this.writing && this.gathered === null && !this.asked, 'the staging buffer is free');
+    this.gatherIn(segment, prefix);
+    this.pump();
+  }
+
+  /** The segment that was asked for is ready; `prefix` is its header. */
+  rotated(segment: Segment, prefix: Uint8Array): void {
+    if (this.stopped) return;
+    this.following = { segment, prefix };
+    this.awaitingSegment = false;
+    if (this.writing) this.gather();
+    else this.pump();
+  }
+
+  private gatherIn(segment: Segment | null, prefix: Uint8Array): void {
     assert(
       segment === null || prefix.length === segment.end % BLOCK_BYTES,
       'the prefix is the tail block up to the end',
@@ -135,8 +158,6 @@ export class DurabilityWorker {
     this.staging.set(prefix);
     this.filled = prefix.length;
     this.offset = (segment?.end ?? 0) - prefix.length;
-    this.awaitingSegment = false;
-    this.pump();
   }
 
   /** The next frame goes into this segment if there is room. */
@@ -156,7 +177,7 @@ export class DurabilityWorker {
 
   /** The log ends at `index` now (after an install); nothing is queued or in flight. */
   reset(index: CommitIndex, hash: Uint8Array): void {
-    assert(!this.writing && this.nothingToWrite, 'nothing is being written');
+    assert(!this.writing && this.nothingToWrite && !this.asked, 'nothing is being written');
     this.written = index;
     this.writtenHash = hash;
     this.durable = index;
@@ -174,6 +195,7 @@ export class DurabilityWorker {
     this.promised = [];
     this.promisedHead = 0;
     this.awaitingSegment = false;
+    this.asked = false;
   }
 
   stop(): void {
@@ -187,12 +209,25 @@ export class DurabilityWorker {
     if (this.gathered !== null) this.writeGathered(this.gathered);
     else {
       this.awaitingSegment = true;
-      this.options.needSegment(this.queue[this.queueHead]!.first + this.position, this.writtenHash);
+      this.askForSegment();
     }
+  }
+
+  /** For the first frame that is not gathered. */
+  private askForSegment(): void {
+    const batch = this.queue[this.queueHead];
+    if (this.asked || batch === undefined) return;
+    this.asked = true;
+    this.options.needSegment(batch.first + this.position, frame.prevHash(batch.bytes, batch.offsets[this.position]!));
   }
 
   /** Copies queued frames behind those gathered, as many as the buffer and the segment have room for. */
   private gather(): void {
+    if (this.following !== null && this.gathered === null) {
+      this.gatherIn(this.following.segment, this.following.prefix);
+      this.following = null;
+      this.asked = false;
+    }
     const { staging, segment, offset } = this;
     if (segment === null) return;
     const room = Math.min(staging.length, segment.bytes - offset);
@@ -219,6 +254,10 @@ export class DurabilityWorker {
       this.queueHead++;
     }
     this.compactQueue();
+    const head = this.queue[this.queueHead];
+    if (head === undefined) return;
+    const frameBytes = head.offsets[this.position + 1]! - head.offsets[this.position]!;
+    if (offset + this.filled + frameBytes > segment.bytes) this.askForSegment();
   }
 
   /** Writes what is gathered, and goes on gathering in the other buffer, behind the same tail block. */
@@ -228,6 +267,7 @@ export class DurabilityWorker {
     const length = Math.ceil(filled / BLOCK_BYTES) * BLOCK_BYTES;
     staging.fill(0, filled, length);
     this.writing = true;
+    this.writingIn = segment;
     this.writingIndex = index;
     this.writingHash = hash;
     segment.last = index;
@@ -256,7 +296,7 @@ export class DurabilityWorker {
   }
 
   private readonly onFrames: DiskCallback = (error) => {
-    const { segment } = this;
+    const segment = this.writingIn;
     if (this.stopped || segment === null) return;
     if (error !== null && !this.options.policy.ignoreShortWrite) {
       if (this.options.policy.retryFsync) segment.file.barrier((again) => this.afterRetry(again));
@@ -305,8 +345,9 @@ export class DurabilityWorker {
 
   /** The retry-fsync mutation: the second barrier succeeds, the pages are gone. */
   private afterRetry(error: DiskError | null): void {
-    if (error !== null || this.segment === null) this.options.onError(error ?? { code: 'EIO', message: 'no segment' });
-    else this.finishWrite(this.segment);
+    if (error !== null || this.writingIn === null)
+      this.options.onError(error ?? { code: 'EIO', message: 'no segment' });
+    else this.finishWrite(this.writingIn);
   }
 
   /** The ack-before-barrier mutation: promises as soon as anything comes back from the disk. */

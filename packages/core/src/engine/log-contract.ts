@@ -182,7 +182,10 @@ export interface LogPort {
   readonly idle: boolean;
   /** Appends at `end + 1`; the batch's prevHash must be the hash of `end`. `view` is handed back by onDurable. */
   append(batch: FrameBatch, view: number): void;
-  /** Stores the manifest in both copies; `done` after the second barrier. */
+  /**
+   * Stores the manifest in both copies; `done` after the second barrier. One that only moves the checkpoint, to an index that is promised here, holds up no
+   * append and waits for none.
+   */
   saveManifest(manifest: ManifestState, done: () => void): void;
   /**
    * Installs a suffix: manifest (both copies), then the tail record lowered to `keepThrough`, then the log ends at `keepThrough`. A keepThrough

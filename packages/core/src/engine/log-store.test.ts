@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { at, NONE } from './commit-index.ts';
+import { at, type CommitIndex, NONE } from './commit-index.ts';
 import { toHex } from './hash.ts';
 import { batch, Bench, Chain, formatted, manifest, openLog, suffix } from './testing/log-harness.ts';
 import { MemoryDisk } from './testing/memory-disk.ts';
@@ -104,6 +104,38 @@ test('a manifest update waits for earlier appends and is in both copies when it 
     const opened = openLog(copy);
     expect('recovered' in opened && opened.recovered.manifest.view).toBe(5);
   }
+});
+
+test('a checkpoint that is promised is stored beside the frames that are written; one above waits for them', () => {
+  const disk = formatted(new MemoryDisk());
+  const bench = new Bench(disk).settle();
+  const chain = new Chain();
+  for (let i = 0; i < 4; i++) bench.append(chain.next([1]));
+  bench.settle();
+  const save = (index: number, done: () => void): void => {
+    const checkpoint = { index: at(index), hash: chain.hashOf(index), digest: new Uint8Array(16) };
+    bench.store.saveManifest({ ...bench.store.manifest, checkpoint }, done);
+  };
+  const when: CommitIndex[] = [];
+  bench.append(chain.next([1]));
+  save(3, () => when.push(bench.promised));
+  while (when.length === 0) {
+    // There is always a frame to write.
+    bench.append(chain.next([1]));
+    disk.pump(1);
+  }
+  expect(bench.store.idle).toBe(false);
+  expect(bench.promised).toBeGreaterThan(4);
+  expect(bench.store.manifest.checkpoint.index).toBe(3);
+  const last = bench.append(chain.next([1])).last;
+  save(last, () => when.push(bench.promised));
+  bench.append(chain.next([1]));
+  bench.settle();
+  expect(when[1]).toBe(last);
+  expect(bench.promised).toBe(last + 1);
+  const again = new Bench(disk.restart());
+  expect(again.recovered).toMatchObject({ outcome: 'clean', end: last + 1 });
+  expect(again.recovered.manifest.checkpoint.index).toBe(last);
 });
 
 test('a disk error poisons the log for good', () => {

@@ -4,6 +4,7 @@
  *
  * Invariants:
  *  - an operation that runs alone starts only when every earlier append is durable with its tail record, and later appends wait for it;
+ *  - a manifest update that only moves the checkpoint, to what is promised here already, does not run alone: frames are written beside it;
  *  - the first disk error poisons the log: nothing is tried again, nothing succeeds afterwards, `onFatal` is called once;
  *  - a full disk is a state, not an error: queued frames wait, and manifest updates and installs overtake them so that view changes live on.
  */
@@ -93,6 +94,8 @@ export class LogStore implements LogPort {
   private readonly installer: LogInstall;
   private operations: Operation[] = [];
   private running: Exclude<Operation, { kind: 'append' }> | null = null;
+  /** What runs is a manifest update beside which frames are written. */
+  private beside = false;
   /** Compactions that wait for an install. */
   private compactions: { readonly through: number; readonly done: () => void }[] = [];
   /** A snapshot install will tell where the log ends. */
@@ -171,7 +174,7 @@ export class LogStore implements LogPort {
         tail: this.tail,
         policy: this.policy,
         needSegment: (base, prevHash) => {
-          this.segments.rotate(base, prevHash, (segment, prefix) => this.worker.useSegment(segment, prefix));
+          this.segments.rotate(base, prevHash, (segment, prefix) => this.worker.rotated(segment, prefix));
         },
         onDurable: (index, hash, view) => {
           this.progress++;
@@ -220,8 +223,9 @@ export class LogStore implements LogPort {
     this.assertFits(batch);
     this.end = at(batch.last);
     this.endHash = batch.lastHash;
-    if (this.running !== null || this.operations.length > 0) this.operations.push({ kind: 'append', batch, view });
-    else this.worker.enqueue(batch, view);
+    const passes = (this.running === null || this.beside) && this.operations.length === 0;
+    if (passes) this.worker.enqueue(batch, view);
+    else this.operations.push({ kind: 'append', batch, view });
   }
 
   saveManifest(manifest: ManifestState, done: () => void): void {
@@ -363,7 +367,10 @@ export class LogStore implements LogPort {
 
   /** Tries again what waits for space. Call it every tick. */
   tick(): void {
-    if (!this.stopped) this.segments.tick();
+    if (this.stopped) return;
+    this.segments.tick();
+    // The frames may have met the full disk after an operation that may overtake them was queued.
+    if (this.full) this.runNext();
   }
 
   /** Stops at once; callbacks of what is in flight are not called any more. */
@@ -426,9 +433,11 @@ export class LogStore implements LogPort {
         this.worker.enqueue(next.batch, next.view);
         continue;
       }
-      if (!this.worker.idle && !this.overtakes(next)) return;
+      const beside = next.kind === 'manifest' && this.movesCheckpoint(next.manifest);
+      if (!beside && !this.worker.idle && !this.overtakes(next)) return;
       this.operations.shift();
       this.running = next;
+      this.beside = beside;
       this.start(next);
     }
   }
@@ -460,6 +469,13 @@ export class LogStore implements LogPort {
     this.first = next(index);
   }
 
+  /** Nothing but the checkpoint changes, to what is promised: no frame that waits depends on it, nor it on one. */
+  private movesCheckpoint(to: ManifestState): boolean {
+    if (this.unsettled || to.checkpoint.index > this.worker.durable) return false;
+    const fields = Object.keys(to) as (keyof ManifestState)[];
+    return fields.every((field) => field === 'checkpoint' || to[field] === this.manifest[field]);
+  }
+
   /** On a full disk view changes live on: a manifest update overtakes the frames that wait for space, an install drops those that it cuts. */
   private overtakes(next: Exclude<Operation, { kind: 'append' }>): boolean {
     if (!this.full || !this.worker.blocked) return false;
@@ -474,6 +490,7 @@ export class LogStore implements LogPort {
     const release = (): void => {
       if (this.stopped) return;
       this.running = null;
+      this.beside = false;
       this.progress++;
       this.runCompactions();
       this.runNext();
