@@ -93,6 +93,27 @@ test('rotation: header, then name, then directory, then frames', () => {
   expect(steps.slice(0, 4)).toEqual(['write spare.new 0', 'rename spare 5', 'sync log', 'write spare.new 0']);
 });
 
+test('the next segment gets its header and name beside the last frames of the one before, and its own frames behind its name', () => {
+  const { bench, chain, disk } = started(1);
+  disk.done.length = 0;
+  for (let i = 0; i < 8; i++) bench.append(chain.next([3000]));
+  bench.settle();
+  const steps = disk.done.filter((step) => !step.includes('tail') && !step.startsWith('zeros'));
+  // Frame 1; the header, while frames 2 to 4 are on their way; and 5 to 8 only when the directory has the name.
+  const header = 'write spare.new 0';
+  const rotation = [
+    'write spare.new 0',
+    header,
+    'write spare.new 4096',
+    'rename spare 5',
+    'sync log',
+    'write spare.new 0',
+  ];
+  expect(steps.slice(0, rotation.length)).toEqual(rotation);
+  expect(bench.promised).toBe(8);
+  expect(new Bench(disk.restart(), OVER).recovered).toMatchObject({ outcome: 'clean', end: 8 });
+});
+
 test('suffix truncation: the highest segment goes first, and the directory is synced before a frame is written above the cut', () => {
   const { bench, chain, disk } = started(17);
   disk.done.length = 0;
@@ -113,23 +134,41 @@ test('suffix truncation: the highest segment goes first, and the directory is sy
   expect(bench.promised).toBe(4);
 });
 
-test('compaction: the oldest segment goes first, each durably, one of them kept to be used again', () => {
-  const { bench, chain, disk } = started(17);
-  const checkpoint = { index: at(16), hash: chain.hashOf(16), digest: new Uint8Array(16) };
+test('compaction: the oldest segment goes first, each durably, as many kept as there are names, to be used again in turn', () => {
+  const { bench, chain, disk } = started(27);
+  const checkpoint = { index: at(26), hash: chain.hashOf(26), digest: new Uint8Array(16) };
   bench.store.saveManifest(manifest({ checkpoint }), () => {});
   bench.settle();
   disk.done.length = 0;
-  bench.store.compact(16);
+  bench.store.compact(26);
   bench.settle();
-  expect(disk.done).toEqual(['rename 0 recycled', 'sync log', 'unlink 5', 'sync log', 'unlink 10', 'sync log']);
-  disk.done.length = 0;
-  for (let i = 0; i < 9; i++) bench.append(chain.next([3000]));
-  bench.settle();
-  // The one made ahead first, then the recycled one; zeros are written only when neither is left.
-  const named = ['rename recycled 20', 'sync log', 'rename spare 25', 'sync log', 'rename spare.new spare', 'sync log'];
-  expect(directoryOnly(disk.done)).toEqual(named);
-  expect(disk.done.filter((step) => step.startsWith('zeros')).length).toBe(1);
-  expect(bench.promised).toBe(25);
+  const freed = [
+    'rename 0 recycled',
+    'rename 5 recycled.1',
+    'rename 10 recycled.2',
+    'rename 15 recycled.3',
+    'unlink 20',
+  ];
+  expect(disk.done).toEqual(freed.flatMap((step) => [step, 'sync log']));
+  const restarted = Object.setPrototypeOf(disk.clone(), RecordingDisk.prototype) as RecordingDisk;
+  Object.assign(restarted, { done: [] });
+  const more = (after: Bench): void => {
+    const recording = after.disk as RecordingDisk;
+    const behind = chain.batches.length;
+    recording.done.length = 0;
+    for (let i = 0; i < 25; i++) after.append(chain.next([3000]));
+    after.settle();
+    // The recycled ones first, then the one made ahead; zeros are written only when none is left.
+    const named = ['recycled 30', 'recycled.1 35', 'recycled.2 40', 'recycled.3 45', 'spare 50', 'spare.new spare'];
+    expect(directoryOnly(recording.done)).toEqual(named.flatMap((step) => [`rename ${step}`, 'sync log']));
+    expect(recording.done.filter((step) => step.startsWith('zeros')).length).toBe(1);
+    expect(after.promised).toBe(51);
+    chain.batches.length = behind;
+    chain.first = 27;
+    chain.hash = chain.hashOf(26);
+  };
+  more(bench);
+  more(new Bench(restarted, OVER));
 });
 
 test('what an earlier run made ahead is used as it is; what it had not finished, and one of another size, is not', () => {

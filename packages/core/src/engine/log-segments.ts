@@ -10,7 +10,7 @@ import type { Policy } from '../policy.ts';
 import type { CommitIndex } from './commit-index.ts';
 import { BLOCK_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import { encodeSegmentHeader, LOG_DIRECTORY, OffsetMarks, type Segment, segmentPath } from './segment.ts';
-import { RECYCLED_PATH, SpareSegment } from './spare-segment.ts';
+import { type Spare, SPARE_PATH, SpareSegment } from './spare-segment.ts';
 import type { DiskCallback, DiskError, DiskFile, VirtualDisk } from './virtual-disk.ts';
 
 export interface SegmentsOptions {
@@ -64,17 +64,17 @@ export class LogSegments {
     });
   }
 
-  /** `recycled`: the freed segment that an earlier run kept; `spare`: the one that it made ahead. */
+  /** `recycled`: the freed segments that an earlier run kept; `spare`: the one that it made ahead. */
   adopt(
     segments: readonly Segment[],
     leftovers: readonly number[],
-    recycled: DiskFile | null,
+    recycled: readonly Spare[],
     spare: DiskFile | null,
   ): void {
     this.list = [...segments];
     this.leftovers = [...leftovers];
     if (spare !== null) this.spare.keep(spare);
-    if (recycled !== null) this.spare.recycle(recycled);
+    for (const kept of recycled) this.spare.recycle(kept);
   }
 
   get full(): boolean {
@@ -159,7 +159,7 @@ export class LogSegments {
     rotation.from = path;
     const block = new Uint8Array(BLOCK_BYTES);
     const { options } = this;
-    const recycled = path === RECYCLED_PATH;
+    const recycled = path !== SPARE_PATH;
     encodeSegmentHeader(block, rotation.base, rotation.prevHash, options.clusterId, options.view(), recycled);
     file.write(0, block, true, (error) => {
       if (error !== null) {
@@ -270,18 +270,17 @@ export class LogSegments {
     }
     const { disk, policy } = this.options;
     const { file, base, bytes } = next.segment;
-    // While a rotation still renames the recycled file, the name is its (simulator seed 20032).
-    const named = this.rotation?.from === RECYCLED_PATH;
-    const recycles = this.spare.wantsRecycled && !named && bytes === this.options.segmentBytes;
+    // While a rotation still renames a recycled file, the name is its (simulator seed 20032).
+    const name = bytes === this.options.segmentBytes ? this.spare.nameForRecycled(this.rotation?.from ?? null) : null;
     const gone = (): void => {
-      if (recycles) this.spare.recycle(file);
+      if (name !== null) this.spare.recycle({ file, path: name });
       else file.close();
       this.freeing.shift();
       this.freeNext();
     };
     this.retrying(
       (callback) =>
-        recycles ? disk.rename(segmentPath(base), RECYCLED_PATH, callback) : disk.unlink(segmentPath(base), callback),
+        name !== null ? disk.rename(segmentPath(base), name, callback) : disk.unlink(segmentPath(base), callback),
       () => {
         if (policy.noDirectoryFsync) gone();
         else this.retrying((callback) => disk.syncDirectory(LOG_DIRECTORY, callback), gone);

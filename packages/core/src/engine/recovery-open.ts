@@ -17,7 +17,7 @@ import { endOffsetOf, readAgainSync } from './recovery-reread.ts';
 import type { Gap } from './recovery-scan.ts';
 import { readAgreedSync } from './salvage.ts';
 import { LOG_DIRECTORY, restoreHeader, type Segment, segmentPath } from './segment.ts';
-import { RECYCLED_PATH, SPARE_NEW_PATH, SPARE_PATH } from './spare-segment.ts';
+import { RECYCLED_PATHS, type Spare, SPARE_NEW_PATH, SPARE_PATH } from './spare-segment.ts';
 import { encodeTail, slotOffset, TAIL_FILE_BYTES, TAIL_PATH, TAIL_SLOT_BYTES } from './tail-record.ts';
 import { DiskFailure, type DiskFile, type VirtualDisk } from './virtual-disk.ts';
 
@@ -52,8 +52,8 @@ export interface OpenLog {
   readonly unsettled: boolean;
   /** Segments that the install which settles the log removes. */
   readonly leftovers: readonly FoundSegment[];
-  /** A freed segment that waits to be used again. */
-  readonly recycled: DiskFile | null;
+  /** Freed segments that wait to be used again. */
+  readonly recycled: readonly Spare[];
   /** The segment that an earlier run made ahead. */
   readonly spare: DiskFile | null;
 }
@@ -78,7 +78,10 @@ export function finishOpening(
   const leftovers = notKept(recovery, opened.segments);
   if (!unsettled) removeSegments(disk, leftovers);
   removeIfThere(disk, SPARE_NEW_PATH);
-  const recycled = openMade(disk, RECYCLED_PATH, segmentBytes);
+  const recycled = RECYCLED_PATHS.flatMap((path): Spare[] => {
+    const file = openMade(disk, path, segmentBytes);
+    return file === null ? [] : [{ file, path }];
+  });
   const spare = openMade(disk, SPARE_PATH, segmentBytes);
   return {
     ...opened,

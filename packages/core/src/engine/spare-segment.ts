@@ -1,11 +1,12 @@
 /**
  * SpareSegment: the next segment, made in the background before it is needed: pre-written with zeros and barriered, so that a full disk shows up here
- * and not inside an append, and appends never change a file's size. A segment that compaction freed is as good: `log/recycled` is taken before another
- * one is made, and its old frames do no harm, as they are of lower indexes and chain to nothing.
+ * and not inside an append, and appends never change a file's size. Segments that compaction freed are as good: `log/recycled` and its like are taken before
+ * another one is made, and their old frames do no harm, as they are of lower indexes and chain to nothing. A few are kept, because compaction frees as many at
+ * once as the frames between two snapshots took, and each one made anew is written twice.
  *
  * Invariants: `log/spare` has its name only once it is wholly written and barriered, so that the next start takes it as it is (what is being made is `log/spare.new`);
- * one write of it is in flight at a time; ENOSPC is no error but a state, tried again at each tick; at most one segment is recycled at a time, and its new name is
- * durable before it is handed over.
+ * one write of it is in flight at a time; ENOSPC is no error but a state, tried again at each tick; a recycled segment's new
+ * name is durable before it is handed over, and no two have one name.
  */
 import { assert } from '../assert.ts';
 import type { Policy } from '../policy.ts';
@@ -17,6 +18,8 @@ export const SPARE_PATH = `${LOG_DIRECTORY}/spare`;
 export const SPARE_NEW_PATH = `${SPARE_PATH}.new`;
 /** A freed segment that waits to be used again. */
 export const RECYCLED_PATH = `${LOG_DIRECTORY}/recycled`;
+/** As many are kept: a bound on what an idle log holds. */
+export const RECYCLED_PATHS: readonly string[] = [RECYCLED_PATH, ...[1, 2, 3].map((n) => `${RECYCLED_PATH}.${n}`)];
 /** Zeros are written in pieces of this many bytes. */
 const PIECE_BYTES = 1024 * 1024;
 
@@ -45,7 +48,7 @@ export class SpareSegment {
   private written = 0;
   /** It has its name, not yet durably. */
   private named = false;
-  private recycled: DiskFile | null = null;
+  private readonly recycled: Spare[] = [];
 
   constructor(options: SpareOptions) {
     this.options = options;
@@ -53,23 +56,22 @@ export class SpareSegment {
   }
 
   get ready(): boolean {
-    return this.state === 'ready' || this.recycled !== null;
+    return this.state === 'ready' || this.recycled.length > 0;
   }
 
   get full(): boolean {
-    return this.state === 'full' && this.recycled === null;
+    return this.state === 'full' && this.recycled.length === 0;
   }
 
-  /** True while no freed segment is kept. */
-  get wantsRecycled(): boolean {
-    return this.recycled === null;
+  /** A name for one more freed segment, other than `taken`, or null when enough are kept. */
+  nameForRecycled(taken: string | null): string | null {
+    return RECYCLED_PATHS.find((path) => path !== taken && this.recycled.every((kept) => kept.path !== path)) ?? null;
   }
 
-  /** Keeps a freed segment, durably named RECYCLED_PATH, as the next one. */
-  recycle(file: DiskFile): void {
-    assert(this.recycled === null, 'one recycled segment at a time');
+  /** Keeps a freed segment, which has its name durably, as one of the next. */
+  recycle(spare: Spare): void {
     const wasFull = this.full;
-    this.recycled = file;
+    this.recycled.push(spare);
     if (wasFull) this.options.onSpace(false);
     this.options.onReady();
   }
@@ -91,11 +93,11 @@ export class SpareSegment {
 
   /** Hands over a finished file; the caller renames it. */
   take(): Spare {
-    const { recycled, file } = this;
-    if (recycled !== null) {
-      this.recycled = null;
+    const { file } = this;
+    const recycled = this.recycled.shift();
+    if (recycled !== undefined) {
       if (this.state === 'full') this.state = 'none';
-      return { file: recycled, path: RECYCLED_PATH };
+      return recycled;
     }
     assert(this.state === 'ready' && file !== null, 'the spare segment is ready');
     this.file = null;
@@ -107,7 +109,7 @@ export class SpareSegment {
 
   close(): void {
     this.file?.close();
-    this.recycled?.close();
+    for (const { file } of this.recycled) file.close();
   }
 
   private create(): boolean {
