@@ -23,7 +23,7 @@ import { openDisk } from '@chronon/native/open-disk';
 import { chooseCodec } from '@chronon/node/replica/choose-codec';
 import { isMemory, machine } from './lib/machine.ts';
 import { latencyHistogram, spread } from './lib/latency.ts';
-import { BenchLog, openLog, Sealer, type BenchDisk } from './log/bench-log.ts';
+import { AHEAD_BYTES, BenchLog, openLog, Sealer, type BenchDisk } from './log/bench-log.ts';
 import {
   table,
   targets,
@@ -37,8 +37,6 @@ import {
 import { rawDevice } from './raw-device.mjs';
 
 const MB = 1e6;
-/** Most bytes of frames that are sealed ahead of a run. */
-const AHEAD_BYTES = 128 * 1024 * 1024;
 const SEALING = [
   { payloadBytes: 128, count: 64 },
   { payloadBytes: 1024, count: 64 },
@@ -143,7 +141,7 @@ async function measureCell(log: BenchLog, disk: BenchDisk, payloadBytes: number,
     const run = await log.run(payloadBytes, count, depth, seconds, null);
     writes.push((log.disk.stats.writes - before) / run.promisesInAll);
     const rate = run.promises / run.seconds;
-    const ahead = Math.min(Math.ceil(AHEAD_BYTES / bytes), Math.ceil(2 * rate * seconds));
+    const ahead = Math.min(Math.floor(AHEAD_BYTES / bytes), Math.ceil(2 * rate * seconds));
     const sealed = await log.runSealed(log.prepare(payloadBytes, count, ahead), depth);
     devices.push(device);
     promises.push(rate);

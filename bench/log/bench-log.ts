@@ -21,6 +21,8 @@ export type BenchDisk = 'io_uring' | 'sync';
 
 const ID = new Uint8Array(16).fill(7);
 const SEGMENT_BYTES = DEFAULT_CONFIG.segmentBytes;
+/** Most bytes of frames that are sealed ahead of a run: four segments of them. */
+export const AHEAD_BYTES = 4 * SEGMENT_BYTES;
 
 /** What one window of appends came to. */
 export interface Appended {
@@ -40,10 +42,9 @@ export class Sealer {
     this.codec = codec;
   }
 
-  /** `count` entries of `payloadBytes` each, the envelope included. */
-  batch(payloadBytes: number, count: number): FrameBatch {
+  /** `count` entries of `payloadBytes` each, the envelope included, in memory of their own or in `bytes`, which is as long as they are and zeroed. */
+  batch(payloadBytes: number, count: number, bytes = new Uint8Array(frameBytes(payloadBytes) * count)): FrameBatch {
     const each = frameBytes(payloadBytes);
-    const bytes = new Uint8Array(each * count);
     for (let i = 0, at = 0; i < count; i++, at += each) {
       const index = this.next++;
       writeHeader(bytes, at, payloadBytes, index, 0, (index + 1) >>> 0, Math.floor((index + 1) / 2 ** 32), 0);
@@ -70,6 +71,7 @@ export class BenchLog {
   private failed: string | null = null;
   /** Segments are freed behind the writer. */
   recycles = true;
+  private readonly ahead = new Uint8Array(AHEAD_BYTES);
   private freedThrough = -1;
   private bytesSinceFree = 0;
 
@@ -113,9 +115,16 @@ export class BenchLog {
     return { promises, seconds: took, promisesInAll: this.promises };
   }
 
-  /** Batches that are sealed now, to be appended by {@link runSealed} before anything else is. */
+  /**
+   * Batches that are sealed now, to be appended by {@link runSealed} before anything else is, in memory that those before them had: what the collector does with
+   * gigabytes of batches made ahead is no part of an append.
+   */
   prepare(payloadBytes: number, count: number, batches: number): FrameBatch[] {
-    return Array.from({ length: batches }, () => this.sealer.batch(payloadBytes, count));
+    const each = frameBytes(payloadBytes) * count;
+    const bytes = this.ahead.subarray(0, Math.min(AHEAD_BYTES, each * batches)).fill(0);
+    return Array.from({ length: Math.floor(bytes.length / each) }, (_, i) =>
+      this.sealer.batch(payloadBytes, count, bytes.subarray(i * each, (i + 1) * each)),
+    );
   }
 
   /** Appends batches of {@link prepare}, `depth` promises outstanding, until the last one is promised. */
