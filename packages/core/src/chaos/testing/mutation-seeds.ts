@@ -30,7 +30,7 @@ export const CAUGHT_BY: readonly Caught[] = [
   { mutation: 'single-manifest-copy', seeds: [1, 2, 3, 4] },
   { mutation: 'skip-barrier-at-open', seeds: [1, 3, 2, 4] },
   { mutation: 'skip-fence', seeds: [40, 70, 139, 177] },
-  { mutation: 'snapshot-drops-newer-frames', seeds: [119, 179, 36, 56] },
+  { mutation: 'snapshot-drops-newer-frames', seeds: [36, 82, 179] },
   { mutation: 'stale-read-from-paused-primary', seeds: [45, 120, 156] },
   { mutation: 'truncate-acked-tail', seeds: [4, 29, 69, 75, 54] },
   { mutation: 'unconnected-frames-count', seeds: [1, 42, 46] },
