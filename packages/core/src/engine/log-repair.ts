@@ -12,7 +12,6 @@ import { BLOCK_BYTES, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES } from './constan
 import type { DurabilityWorker } from './durability-worker.ts';
 import { FrameBatch } from './frame-batch.ts';
 import type { FrameCodec } from './frame-codec.ts';
-import { frame, OFFSET, readU32 } from './frame.ts';
 import { sameHash } from './hash.ts';
 import { HeaderSuffix } from './header-suffix.ts';
 import type { IndexRange } from './log-contract.ts';
@@ -20,7 +19,7 @@ import type { LogSegments } from './log-segments.ts';
 import type { FaultyRange } from './recovery-open.ts';
 import { FRAME_BYTES_MIN, type Piece, scanRegion } from './recovery-scan.ts';
 import { readAgreed, readSalvaging } from './salvage.ts';
-import type { Segment } from './segment.ts';
+import { prevHashAt, type Segment } from './segment.ts';
 import type { TailFile } from './tail-file.ts';
 import type { DiskError, DiskFile, DiskReadCallback } from './virtual-disk.ts';
 
@@ -506,12 +505,6 @@ export class LogRepair {
     if (run.first === from && (run.start > 0 || (prevHash !== null && !sameHash(run.prevHash, prevHash)))) return null;
     return new FrameBatch(bytes.subarray(run.start, run.end), run.last - run.first + 1, run.lastHash);
   }
-}
-
-/** What the header of the frame of `index`, that stands at `at`, says of the frame before it; null when it is not there. */
-function prevHashAt(codec: FrameCodec, bytes: Uint8Array, at: number, index: number): Uint8Array | null {
-  const sound = readU32(bytes, at) === codec.crc32c(bytes, at + OFFSET.payloadSize, at + FRAME_HEADER_BYTES);
-  return sound && frame.index(bytes, at) === index ? frame.prevHash(bytes, at).slice() : null;
 }
 
 /** The batch has every frame of the range, and they end just where those behind it were found. */

@@ -34,11 +34,11 @@ import { LogRepair } from './log-repair.ts';
 import { LogSegments } from './log-segments.ts';
 import { ManifestFile } from './manifest-file.ts';
 import { finishOpening, type OpenLog } from './recovery-open.ts';
-import { recover, type Recovery } from './recovery.ts';
+import { recover, type Recovery, unreadable } from './recovery.ts';
 import type { Segment } from './segment.ts';
 import { TailBlock } from './tail-block.ts';
 import { TailFile } from './tail-file.ts';
-import { type DiskError, DiskFailure, type VirtualDisk } from './virtual-disk.ts';
+import { type DiskError, DiskFailure, ReadFailure, reading, type VirtualDisk } from './virtual-disk.ts';
 
 const NO_BYTES = new Uint8Array(0);
 
@@ -116,6 +116,7 @@ export class LogStore implements LogPort {
       const opened = finishOpening(disk, codec, recovery, segmentBytes, pipelineMax, !policy.skipBarrierAtOpen);
       return { store: new LogStore(options, recovery, opened), recovered: recovery.recovered };
     } catch (error) {
+      if (error instanceof ReadFailure) return { refusal: unreadable(error) };
       if (!(error instanceof DiskFailure)) throw error;
       return { refusal: { code: 'E_IO_WRITE', message: `the data directory cannot be written: ${error.message}` } };
     }
@@ -191,7 +192,8 @@ export class LogStore implements LogPort {
     });
     this.installer = new LogInstall(this);
     const current = this.segments.current(record.end);
-    const prefix = current === null ? null : new TailBlock(options.codec, current, manifest, record.endHash).readSync();
+    const tailBlock = current === null ? null : new TailBlock(options.codec, current, manifest, record.endHash);
+    const prefix = tailBlock === null ? null : reading(() => tailBlock.readSync());
     // What cannot be believed is left as it is: the next frame begins another segment.
     this.worker.useSegment(prefix === null ? null : current, prefix ?? NO_BYTES);
     this.segments.prepare();

@@ -19,7 +19,7 @@ import { readAgreedSync } from './salvage.ts';
 import { LOG_DIRECTORY, restoreHeader, type Segment, segmentPath } from './segment.ts';
 import { RECYCLED_PATHS, type Spare, SPARE_NEW_PATH, SPARE_PATH } from './spare-segment.ts';
 import { encodeTail, slotOffset, TAIL_FILE_BYTES, TAIL_PATH, TAIL_SLOT_BYTES } from './tail-record.ts';
-import { DiskFailure, type DiskFile, type VirtualDisk } from './virtual-disk.ts';
+import { DiskFailure, type DiskFile, reading, type VirtualDisk } from './virtual-disk.ts';
 
 /** Blocking writes go in pieces of this many bytes. */
 const PIECE_BYTES = 1024 * 1024;
@@ -158,7 +158,7 @@ function openSegments(
     if (file !== null) {
       const size = Math.max(segmentBytes, Math.ceil((tail?.endOffset ?? 0) / BLOCK_BYTES) * BLOCK_BYTES);
       const again: Reread = (offset, bytes) => {
-        if (found.file !== null) readAgainSync(codec, found, file, offset, bytes);
+        if (found.file !== null) reading(() => readAgainSync(codec, found, file, offset, bytes));
         if (offset === 0 && prevHash !== null) restoreHeader(bytes, { base: found.base, prevHash }, manifest);
       };
       if (file.size() < (isTail ? size : BLOCK_BYTES) || file.size() % BLOCK_BYTES !== 0) extend(file, size, again);
@@ -167,7 +167,7 @@ function openSegments(
         rewrite(file, 0, BLOCK_BYTES, again);
         file.barrierSync();
       }
-      const { last, end } = endIn(codec, found, record.end);
+      const { last, end } = reading(() => endIn(codec, found, record.end));
       if (sync && tail !== null && found.base >= tail.segment)
         rewrite(file, found.base === tail.segment ? tail.endOffset : 0, end, again);
       if (sync && found.base >= (tail?.segment ?? 0)) file.barrierSync();
@@ -212,7 +212,7 @@ function endIn(codec: FrameCodec, found: FoundSegment, end: CommitIndex): { last
 type Reread = (offset: number, bytes: Uint8Array, file: DiskFile) => void;
 
 /** Of a file that holds no frames: two reads must give the same. */
-const agreed: Reread = (offset, bytes, file) => readAgreedSync(file, offset, bytes);
+const agreed: Reread = (offset, bytes, file) => reading(() => readAgreedSync(file, offset, bytes));
 
 /**
  * Writes what was read from `from` up to `end` again. A write or barrier that failed may have left pages that readers see and that no barrier will ever

@@ -10,6 +10,7 @@ import { encodeManifest, MANIFEST_PATHS } from './manifest.ts';
 import { segmentPath } from './segment.ts';
 import { batch, Bench, Chain, formatted, manifest, openLog, suffix } from './testing/log-harness.ts';
 import { MemoryDisk } from './testing/memory-disk.ts';
+import type { DiskFile } from './virtual-disk.ts';
 
 const codec = await createWasmCodec();
 const OVER = { codec, segmentBytes: 16 * 1024 };
@@ -21,8 +22,8 @@ interface Given {
 }
 
 /** Frames that cross the blocks of one segment, closed. */
-function given(): Given {
-  const disk = formatted(new MemoryDisk());
+function given(state = manifest()): Given {
+  const disk = formatted(new MemoryDisk(), state);
   const bench = new Bench(disk, OVER);
   const chain = new Chain();
   for (let i = 0; i < 12; i++) bench.append(chain.next([700]));
@@ -92,6 +93,50 @@ function everyMisread(make: () => Given, { end = 11, damaged = [] as readonly nu
     }
   }
 }
+
+test('one bad read, whichever it is, refuses nothing and loses nothing, where there is no other replica either', () => {
+  const alone = manifest({ members: [1], incarnations: [1], founders: [new Uint8Array(16)] });
+  for (const state of [alone, manifest()]) {
+    for (let bad = 1, reads = bad; bad <= reads; bad++) {
+      const { disk } = given(state);
+      const prototype = Object.getPrototypeOf(disk.open(FIRST)) as DiskFile;
+      const { readSync } = prototype;
+      reads = 0;
+      prototype.readSync = function (offset, into) {
+        const got = readSync.call(this, offset, into);
+        if (++reads === bad) into.fill(0x5a, 0, got);
+        return got;
+      };
+      try {
+        const { recovered, store } = new Bench(disk, OVER);
+        expect([bad, recovered.end, recovered.faulty, recovered.recoveringHead]).toEqual([bad, 11, [], false]);
+        store.close();
+      } finally {
+        prototype.readSync = readSync;
+      }
+      expect(new Bench(disk, OVER).recovered).toMatchObject({ end: 11, outcome: 'clean' });
+    }
+  }
+});
+
+test('bytes that no two reads give alike refuse as what cannot be read, not as what cannot be written', () => {
+  const { disk } = given();
+  const prototype = Object.getPrototypeOf(disk.open(FIRST)) as DiskFile;
+  const { readSync } = prototype;
+  let reads = 0;
+  prototype.readSync = function (offset, into) {
+    const got = readSync.call(this, offset, into);
+    // Behind the scan, which reads the head and the whole of it.
+    if (this.path === FIRST && ++reads > 2) into.fill(reads, 0, got);
+    return got;
+  };
+  try {
+    const opened = openLog(disk, OVER);
+    expect('refusal' in opened ? opened.refusal : opened.recovered).toMatchObject({ code: 'E_IO_READ' });
+  } finally {
+    prototype.readSync = readSync;
+  }
+});
 
 test('the block that a damaged segment header is written to', () => {
   everyMisread(

@@ -10,7 +10,7 @@ import type { FrameCodec } from './frame-codec.ts';
 import { frame } from './frame.ts';
 import { sameHash, toHex } from './hash.ts';
 import { HeaderSuffix } from './header-suffix.ts';
-import type { ManifestState, RecoveredLog, Refusal } from './log-contract.ts';
+import type { ManifestState, RecoveredLog, Refusal, RefusalCode } from './log-contract.ts';
 import { decodeManifest, MANIFEST_PATHS, MANIFEST_VERSION } from './manifest.ts';
 import { type PhysicalLog, scanLog } from './recovery-physical.ts';
 import { type LogOfRecord, logOfRecord, recordHeaders } from './recovery-record.ts';
@@ -52,15 +52,23 @@ export interface Recovery {
   readonly recovered: RecoveredLog;
 }
 
-/** Reads the directory. Blocking. */
+/** What a bad read can look like: damage, or two records that cannot both be true. */
+const READ_AGAIN: ReadonlySet<RefusalCode> = new Set(['E_LOG_CORRUPT', 'E_MANIFEST']);
+
+/** Reads the directory. Blocking. Nothing is refused for damage that was read once only. */
 export function recover(options: RecoveryOptions): Recovery | { readonly refusal: Refusal } {
   try {
-    const result = read(options);
+    let result = read(options);
+    if ('code' in result && READ_AGAIN.has(result.code)) result = read(options);
     return 'code' in result ? { refusal: result } : result;
   } catch (error) {
     if (!(error instanceof DiskFailure)) throw error;
-    return { refusal: { code: 'E_IO_READ', message: `the data directory cannot be read: ${error.message}` } };
+    return { refusal: unreadable(error) };
   }
+}
+
+export function unreadable({ message }: DiskFailure): Refusal {
+  return { code: 'E_IO_READ', message: `the data directory cannot be read: ${message}` };
 }
 
 function read(options: RecoveryOptions): Recovery | Refusal {
@@ -75,11 +83,11 @@ function read(options: RecoveryOptions): Recovery | Refusal {
   const log = scanLog({ disk, codec, manifest, tail, pipelineMax });
   if ('code' in log) return log;
   const record = logOfRecord(log, manifest, tail, options.policy);
-  if ('code' in record) return record;
+  if ('code' in record) return refused(log, record);
   notes.push(...log.notes);
   const recovered = describe(log, manifest, tail, record, pipelineMax, notes);
   const alone = aloneRefusal(options, recovered, notes);
-  if (alone !== null) return alone;
+  if (alone !== null) return refused(log, alone);
   return {
     manifest,
     manifestSequence: found.sequence,
@@ -90,6 +98,11 @@ function read(options: RecoveryOptions): Recovery | Refusal {
     record,
     recovered,
   };
+}
+
+function refused(log: PhysicalLog, refusal: Refusal): Refusal {
+  for (const { file } of [...log.segments, ...log.stale]) file?.close();
+  return refusal;
 }
 
 interface FoundManifest {
@@ -173,7 +186,10 @@ function readTail(options: RecoveryOptions, manifest: ManifestState, notes: stri
     notes.push(`${TAIL_PATH} is missing: what this replica has promised is not known`);
     return { tail: null, sequence: 0 };
   }
-  const decoded = decodeTail(bytes, manifest.clusterId);
+  let decoded = decodeTail(bytes, manifest.clusterId);
+  // One bad read must not make a replica forget what it has promised.
+  if (decoded.kind === 'lost')
+    decoded = decodeTail(readWhole(options.disk, TAIL_PATH, TAIL_FILE_BYTES) ?? bytes, manifest.clusterId);
   switch (decoded.kind) {
     case 'ok':
       if (decoded.damagedCopies > 0) notes.push(`${TAIL_PATH}: ${decoded.damagedCopies} damaged copies, made anew`);

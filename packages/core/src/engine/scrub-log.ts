@@ -106,7 +106,10 @@ export class LogScrub {
           done(SEGMENT_HEADER_BYTES, false);
           return;
         }
-        rewriteSegmentHeader(segment, prevHash, store.manifest.clusterId, store.manifest.view, (failure, written) => {
+        const { codec, manifest: owner, segments, worker } = store;
+        const atEnd = segment.last === worker.written ? worker.writtenHash : null;
+        const lastHash = segments.after(segment)?.prevHash ?? atEnd;
+        rewriteSegmentHeader({ codec, segment, prevHash, lastHash, owner }, (failure, written) => {
           if (failure !== null) {
             store.poison(failure);
             return;

@@ -369,3 +369,29 @@ test('one read of another place: a segment header is read again before it is cal
   expect(running.damage).toEqual([]);
   expect(disk.stats.writes).toBe(writes);
 });
+
+test('a segment header is not written again over frames of its block that a read does not give, even twice', () => {
+  const { disk, chain } = filled(over);
+  const running = new ScrubBench(disk, chain);
+  const { file } = running.bench.store.segments.holding(running.bench.store.first)!;
+  disk.flip(file.path, 20);
+  const intact = disk.content(file.path).slice();
+  const prototype = Object.getPrototypeOf(file) as typeof file;
+  const { read } = prototype;
+  prototype.read = function (offset, length, callback) {
+    read.call(this, offset, length, (error, bytes) => {
+      // As before the second frame was written.
+      if (offset === 0 && bytes !== null) bytes.fill(0, frame.size(bytes, SEGMENT_HEADER_BYTES) + SEGMENT_HEADER_BYTES);
+      callback(error, bytes);
+    });
+  };
+  try {
+    running.pass();
+  } finally {
+    prototype.read = read;
+  }
+  expect(disk.content(file.path).subarray(64)).toEqual(intact.subarray(64));
+  running.pass();
+  expect(running.bench.readAll().length).toBe(chain.first);
+  expect(decodeSegmentHeader(disk.content(file.path))).not.toBeNull();
+});

@@ -8,6 +8,7 @@ import { assert } from '../assert.ts';
 import { crc32c } from './codec/crc32c.ts';
 import { BLOCK_BYTES, FRAME_HEADER_BYTES, HASH_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { FrameBatch } from './frame-batch.ts';
+import type { FrameCodec } from './frame-codec.ts';
 import { frame, OFFSET, readU32, readU64, writeU32, writeU64 } from './frame.ts';
 import { sameHash } from './hash.ts';
 import { readAgreed } from './salvage.ts';
@@ -183,6 +184,13 @@ export class OffsetMarks {
     return at < 0 ? null : { index: this.indexes[at]!, offset: this.offsets[at]! };
   }
 
+  /** The first mark whose frame begins at or behind `offset`, or null. */
+  fromOffset(offset: number): { readonly index: number; readonly offset: number } | null {
+    let at = 0;
+    while (at < this.count && this.offsets[at]! < offset) at++;
+    return at === this.count ? null : { index: this.indexes[at]!, offset: this.offsets[at]! };
+  }
+
   /** The first mark above `index`, or null. */
   above(index: number): { readonly index: number; readonly offset: number } | null {
     const at = this.below(index) + 1;
@@ -251,37 +259,63 @@ export function beginsWithHeader(bytes: Uint8Array, segment: Named, clusterId: U
   );
 }
 
-/** True when the header of the segment's first frame stands behind the segment header. */
-function beginsWith(block: Uint8Array, base: number, prevHash: Uint8Array): boolean {
-  const at = SEGMENT_HEADER_BYTES;
-  const sound = readU32(block, at) === crc32c(block, at + OFFSET.payloadSize, at + FRAME_HEADER_BYTES);
-  return sound && frame.index(block, at) === base && sameHash(frame.prevHash(block, at), prevHash);
+/** What a segment must hold for its header to be written again. */
+export interface HeaderRewrite {
+  readonly codec: FrameCodec;
+  readonly segment: Segment;
+  /** Chain hash below it. */
+  readonly prevHash: Uint8Array;
+  /** Chain hash of its last frame; null: nothing states it. */
+  readonly lastHash: Uint8Array | null;
+  readonly owner: HeaderOwner;
 }
 
 /**
- * Writes the header of a segment again, from what is known of it (`prevHash`: chain hash below it; recycled or not: it claims nothing about what stands behind); nothing else may be written to its first
+ * Writes the header of a segment again, from what is known of it (recycled or not: it claims nothing about what stands behind); nothing else may be written to its first
  * block meanwhile. Not written when the device does not give what shares that block, gives something else, or gives the right header after all.
  */
 export function rewriteSegmentHeader(
-  segment: Segment,
-  prevHash: Uint8Array,
-  clusterId: Uint8Array,
-  view: number,
+  what: HeaderRewrite,
   done: (error: DiskError | null, written: boolean) => void,
 ): void {
-  const { file, base } = segment;
-  readAgreed(file, 0, BLOCK_BYTES, (error, bytes) => {
+  const { segment, prevHash, owner } = what;
+  const { file, base, marks } = segment;
+  const behind = marks.fromOffset(BLOCK_BYTES);
+  const end = behind?.offset ?? segment.end;
+  const length = Math.max(BLOCK_BYTES, end + (behind === null ? 0 : FRAME_HEADER_BYTES));
+  readAgreed(file, 0, length, (error, bytes) => {
     if (error !== null || bytes === null) {
       done(error?.code === 'EIO' ? null : error, false);
       return;
     }
-    // A block from elsewhere, even one read twice (seed 1011), would take the place of the frames that share this one: the first of them must stand where it belongs.
-    const foreign = segment.last >= base && !beginsWith(bytes, base, prevHash);
-    if (foreign || beginsWithHeader(bytes, { base, prevHash }, clusterId)) {
+    // A block from elsewhere, even one read twice (seed 1011), or one from before its last write, would take the place of the frames that share this one: all of them must be there.
+    const foreign = segment.last >= base && !holdsFrames(what, bytes, end, (behind?.index ?? segment.last + 1) - 1);
+    if (foreign || beginsWithHeader(bytes, { base, prevHash }, owner.clusterId)) {
       done(null, false);
       return;
     }
-    encodeSegmentHeader(bytes, base, prevHash, clusterId, view, true);
-    file.write(0, bytes, true, (failure) => done(failure, failure === null));
+    const block = bytes.subarray(0, BLOCK_BYTES);
+    encodeSegmentHeader(block, base, prevHash, owner.clusterId, owner.view, true);
+    file.write(0, block, true, (failure) => done(failure, failure === null));
   });
+}
+
+/** The frames of the segment through `last`, which ends at `end`, stand in `bytes`, and are those whose hash the frame behind, or the caller, states. */
+function holdsFrames(
+  { codec, segment, prevHash, lastHash }: HeaderRewrite,
+  bytes: Uint8Array,
+  end: number,
+  last: number,
+): boolean {
+  const chain = prevHash.slice();
+  const run = codec.verify(bytes, SEGMENT_HEADER_BYTES, end, segment.base, chain);
+  if (run.end !== end || segment.base + run.count - 1 !== last) return false;
+  const stated = last === segment.last ? lastHash : prevHashAt(codec, bytes, end, last + 1);
+  return stated !== null && sameHash(stated, chain);
+}
+
+/** What the header of the frame of `index`, that stands at `at`, says of the frame before it; null when it is not there. */
+export function prevHashAt(codec: FrameCodec, bytes: Uint8Array, at: number, index: number): Uint8Array | null {
+  const sound = readU32(bytes, at) === codec.crc32c(bytes, at + OFFSET.payloadSize, at + FRAME_HEADER_BYTES);
+  return sound && frame.index(bytes, at) === index ? frame.prevHash(bytes, at).slice() : null;
 }

@@ -29,6 +29,19 @@ export class DiskFailure extends Error {
   }
 }
 
+/** The same, for a read: it failed, or gave nothing that can be believed. */
+export class ReadFailure extends DiskFailure {}
+
+/** Runs a task that reads and writes nothing. */
+export function reading<T>(task: () => T): T {
+  try {
+    return task();
+  } catch (error) {
+    if (error instanceof DiskFailure) throw new ReadFailure(error);
+    throw error;
+  }
+}
+
 /** Called exactly once, never from inside the call that got it. `error` is null on success. */
 export type DiskCallback = (error: DiskError | null) => void;
 export type DiskReadCallback = (error: DiskError | null, bytes: Uint8Array | null) => void;
