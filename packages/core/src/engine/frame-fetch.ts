@@ -14,14 +14,21 @@ import type { Segment } from './segment.ts';
 /** Bytes read at once while walking. */
 const WALK_BYTES = 128 * 1024;
 
+/** What a read found where a frame should stand. */
+export interface FoundDamage {
+  readonly index: number;
+  readonly offset: number;
+  readonly fault: string;
+}
+
 export type Located =
   | { readonly kind: 'found'; readonly offset: number; readonly chunk: Uint8Array; readonly at: number }
-  | { readonly kind: 'damaged'; readonly index: number; readonly offset: number; readonly fault: string };
+  | ({ readonly kind: 'damaged' } & FoundDamage);
 
 export type Fetched =
   /** `offset` is that of the first frame. */
   | { readonly kind: 'frames'; readonly batch: FrameBatch; readonly offset: number }
-  | { readonly kind: 'damaged'; readonly index: number; readonly offset: number; readonly fault: string };
+  | ({ readonly kind: 'damaged' } & FoundDamage);
 
 export class FrameFetch {
   private readonly codec: FrameCodec;

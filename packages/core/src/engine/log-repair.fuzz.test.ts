@@ -5,7 +5,7 @@
 import { expect, test } from 'vitest';
 import { Prng } from '../prng.ts';
 import { createWasmCodec } from './codec/wasm.ts';
-import { at } from './commit-index.ts';
+import { at, type CommitIndex, NONE } from './commit-index.ts';
 import { BLOCK_BYTES, SECTOR_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import { FrameBatch } from './frame-batch.ts';
 import { toHex, ZERO_HASH } from './hash.ts';
@@ -31,6 +31,11 @@ class Life {
   wanted = new Set<number>();
   private heard = 0;
   private logView = 1;
+  private checkpoint: CommitIndex = NONE;
+  /** What was given before the log was cut counts no more. */
+  private cuts = 0;
+  /** Something else than repairs may be under way: which end the log has then, other tests look at (log-store.fuzz.test.ts). */
+  private changing = false;
 
   constructor(seed: number) {
     this.prng = new Prng(seed);
@@ -61,6 +66,7 @@ class Life {
 
   /** The newest process dies, with its writes half made. */
   reopen(harm: () => void = () => {}): void {
+    if (this.changing) this.settle();
     this.disk = this.prng.chance(0.5)
       ? this.disk.restart(() => this.prng.chance(0.5))
       : this.disk.crash({ names: this.prng.below(this.disk.unsyncedNames + 1), sector: () => this.prng.chance(0.5) });
@@ -69,27 +75,57 @@ class Life {
   }
 
   append(count: number): void {
+    this.changing = true;
     const first = this.frames.length;
     for (let index = first; index < first + count; index++) {
-      const size = this.prng.pick([0, 0, 0, 40, 300, 900, 2000, 5000]);
+      // None ends with zeros: where its block cannot be read such a frame is whole all the same, and the slots behind it wait until the device gives the block.
+      const size = this.prng.pick([8, 8, 8, 40, 300, 900, 2000, 5000]);
       const before = this.frames.at(-1)?.lastHash ?? ZERO_HASH;
-      const part = batch(index, before, [size], this.logView, this.prng.below(8), codec);
+      const part = batch(index, before, [size], this.logView, 1 + this.prng.below(4), codec);
       this.frames.push(part);
       this.bench.append(part, this.logView);
     }
-    this.settle();
+    if (this.prng.chance(0.5)) this.settle();
   }
 
   /** Another view cuts the end off. */
   cut(): void {
-    const keep = at(this.frames.length - 1 - this.prng.below(Math.min(this.frames.length - 1, 6)));
+    const lowest = Math.max(this.checkpoint, this.frames.length - 7, 0);
+    const keep = at(this.prng.range(lowest, this.frames.length - 1));
     this.frames.length = keep + 1;
     this.logView++;
-    const { logView: view } = this;
+    this.cuts++;
+    this.changing = true;
     const hash = this.frames[keep]!.lastHash;
-    for (const index of this.wanted) if (index > keep) this.wanted.delete(index);
-    this.bench.store.install(manifest({ view, logView: view }), keep, keep, () => {}, hash);
-    this.settle();
+    this.forget();
+    this.bench.store.install(this.manifest(), keep, keep, () => {}, hash);
+  }
+
+  private manifest(): ReturnType<typeof manifest> {
+    const { logView: view, checkpoint: index } = this;
+    const digest = new Uint8Array(16);
+    const hash = index === NONE ? digest : this.frames[index]!.lastHash;
+    return manifest({ view, logView: view, checkpoint: { index, hash, digest } });
+  }
+
+  private forget(): void {
+    const { first } = this.bench.store;
+    for (const index of this.wanted) if (index < first || index >= this.frames.length) this.wanted.delete(index);
+  }
+
+  /** A snapshot covers what is below: taken here, or installed. */
+  snapshot(): void {
+    const { store } = this.bench;
+    const lowest = Math.max(this.checkpoint, store.first, 0);
+    if (lowest >= this.frames.length) return;
+    this.checkpoint = at(this.prng.range(lowest, this.frames.length - 1));
+    const { checkpoint } = this;
+    this.changing = true;
+    if (this.prng.chance(0.5)) store.saveManifest(this.manifest(), () => store.compact(checkpoint));
+    else {
+      store.installSnapshot(this.manifest(), NONE, (end) => expect(end).toBe(this.frames.length - 1));
+      this.settle();
+    }
   }
 
   /** Any frames first..last, as a peer gives them. */
@@ -101,9 +137,9 @@ class Life {
       bytes.set(part.bytes, filled);
       filled += part.bytes.length;
     }
-    const { bench } = this;
+    const { bench, cuts } = this;
     const repaired = (whole: FrameBatch): void => {
-      if (bench !== this.bench) return;
+      if (bench !== this.bench || cuts !== this.cuts) return;
       for (let index = whole.first; index <= whole.last; index++) this.wanted.delete(index);
     };
     const whole = new FrameBatch(bytes, parts.length, parts.at(-1)!.lastHash.slice());
@@ -112,6 +148,7 @@ class Life {
 
   settle(): void {
     this.disk.pump();
+    this.changing = false;
     this.hear();
     expect(this.bench.fatal).toEqual([]);
     // Nobody else tells the owner.
@@ -128,6 +165,7 @@ class Life {
   private hear(): void {
     const { damaged } = this.bench;
     for (; this.heard < damaged.length; this.heard++) this.wanted.add(damaged[this.heard]!);
+    this.forget();
   }
 
   /** One pass of the scrubber. */
@@ -161,6 +199,10 @@ class Life {
       }
     };
     const kind = prng.below(atRest ? 8 : 7);
+    if (!atRest && prng.chance(0.2)) {
+      this.disk.unreadable.add(`${path}:${prng.below(content.length / BLOCK_BYTES)}`);
+      return;
+    }
     if (kind <= 1) put(sector + prng.below(SECTOR_BYTES), Uint8Array.of(prng.below(256)));
     else if (kind <= 3) put(sector, new Uint8Array(length));
     else if (kind === 4)
@@ -198,7 +240,8 @@ class Life {
     for (let rounds = 0; this.wanted.size > 0; rounds++) {
       const [first] = [...this.wanted].sort((a, b) => a - b);
       let last = first!;
-      while (this.wanted.has(last + 1) && this.prng.chance(0.8)) last++;
+      const most = this.prng.pick([0, 2 * BLOCK_BYTES, 8 * BLOCK_BYTES]);
+      for (let bytes = 0; this.wanted.has(last + 1) && bytes < most; last++) bytes += this.frames[last]!.bytes.length;
       expect([rounds, first, this.bench.store.faulty]).toSatisfy(() => rounds < ROUNDS_MAX);
       this.give(first!, last);
       this.settle();
@@ -207,7 +250,7 @@ class Life {
   }
 
   hashes(): string[] {
-    return this.frames.map((part) => toHex(part.lastHash));
+    return this.frames.slice(this.bench.store.first).map((part) => toHex(part.lastHash));
   }
 
   /** Everything that can be read is repaired, until all of it can. */
@@ -232,7 +275,7 @@ function slotsOf(ranges: readonly { readonly from: number; readonly to: number }
 
 /** In each segment the frames stand one behind the other, byte for byte. */
 function expectWhole({ bench, disk, frames }: Life): void {
-  for (let index = 0; index < frames.length; ) {
+  for (let index = bench.store.first; index < frames.length; ) {
     const segment = bench.store.segments.holding(index)!;
     expect([segment.base, segment.last]).toSatisfy(() => segment.base === index && segment.last < frames.length);
     const content = disk.content(segmentPath(segment.base));
@@ -267,12 +310,12 @@ test.each(Array.from({ length: SEEDS }, (_, i) => i + 1))('seed %i', (seed) => {
       if (what === 0) life.reopen();
       else if (what === 1) life.scrub();
       else if (what === 2) {
-        life.settle();
         life.append(prng.range(1, 4));
       } else if (what === 3) {
-        life.settle();
         life.cut();
+        if (prng.chance(0.5)) life.append(prng.range(1, 4));
       } else if (what === 4) harm(false)();
+      else if (what === 5) life.snapshot();
     }
     life.settle();
     life.mend();

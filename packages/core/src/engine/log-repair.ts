@@ -12,19 +12,24 @@ import { BLOCK_BYTES, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES } from './constan
 import type { DurabilityWorker } from './durability-worker.ts';
 import { FrameBatch } from './frame-batch.ts';
 import type { FrameCodec } from './frame-codec.ts';
+import type { FoundDamage } from './frame-fetch.ts';
 import { sameHash } from './hash.ts';
 import { HeaderSuffix } from './header-suffix.ts';
 import type { IndexRange } from './log-contract.ts';
 import type { LogSegments } from './log-segments.ts';
 import type { FaultyRange } from './recovery-open.ts';
 import { FRAME_BYTES_MIN, type Piece, scanRegion } from './recovery-scan.ts';
+import { endingRun, fills, fittingFrames, readAround } from './repair-place.ts';
 import { readAgreed, readSalvaging } from './salvage.ts';
-import { prevHashAt, type Segment } from './segment.ts';
+import { type HeaderOwner, prevHashAt, restoreHeader, type Segment } from './segment.ts';
 import type { TailFile } from './tail-file.ts';
-import type { DiskError, DiskFile, DiskReadCallback } from './virtual-disk.ts';
+import type { DiskError } from './virtual-disk.ts';
 
 /** Most bytes of a damaged range that are looked through again when a part of it was repaired. */
 const RESCAN_BYTES_MAX = 1024 * 1024;
+
+/** Most batches that wait for slots below them. */
+const WAITING_MAX = 64;
 
 /** What a repair needs of the store. */
 export interface RepairPort {
@@ -33,19 +38,15 @@ export interface RepairPort {
   readonly worker: DurabilityWorker;
   readonly codec: FrameCodec;
   readonly tail: TailFile;
+  readonly manifest: HeaderOwner;
+  /** Whatever the medium does not give is noted as damaged. */
+  read(from: number, maxBytes: number, callback: () => void): void;
   /** Runs a task while nothing is written, until it calls `release`. */
   alone(task: (release: () => void) => void): void;
 }
 
 /** Hears of a slot that turned out to be damaged, and what is wrong with its frame; null: it is damaged with another one. */
 type OnDamaged = (index: number, fault: string | null) => void;
-
-/** What a read found where a frame should stand. */
-export interface FoundDamage {
-  readonly index: number;
-  readonly offset: number;
-  readonly fault: string;
-}
 
 interface Waiting {
   readonly batch: FrameBatch;
@@ -63,6 +64,8 @@ export class LogRepair {
   /** The segment that a repair reads and writes at this moment. */
   busy: Segment | null = null;
 
+  /** The log begins here; what is below is nobody's concern any more. */
+  private first = 0;
   /** The last frame of the log does not end any more where the tail record says. */
   private endMoved = false;
   private readonly onDamaged: OnDamaged;
@@ -74,7 +77,7 @@ export class LogRepair {
   }
 
   list(): IndexRange[] {
-    return this.ranges.map(({ from, to }) => ({ from, to }));
+    return this.ranges.map(({ from, to }) => ({ from: Math.max(from, this.first), to }));
   }
 
   isFaulty(index: number): boolean {
@@ -190,10 +193,20 @@ export class LogRepair {
 
   /** Forgets what is below `first`: compaction freed it. Whoever waited for a repair there has nothing to wait for any more. */
   dropBelow(first: number): void {
+    this.first = first;
     this.ranges = this.ranges.filter((range) => range.to >= first);
     const moot = this.waiting.filter(({ batch }) => batch.last < first);
     this.waiting = this.waiting.filter(({ batch }) => batch.last >= first);
     for (const { done } of moot) done();
+  }
+
+  /** A range that no file holds is repaired from where the log begins on; not while a repair is making that file. */
+  private trim(): void {
+    for (const range of this.ranges) {
+      if (range.segment !== null || range.from >= this.first) continue;
+      range.from = this.first;
+      range.prevHash = null;
+    }
   }
 
   /**
@@ -201,11 +214,15 @@ export class LogRepair {
    * `release` lets the next operation begin: a batch whose place is not known yet waits without holding the others up.
    */
   run(batch: FrameBatch, done: () => void, release: () => void, found: (batch: FrameBatch) => void): void {
+    this.trim();
     const range = this.rangeOf(batch);
     if (range !== null && !this.hasPlace(range, batch)) {
-      // Asked for again and given again, for ever perhaps: the newest copy is enough.
+      // Asked for again and given again, for ever perhaps: the newest copy is enough. What is dropped is asked for again, too.
       this.waiting = this.waiting.filter((other) => other.batch.first !== batch.first);
       this.waiting.push({ batch, done, found });
+      if (this.waiting.length > WAITING_MAX) this.waiting.shift();
+      // No news, but it is what the batch waits for.
+      this.onDamaged((this.gapBelow(range) ?? range).from, null);
       release();
       return;
     }
@@ -220,7 +237,7 @@ export class LogRepair {
   private repairAll({ batch, done, found }: Waiting, release: () => void): void {
     this.intact = [];
     const resume = (): void => {
-      for (const part of this.intact.splice(0)) found(part);
+      for (const part of this.intact.splice(0)) this.tellIntact(part, found);
       this.restate(() => this.resume(release));
     };
     const then = (): void => {
@@ -228,6 +245,17 @@ export class LogRepair {
       resume();
     };
     this.repair(batch, then, resume);
+  }
+
+  /** Tells of the frames of a part that turned out to be intact, but for those that were counted as damaged after all since. */
+  private tellIntact(part: FrameBatch, found: (batch: FrameBatch) => void): void {
+    for (let from = part.first; from <= part.last; from++) {
+      if (this.isFaulty(from)) continue;
+      let to = from;
+      while (to < part.last && !this.isFaulty(to + 1)) to++;
+      found(part.slice(from, to));
+      from = to;
+    }
   }
 
   /** The tail record says where the log ends now: the next open would look for the last frames where it said before. */
@@ -277,15 +305,21 @@ export class LogRepair {
 
   /** True when it is known where the frames of the batch that belong to the range stand. */
   private hasPlace(range: FaultyRange, batch: FrameBatch): boolean {
-    if (batch.first <= range.from) return !this.isDoubtful(range) || fills(range, batch);
-    return this.startOf(range, batch) !== null;
+    if (batch.first <= range.from) return this.gapBelow(range) === null || fills(range, batch);
+    return range.segment === null ? this.endsInNoFile(range, batch) : this.startOf(range, batch) !== null;
+  }
+
+  /** The batch ends a range that no file holds, below other segments: one that is made for all of it gets its last frames at its end. */
+  private endsInNoFile({ from, to, prevHash, hash }: FaultyRange, batch: FrameBatch): boolean {
+    if (prevHash === null || batch.last < to || (hash !== null && !sameHash(hash, batch.hashOf(to)))) return false;
+    const room = this.store.segments.bytesEach - SEGMENT_HEADER_BYTES - batch.slice(batch.first, to).bytes.length;
+    return this.store.segments.baseAbove(to) !== null && room >= (batch.first - from) * FRAME_BYTES_MIN;
   }
 
   /** Where the range begins is known by the frames below it, and those may be copies in a wrong place while a gap below them is not repaired (seed 3000736). */
-  private isDoubtful({ segment, from }: FaultyRange): boolean {
-    return (
-      segment !== null && this.ranges.some((other) => other.resumes && other.segment === segment && other.to < from)
-    );
+  private gapBelow({ segment, from }: FaultyRange): FaultyRange | null {
+    if (segment === null) return null;
+    return this.ranges.find((other) => other.resumes && other.segment === segment && other.to < from) ?? null;
   }
 
   /**
@@ -314,6 +348,20 @@ export class LogRepair {
       return;
     }
     if (batch.first > range.from) {
+      if (range.segment === null) {
+        this.takeFile(
+          range,
+          range.prevHash!,
+          (made) => {
+            // As a segment that is full, and that holds nothing yet.
+            made.last = range.to;
+            made.end = made.bytes;
+            this.repair(batch, then, undone);
+          },
+          undone,
+        );
+        return;
+      }
       const start = this.startOf(range, batch);
       const last = batch.slice(batch.first, range.to);
       const written = (): void =>
@@ -322,10 +370,26 @@ export class LogRepair {
       else this.put(range.segment!, start, last, written, undone);
       return;
     }
+    this.joinAbove(range, batch);
     const part = batch.slice(range.from, Math.min(batch.last, range.to));
     const chains = range.prevHash === null || sameHash(part.prevHash, range.prevHash);
     assert(chains, `frame ${part.first} chains to the repaired log`);
     this.write(range, part, () => this.repair(batch, then, undone), undone);
+  }
+
+  /** The ranges right above that the batch reaches into are one with this one: blocks that they share are written once, and need not be read where the batch has all of them. */
+  private joinAbove(range: FaultyRange, batch: FrameBatch): void {
+    for (;;) {
+      const next = this.rangeBehind(range);
+      if (next === undefined || batch.last < next.from) return;
+      this.ranges = this.ranges.filter((other) => other !== next);
+      Object.assign(range, {
+        to: next.to,
+        endOffset: next.endOffset,
+        hash: next.hash,
+        resumes: range.resumes || next.resumes,
+      });
+    }
   }
 
   private write(range: FaultyRange, whole: FrameBatch, then: () => void, undone: () => void): void {
@@ -338,17 +402,28 @@ export class LogRepair {
         segment.last = range.from - 1;
         segment.end = range.offset;
       }
-      this.store.segments.rotate(whole.first, whole.prevHash, (made) => {
-        range.segment = made;
-        range.offset = made.end;
-        this.write(range, whole, then, undone);
-      });
+      this.takeFile(range, whole.prevHash, () => this.write(range, whole, then, undone), undone);
       return;
     }
     const part = whole.slice(whole.first, whole.first + fits - 1);
     const end = range.offset + part.bytes.length;
     while (this.runsInto(range, segment, part.last, end)) this.widenAbove(range, segment);
     this.put(segment, range.offset, part, () => this.written(range, segment, part, then, undone), undone);
+  }
+
+  /** The range stands in a new segment from now on; `undone` when none can be made now: nobody else may wait for space behind a repair. */
+  private takeFile(range: FaultyRange, prevHash: Uint8Array, taken: (made: Segment) => void, undone: () => void): void {
+    const { segments } = this.store;
+    if (!segments.ready) {
+      segments.prepare();
+      undone();
+      return;
+    }
+    segments.rotate(range.from, prevHash, (made) => {
+      range.segment = made;
+      range.offset = made.end;
+      taken(made);
+    });
   }
 
   /** Writes frames at `offset` of the segment, and what shares their blocks as it is; `undone` when the device does not give that. */
@@ -358,9 +433,16 @@ export class LogRepair {
     const end = offset + part.bytes.length;
     const blockStart = offset - (offset % BLOCK_BYTES);
     const length = Math.ceil(end / BLOCK_BYTES) * BLOCK_BYTES - blockStart;
-    readAround(file, blockStart, offset, end, length, (readError, bytes) => {
+    const { worker, manifest } = this.store;
+    // The header is known, what stands behind the last frame is nothing, and the tail block is in memory.
+    const begins = offset === SEGMENT_HEADER_BYTES;
+    const from = begins ? 0 : offset;
+    const to = part.last === segment.last ? blockStart + length : end;
+    const tail = worker.isIn(segment) ? segment.end - (segment.end % BLOCK_BYTES) : Number.POSITIVE_INFINITY;
+    readAround(file, { start: blockStart, length, from, to, tail }, (readError, bytes) => {
       if (readError !== null && readError.code === 'EIO') {
         this.busy = null;
+        this.lookAround(segment, part.first);
         undone();
         return;
       }
@@ -368,7 +450,8 @@ export class LogRepair {
         this.store.poison(readError ?? { code: 'EIO', message: `${file.path} cannot be read at ${blockStart}` });
         return;
       }
-      this.store.worker.overlay(segment, blockStart, bytes);
+      worker.overlay(segment, blockStart, bytes);
+      if (begins) restoreHeader(bytes, { base: segment.base, prevHash: part.prevHash }, manifest);
       bytes.set(part.bytes, offset - blockStart);
       file.write(blockStart, bytes, true, (error) => {
         this.busy = null;
@@ -376,6 +459,32 @@ export class LogRepair {
         else then();
       });
     });
+  }
+
+  /** A block that the device does not give is written only as a whole: what shares it with the slot at `index`, and is not known to be lost with it, is looked at. */
+  private lookAround(segment: Segment, index: number): void {
+    let below = index;
+    while (this.isFaulty(below)) below--;
+    if (below >= segment.base) this.store.read(below, 1, () => {});
+    let top = this.ranges.find((range) => index >= range.from && index <= range.to);
+    for (let next = top; next !== undefined; next = this.rangeBehind(next)) top = next;
+    if (top === undefined || top.segment !== segment || top.to >= segment.last) return;
+    if (top.endOffset === null) this.countBehind(top, segment);
+    else this.store.read(top.to + 1, 1, () => {});
+  }
+
+  /** The range right above this one in the same segment. */
+  private rangeBehind({ to, segment }: FaultyRange): FaultyRange | undefined {
+    return this.ranges.find((other) => other.from === to + 1 && other.segment === segment);
+  }
+
+  /** Where the range ends is not known, so that what is behind it cannot be read: it is damaged too, through the next place that is known. */
+  private countBehind(range: FaultyRange, segment: Segment): void {
+    const mark = segment.marks.above(range.to) ?? { index: segment.last + 1, offset: null };
+    const next = this.ranges.find((other) => other.from > range.to && other.segment === segment);
+    const place = next !== undefined && next.from <= mark.index ? { index: next.from, offset: next.offset } : mark;
+    for (let index = range.to + 1; index < place.index; index++) this.onDamaged(index, null);
+    Object.assign(range, { to: place.index - 1, endOffset: place.offset, hash: null });
   }
 
   /** The repaired frames do not end where the frames behind them were found: those are copies in a wrong place (simulator, misdirected-write). */
@@ -481,7 +590,7 @@ export class LogRepair {
     this.busy = segment;
     readSalvaging(segment.file, offset, length, (_, bytes) => {
       this.busy = null;
-      const batch = bytes === null ? null : this.endingRun(range, bytes);
+      const batch = bytes === null ? null : endingRun(this.store.codec, range, bytes);
       if (batch === null) {
         then();
         return;
@@ -495,60 +604,4 @@ export class LogRepair {
       this.put(segment, start, batch, counted, undone);
     });
   }
-
-  /** The intact frames in `bytes` that end with the last slot of the range, by its hash. */
-  private endingRun({ from, to, prevHash, hash }: FaultyRange, bytes: Uint8Array): FrameBatch | null {
-    const region = { bytes, start: 0, limit: bytes.length, first: from, chain: prevHash, last: to, lastHash: hash };
-    const run = scanRegion(this.store.codec, { ...region, exact: false }, HeaderSuffix.EMPTY).at(-1);
-    if (run === undefined || run.kind === 'gap' || run.last !== to || !sameHash(run.lastHash, hash!)) return null;
-    // The first slot begins where the range does: another place is where the segment had room for slots that came from the end.
-    if (run.first === from && (run.start > 0 || (prevHash !== null && !sameHash(run.prevHash, prevHash)))) return null;
-    return new FrameBatch(bytes.subarray(run.start, run.end), run.last - run.first + 1, run.lastHash);
-  }
-}
-
-/** The batch has every frame of the range, and they end just where those behind it were found. */
-function fills({ from, to, offset, endOffset }: FaultyRange, batch: FrameBatch): boolean {
-  return batch.last >= to && endOffset !== null && offset + batch.slice(from, to).bytes.length === endOffset;
-}
-
-/** How many frames from the first on take at most `room` bytes. */
-function fittingFrames(batch: FrameBatch, room: number): number {
-  let count = 0;
-  while (count < batch.count && batch.offsets[count + 1]! <= room) count++;
-  return count;
-}
-
-/**
- * `length` bytes from `start` on, of which only the blocks are read that hold something outside of from..to: what stands there must stay, and what lies within is
- * written anew.
- */
-function readAround(
-  file: DiskFile,
-  start: number,
-  from: number,
-  to: number,
-  length: number,
-  callback: DiskReadCallback,
-): void {
-  const bytes = new Uint8Array(length);
-  const last = start + length - BLOCK_BYTES;
-  const edges = new Set<number>();
-  if (from > start) edges.add(start);
-  if (to < start + length) edges.add(last);
-  const read = ([at, ...rest]: number[]): void => {
-    if (at === undefined) {
-      callback(null, bytes);
-      return;
-    }
-    readAgreed(file, at, BLOCK_BYTES, (error, block) => {
-      if (error !== null || block === null) {
-        callback(error, null);
-        return;
-      }
-      bytes.set(block, at - start);
-      read(rest);
-    });
-  };
-  read([...edges]);
 }

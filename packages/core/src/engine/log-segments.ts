@@ -85,6 +85,11 @@ export class LogSegments {
     return this.list.length;
   }
 
+  /** File size of a segment that is made. */
+  get bytesEach(): number {
+    return this.options.segmentBytes;
+  }
+
   /** Bytes of frames and headers. */
   get bytes(): number {
     let bytes = 0;
@@ -132,6 +137,11 @@ export class LogSegments {
       for (const step of this.waiting.splice(0)) step();
       if (this.waiting.length === 0) this.options.onSpace(false);
     } else if (this.spare.full) this.prepare();
+  }
+
+  /** A segment can be made now, without waiting for space. */
+  get ready(): boolean {
+    return this.spare.ready && this.waiting.length === 0;
   }
 
   /** Makes a segment that begins with `base`; `made` gets it with its header, which is the content of its first block so far. */

@@ -453,7 +453,9 @@ export class LogStore implements LogPort {
         continue;
       }
       const { segments, worker, repairs } = this;
-      this.first = Math.max(this.first, segments.compact(through, worker.durable, repairs.busy, done));
+      const base = segments.compact(through, worker.durable, repairs.busy, done);
+      // Slots that no file holds may be below the first segment: what no snapshot covers is still to be repaired.
+      this.first = Math.max(this.first, Math.min(base, through + 1));
       repairs.dropBelow(this.first);
     }
   }

@@ -72,7 +72,7 @@ export function finishOpening(
   const opened = openSegments(disk, codec, recovery, segmentBytes, sync);
   const tailFile = disk.open(TAIL_PATH, { create: true });
   if (tailFile.size() < TAIL_FILE_BYTES) extend(tailFile, TAIL_FILE_BYTES, agreed);
-  const tailSequence = sync ? rewriteTail(disk, tailFile, recovery, opened.segments) : recovery.tailSequence;
+  const tailSequence = sync ? rewriteTail(disk, tailFile, recovery, opened) : recovery.tailSequence;
   // While it is not known what counts, nothing is removed: the install that settles it does that.
   const unsettled = recovery.record.tail !== 'at-end';
   const leftovers = notKept(recovery, opened.segments);
@@ -170,7 +170,8 @@ function openSegments(
       const { last, end } = reading(() => endIn(codec, found, record.end));
       if (sync && tail !== null && found.base >= tail.segment)
         rewrite(file, found.base === tail.segment ? tail.endOffset : 0, end, again);
-      if (sync && found.base >= (tail?.segment ?? 0)) file.barrierSync();
+      // Also below the tail record: a repair that a kill cut off may have left frames there that only the cache has.
+      if (sync) file.barrierSync();
       found.marks.truncate(last);
       segment = {
         base: found.base,
@@ -243,14 +244,34 @@ function extend(file: DiskFile, size: number, again: Reread): void {
 }
 
 /** Both slots, the older one first; returns the sequence of the newest record. */
-function rewriteTail(disk: VirtualDisk, file: DiskFile, recovery: Recovery, segments: readonly Segment[]): number {
+function rewriteTail(
+  disk: VirtualDisk,
+  file: DiskFile,
+  recovery: Recovery,
+  { segments, faulty }: Pick<OpenLog, 'segments' | 'faulty'>,
+): number {
   const { record, tail, manifest } = recovery;
   if (tail === null) return recovery.tailSequence;
   const holder = segments.findLast((segment) => segment.base <= record.end);
+  const lost = faulty.find((range) => range.segment === null && range.to >= record.end && range.from <= record.end);
   for (let sequence = tail.sequence + 1; sequence <= tail.sequence + 2; sequence++) {
     const slot = new Uint8Array(TAIL_SLOT_BYTES);
     const id = manifest.clusterId;
-    if (holder === undefined) {
+    if (lost !== undefined) {
+      // The file that held the end is gone.
+      const { logView } = manifest;
+      encodeTail(
+        slot,
+        id,
+        sequence,
+        logView,
+        record.end,
+        record.endHash,
+        lost.from,
+        SEGMENT_HEADER_BYTES,
+        record.promised,
+      );
+    } else if (holder === undefined) {
       assert(record.end === recovery.log.start - 1, 'a log without a frame ends where it begins');
       encodeTail(slot, id, sequence, manifest.logView, record.end, record.endHash, 0, 0, record.promised);
     } else {

@@ -282,7 +282,8 @@ class LogScan {
     const pieces = this.bestOf(segment, region, () => scanRegion(codec, region, manifest.headers));
     // The header could not be read a moment ago, the first frame can be now: a bad read, no damage (simulator seed 2002256).
     if (pieces[0]?.kind === 'run') segment.prevHash ??= pieces[0].prevHash;
-    const short = isTail && limit < tail.endOffset ? pieces[pieces.length - 1] : undefined;
+    const short =
+      isTail && segment.base === tail.segment && limit < tail.endOffset ? pieces[pieces.length - 1] : undefined;
     if (short !== undefined && short.kind === 'gap')
       pieces[pieces.length - 1] = { ...short, endOffset: tail!.endOffset };
     this.take(segment, bytes, pieces);

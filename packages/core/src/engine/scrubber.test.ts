@@ -328,9 +328,34 @@ test('a block that the device does not give now: what shares it is left alone, a
   disk.unreadable.add(`${path}:0`);
   expect(repair(0)).toBe(false);
   expect([bench.fatal, disk.content(path)]).toEqual([[], intact]);
+  // The third one shares a block with the second: it is lost with it.
+  expect(bench.damaged).toContain(2);
   disk.unreadable.clear();
-  expect([repair(0), repair(1)]).toEqual([true, true]);
+  expect([repair(0), repair(1), repair(2)]).toEqual([true, true, true]);
   expect([bench.store.faulty, disk.content(path)]).toEqual([[], intact]);
+});
+
+test('a block that the device does not give any more is written as a whole, from the frames that are lost with it', () => {
+  const disk = formatted(new MemoryDisk());
+  const chain = new Chain();
+  const wide = { ...over, segmentBytes: 64 * 1024 };
+  const writer = new Bench(disk, wide);
+  const whole = writer.append(chain.next([3000, 700, 700, 3000, 700, 700, 3000, 700]));
+  writer.settle().store.close();
+  for (const block of [0, 1, 2]) {
+    const bench = new Bench(disk, wide).settle();
+    const path = disk.paths().find((name) => name.endsWith('.seg'))!;
+    const intact = disk.content(path).slice();
+    disk.unreadable.add(`${path}:${block}`);
+    bench.readAll();
+    for (let rounds = 0; bench.store.faulty.length > 0 && rounds < 8; rounds++) {
+      for (const { from, to } of bench.store.faulty) bench.store.repair(whole.slice(from, to), () => {});
+      bench.settle();
+    }
+    expect([block, bench.store.faulty, bench.readAll().length]).toEqual([block, [], 8]);
+    expect([bench.fatal, disk.content(path).subarray(64)]).toEqual([[], intact.subarray(64)]);
+    bench.store.close();
+  }
 });
 
 test('a segment header in a block that the device does not give: the replica goes on', () => {

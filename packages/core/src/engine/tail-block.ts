@@ -7,9 +7,9 @@
  */
 import { BLOCK_BYTES, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { FrameCodec } from './frame-codec.ts';
+import type { FoundDamage } from './frame-fetch.ts';
 import { frame } from './frame.ts';
 import { sameHash } from './hash.ts';
-import type { FoundDamage } from './log-repair.ts';
 import { type HeaderOwner, restoreHeader, type Segment } from './segment.ts';
 
 /** The first frame that does not verify. */

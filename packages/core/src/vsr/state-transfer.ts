@@ -326,7 +326,11 @@ export function withoutSlots(ranges: readonly IndexRange[], from: number, to: nu
 /** Adds a damaged slot of the own log. */
 export function noteDamage(n: NodeState, index: number): void {
   if (index < n.first || index > n.end || n.faulty.some((r) => index >= r.from && index <= r.to)) return;
-  n.faulty.push({ from: index, to: index });
+  // One with its neighbours: they are asked for together, and a block that is lost is written as a whole.
+  const below = n.faulty.find((r) => r.to === index - 1);
+  const above = n.faulty.find((r) => r.from === index + 1);
+  n.faulty = n.faulty.filter((r) => r !== below && r !== above);
+  n.faulty.push({ from: below?.from ?? index, to: above?.to ?? index });
   n.faulty.sort((a, b) => a.from - b.from);
 }
 
