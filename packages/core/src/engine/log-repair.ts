@@ -19,7 +19,7 @@ import type { IndexRange } from './log-contract.ts';
 import type { LogSegments } from './log-segments.ts';
 import type { FaultyRange } from './recovery-open.ts';
 import { FRAME_BYTES_MIN, type Piece, scanRegion } from './recovery-scan.ts';
-import { endingRun, fills, fittingFrames, readAround } from './repair-place.ts';
+import { endingRun, fills, hashBelow, fittingFrames, readAround } from './repair-place.ts';
 import { readAgreed, readSalvaging } from './salvage.ts';
 import { type HeaderOwner, prevHashAt, restoreHeader, type Segment } from './segment.ts';
 import type { TailFile } from './tail-file.ts';
@@ -226,11 +226,6 @@ export class LogRepair {
       release();
       return;
     }
-    if (range !== null && this.isMisplaced(range, batch)) {
-      this.widen(range);
-      release();
-      return;
-    }
     this.repairAll({ batch, done, found }, release);
   }
 
@@ -276,7 +271,7 @@ export class LogRepair {
   /** The frame below, as it was read here, is not the one that the repaired frame continues: it is an older one, and the place of this slot is wrong. */
   private isMisplaced(range: FaultyRange, batch: FrameBatch): boolean {
     if (range.prevHash === null || range.segment === null || range.from <= range.segment.base) return false;
-    return range.from === batch.first && !sameHash(batch.prevHash, range.prevHash);
+    return batch.first <= range.from && !sameHash(hashBelow(batch, range.from), range.prevHash);
   }
 
   /** Counts the slots below as damaged too, down to one whose place is certain; all are asked for again, in order. */
@@ -311,7 +306,7 @@ export class LogRepair {
 
   /** The batch ends a range that no file holds, below other segments: one that is made for all of it gets its last frames at its end. */
   private endsInNoFile({ from, to, prevHash, hash }: FaultyRange, batch: FrameBatch): boolean {
-    if (prevHash === null || batch.last < to || (hash !== null && !sameHash(hash, batch.hashOf(to)))) return false;
+    if (prevHash === null || hash === null || batch.last < to || !sameHash(hash, batch.hashOf(to))) return false;
     const room = this.store.segments.bytesEach - SEGMENT_HEADER_BYTES - batch.slice(batch.first, to).bytes.length;
     return this.store.segments.baseAbove(to) !== null && room >= (batch.first - from) * FRAME_BYTES_MIN;
   }
@@ -370,10 +365,13 @@ export class LogRepair {
       else this.put(range.segment!, start, last, written, undone);
       return;
     }
+    if (this.isMisplaced(range, batch)) {
+      this.widen(range);
+      undone();
+      return;
+    }
     this.joinAbove(range, batch);
     const part = batch.slice(range.from, Math.min(batch.last, range.to));
-    const chains = range.prevHash === null || sameHash(part.prevHash, range.prevHash);
-    assert(chains, `frame ${part.first} chains to the repaired log`);
     this.write(range, part, () => this.repair(batch, then, undone), undone);
   }
 
@@ -396,19 +394,25 @@ export class LogRepair {
     const { segment } = range;
     const fits = segment === null ? 0 : fittingFrames(whole, segment.bytes - range.offset);
     if (segment === null || fits === 0) {
-      if (segment !== null) {
-        // The file behind this one is gone, so that what it held was looked for here; or copies stand here in the place of larger frames.
-        while (range.to < segment.last) this.widenAbove(range, segment);
-        segment.last = range.from - 1;
-        segment.end = range.offset;
-      }
+      if (segment !== null) this.endsBehind(range, segment, range.from - 1, range.offset);
       this.takeFile(range, whole.prevHash, () => this.write(range, whole, then, undone), undone);
       return;
     }
     const part = whole.slice(whole.first, whole.first + fits - 1);
     const end = range.offset + part.bytes.length;
     while (this.runsInto(range, segment, part.last, end)) this.widenAbove(range, segment);
+    if (fits < whole.count) this.endsBehind(range, segment, part.last, end);
     this.put(segment, range.offset, part, () => this.written(range, segment, part, then, undone), undone);
+  }
+
+  /**
+   * The frame behind `last` has no room in the segment: the file behind this one is gone, so that what it held was looked for here; or copies stand here in the place of larger
+   * frames.
+   */
+  private endsBehind(range: FaultyRange, segment: Segment, last: number, end: number): void {
+    while (range.to < segment.last) this.widenAbove(range, segment);
+    segment.last = last;
+    segment.end = end;
   }
 
   /** The range stands in a new segment from now on; `undone` when none can be made now: nobody else may wait for space behind a repair. */
@@ -539,11 +543,12 @@ export class LogRepair {
   }
 
   /**
-   * The first frame of a segment says again what stands below it, where damage had taken that with the header. Returns the range that ends there: its last slot has a hash now,
-   * so what is intact in it can be told (simulator seed 10000408: the frame was written again at the end of the file, over itself).
+   * The first frame of a segment says again what stands below it, where damage had taken that with the header, or an older frame there had stated something else (the scrubber
+   * finds that one). Returns the range that ends there: its last slot has a hash now, so what is intact in it can be told (seed 10000408: the frame was written again at the end
+   * of the file, over itself).
    */
   private headed(segment: Segment, prevHash: Uint8Array): FaultyRange | undefined {
-    if (segment.prevHash !== null) return undefined;
+    if (segment.prevHash !== null && sameHash(segment.prevHash, prevHash)) return undefined;
     segment.prevHash = prevHash.slice();
     const below = this.ranges.find(({ to, hash }) => to === segment.base - 1 && hash === null);
     if (below !== undefined) below.hash = segment.prevHash;

@@ -18,6 +18,11 @@ export function fills({ from, to, offset, endOffset }: FaultyRange, batch: Frame
   return batch.last >= to && endOffset !== null && offset + batch.slice(from, to).bytes.length === endOffset;
 }
 
+/** Chain hash of the frame below `index`, as the frames of the batch from there on state it. */
+export function hashBelow(batch: FrameBatch, index: number): Uint8Array {
+  return index === batch.first ? batch.prevHash : batch.hashOf(index - 1);
+}
+
 /** How many frames from the first on take at most `room` bytes. */
 export function fittingFrames(batch: FrameBatch, room: number): number {
   let count = 0;
