@@ -1,6 +1,6 @@
 /**
  * Random damage to a log of several segments, at rest and while it runs, is repaired in random order with batches of random size, through crashes: in the end every byte of every
- * frame is what it was. Until then the store says which slots it needs; who gives just those, as the replica does, gets there.
+ * frame is what it was. Until then the store says which slots it needs; who gives just those, as the replica does, gets there. CHRONON_REPAIR_SEEDS=N: more of them.
  */
 import { expect, test } from 'vitest';
 import { Prng } from '../prng.ts';
@@ -20,7 +20,7 @@ const SEGMENT_BYTES = 16 * 1024;
 /** What the owner of a log knows by heart: the newest chain hashes. */
 const STATED = 8;
 const ROUNDS_MAX = 400;
-const SEEDS = Number(globalThis.process?.env['CHRONON_REPAIR_SEEDS'] ?? 60);
+const SEEDS = Number(process.env['CHRONON_REPAIR_SEEDS'] ?? 60);
 
 /** A log, its owner, and a cluster that has every frame of it. */
 class Life {
