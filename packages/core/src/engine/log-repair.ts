@@ -137,20 +137,9 @@ export class LogRepair {
       const stated = above === null ? top : behind(above.index);
       const last = above === null ? segment.last : above.index - 1;
       if (bytes !== null && stated !== null) {
-        const region = {
-          bytes,
-          start: 0,
-          limit: length,
-          first: range.from,
-          chain: range.prevHash,
-          last,
-          lastHash: stated,
-        };
-        this.split(
-          range,
-          segment,
-          scanRegion(this.store.codec, { ...region, exact: above !== null }, HeaderSuffix.EMPTY),
-        );
+        const { from: first, prevHash: chain } = range;
+        const region = { bytes, start: 0, limit: length, first, chain, last, lastHash: stated, exact: above !== null };
+        this.split(range, segment, scanRegion(this.store.codec, region, HeaderSuffix.EMPTY));
       }
       release();
     });
@@ -518,16 +507,8 @@ export class LogRepair {
 
   /** The last slot of the range ends at `end`, and the slots behind do not begin there: they were put where the segment had room. They are asked for again. */
   private displaced({ to, hash }: FaultyRange, segment: Segment, end: number): void {
-    const behind = {
-      from: to + 1,
-      to,
-      segment,
-      offset: end,
-      endOffset: null,
-      prevHash: hash,
-      hash: null,
-      resumes: false,
-    };
+    const place = { segment, offset: end, endOffset: null, resumes: false };
+    const behind = { from: to + 1, to, ...place, prevHash: hash, hash: null };
     this.widenAbove(behind, segment);
     this.insert(behind);
   }
