@@ -6,7 +6,6 @@
  * so no append is in flight to the same block; a block that is shared with other frames is written only if the device gives it, and then as two reads gave it, or as
  * the worker has it in memory.
  */
-import { assert } from '../assert.ts';
 import type { CommitIndex } from './commit-index.ts';
 import { BLOCK_BYTES, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES } from './constants.ts';
 import type { DurabilityWorker } from './durability-worker.ts';
