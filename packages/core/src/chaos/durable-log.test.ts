@@ -78,6 +78,27 @@ test('what lies behind a changed byte is read again', () => {
   expect(log.has(2, before.hashes[2]!)).toBe(false);
 });
 
+test('frames behind the gap of a torn write stand there, but are no part of the run', () => {
+  const storage = new SimStorage(1, new Prng(1));
+  const log = new DurableLog(storage, codec, () => {});
+  const { bytes, hashes, ends } = segment(3, 6, 2);
+  bytes.fill(0, ends[0]! + 16, ends[1]! + 8);
+  storage.create('log/00000000000000000003.seg').write(0, bytes, true);
+  storage.syncDirectory('log', storage.completed);
+  expect(log.hashAt(3)).toEqual(hashes[0]);
+  expect([4, 5, 6, 8].map((index) => log.hashAt(index))).toEqual([null, null, null, null]);
+  expect(log.standsBehindGap(6, 8, hashes[5]!)).toBe(true);
+  expect(log.standsBehindGap(7, 7, hashes[4]!)).toBe(true);
+  expect(log.standsBehindGap(6, 8, hashes[4]!)).toBe(false);
+  // Frame 5 has lost its first bytes, 9 was never there, 3 is below the gap.
+  for (const [first, last] of [
+    [5, 8],
+    [8, 9],
+    [3, 8],
+  ] as const)
+    expect(log.standsBehindGap(first, last, hashes[5]!)).toBe(false);
+});
+
 test('what stands in a segment behind the beginning of the next one was given up: it is no copy', () => {
   const storage = new SimStorage(1, new Prng(1));
   const log = new DurableLog(storage, codec, () => {});

@@ -6,7 +6,7 @@
  * Invariants: the index of frames is a cache of the medium: any byte that changes drops what lies behind it; an index has one place, the last segment that begins at or below it: what stands behind the beginning
  * of the next segment in the one before was given up when that one was begun (docs/log-format.md, "Segment"), so it is no copy of anything.
  */
-import { FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES } from '../engine/constants.ts';
+import { FRAME_ALIGN_BYTES, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES } from '../engine/constants.ts';
 import type { FrameCodec } from '../engine/frame-codec.ts';
 import { frame, OFFSET, readU32, readU64 } from '../engine/frame.ts';
 import { copyHash, sameHash } from '../engine/hash.ts';
@@ -69,6 +69,37 @@ export class DurableLog {
   has(index: number, hash: Uint8Array): boolean {
     const found = this.hashAt(index);
     return found !== null && sameHash(found, hash);
+  }
+
+  /**
+   * True when frames first..last stand on the medium behind a gap, intact and chained, the last with this chain hash. A write that was torn leaves such a gap; who has lost
+   * the tail record as well keeps what is above it, for it cannot tell that from damage, and a tail record above proves it from then on (docs/log-format.md, "Resynchronising";
+   * seed 10010458). A frame below the gap is in none.
+   */
+  standsBehindGap(first: number, last: number, hash: Uint8Array): boolean {
+    const segment = this.placeFor(last);
+    if (segment === null || first < segment.base + segment.ends.length) return false;
+    const bytes = segment.inode.intended;
+    let at = startOf(segment, segment.ends.length);
+    for (; at + FRAME_HEADER_BYTES <= bytes.length; at += FRAME_ALIGN_BYTES) {
+      if (readU64(bytes, at + OFFSET.index) !== first) continue;
+      const end = this.chainThrough(bytes, at, first, last);
+      if (end !== null && sameHash(end, hash)) return true;
+    }
+    return false;
+  }
+
+  /** Chain hash of frame `last` of the intact, chained frames first..last that stand at `at`, or null. */
+  private chainThrough(bytes: Uint8Array, at: number, first: number, last: number): Uint8Array | null {
+    const chain = copyHash(bytes, at + OFFSET.prevHash);
+    let start = at;
+    for (let index = first; index <= last; index++) {
+      if (start + FRAME_HEADER_BYTES > bytes.length) return null;
+      const end = start + frame.size(bytes, start);
+      if (end > bytes.length || this.codec.verify(bytes, start, end, index, chain).count !== 1) return null;
+      start = end;
+    }
+    return chain;
   }
 
   /** Chain hash of the durable frame with this index, or null. */
@@ -202,13 +233,19 @@ export class DurableLog {
 
   /** The segment with the durable frame of this index, or null. */
   private holding(index: number): Segment | null {
+    const place = this.placeFor(index);
+    return place !== null && index - place.base < place.hashes.length ? place : null;
+  }
+
+  /** The only segment in which a frame of this index may stand, or null. */
+  private placeFor(index: number): Segment | null {
     this.refresh();
     let place: Segment | null = null;
     for (const segment of this.segments) {
       if (!segment.scanned) this.scan(segment);
       if (segment.base <= index && (place === null || segment.base > place.base)) place = segment;
     }
-    return place !== null && index - place.base < place.hashes.length ? place : null;
+    return place;
   }
 
   /** Verifies what stands behind the frames already known. */

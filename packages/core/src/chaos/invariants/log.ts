@@ -159,6 +159,10 @@ export class LogInvariants {
     let count = 0;
     for (let i = 0; i < this.logs.length; i++)
       if (this.logs[i]!.has(index, hash) || this.hadLost(i + 1, index, hash)) count++;
+    if (count >= this.quorum) return count;
+    // Looked for last: it costs a walk through a segment.
+    for (let i = 0; i < this.logs.length; i++)
+      if (!this.hadLost(i + 1, index, hash) && this.logs[i]!.standsBehindGap(index, index, hash)) count++;
     return count;
   }
 

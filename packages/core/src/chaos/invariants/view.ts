@@ -163,11 +163,13 @@ export class ViewInvariants {
 
   private promisesFrames(replica: Observed, message: PrepareOk, log: DurableLog, checkpoint: number): void {
     const first = Math.max(message.first, checkpoint + 1);
-    mustHold(log.has(message.last, message.hash), 'durability', 'no-prepare-ok-for-what-is-not-durable', () => {
+    const { last, hash } = message;
+    const behindGap = !log.has(last, hash) && log.standsBehindGap(first, last, hash);
+    mustHold(behindGap || log.has(last, hash), 'durability', 'no-prepare-ok-for-what-is-not-durable', () => {
       const found = log.hashAt(message.last);
       return `r${replica.id} promises ${message.first}..${message.last} with ${toHex(message.hash)}; on its medium at ${message.last} there is ${found === null ? 'nothing' : toHex(found)}`;
     });
-    mustHold(log.hashAt(first) !== null, 'durability', 'no-prepare-ok-for-what-is-not-durable', () => {
+    mustHold(behindGap || log.hashAt(first) !== null, 'durability', 'no-prepare-ok-for-what-is-not-durable', () => {
       return `r${replica.id} promises ${message.first}..${message.last}, its medium has nothing intact at ${first}`;
     });
     const stated = this.tails[replica.id - 1]!.promised();
