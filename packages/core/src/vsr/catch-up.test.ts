@@ -1,6 +1,6 @@
 /** Who is asked for what, when frames are missing in more than one place (state-transfer.ts), by script. */
 import { describe, expect, it } from 'vitest';
-import { at, NONE } from '../engine/commit-index.ts';
+import { at, type CommitIndex, NONE } from '../engine/commit-index.ts';
 import { FrameBatch } from '../engine/frame-batch.ts';
 import { wantedSnapshot } from './snapshots.ts';
 import { elected, type Lab, LAB_CONFIG, primaryId, successes } from './testing/lab.ts';
@@ -20,6 +20,17 @@ function withhold(
     }
     return drop(from, receiver, m);
   };
+}
+
+/** Three replicas of which all hold these commands: the primary, one other (`x`), and the end of the primary's log. */
+function holding(texts: readonly string[]): { lab: Lab; primary: number; x: number; end: CommitIndex; view: number } {
+  const lab = elected(3);
+  const primary = primaryId(lab);
+  const x = lab.replicas.find((r) => r.id !== primary)!.id;
+  for (const text of texts) lab.submit(primary, text);
+  lab.run(10);
+  const { end, view } = lab.r(primary).node.state;
+  return { lab, primary, x, end, view };
 }
 
 describe('catching up', () => {
@@ -49,12 +60,7 @@ describe('catching up', () => {
   });
 
   it('a hole that nobody can repair does not keep the next hole from being repaired', () => {
-    const lab = elected(3);
-    const primary = primaryId(lab);
-    const x = lab.replicas.find((r) => r.id !== primary)!.id;
-    for (const text of ['a', 'b', 'c', 'd']) lab.submit(primary, text);
-    lab.run(10);
-    const { end } = lab.r(primary).node.state;
+    const { lab, x, end } = holding(['a', 'b', 'c', 'd']);
     const [low, high] = [end - 3, end - 1];
     lab.restart(x, { faulty: { from: low, to: low } });
     lab.step(x, { type: 'damaged', index: high });
@@ -64,12 +70,7 @@ describe('catching up', () => {
   });
 
   it('a hole that was passed over is asked for again, though the next one is given and waits for it (seed 10000801)', () => {
-    const lab = elected(3);
-    const primary = primaryId(lab);
-    const x = lab.replicas.find((r) => r.id !== primary)!.id;
-    for (const text of ['a', 'b', 'c', 'd']) lab.submit(primary, text);
-    lab.run(10);
-    const { end } = lab.r(primary).node.state;
+    const { lab, x, end } = holding(['a', 'b', 'c', 'd']);
     const [low, high] = [end - 2, end - 1];
     lab.restart(x, { faulty: { from: low, to: low } });
     lab.step(x, { type: 'damaged', index: high });
@@ -91,12 +92,7 @@ describe('catching up', () => {
   });
 
   it('of a hole whose first slots nobody gives the others are repaired, from the last one down', () => {
-    const lab = elected(3);
-    const primary = primaryId(lab);
-    const x = lab.replicas.find((r) => r.id !== primary)!.id;
-    for (const text of ['a', 'b', 'c', 'd', 'e', 'f']) lab.submit(primary, text);
-    lab.run(10);
-    const { end } = lab.r(primary).node.state;
+    const { lab, x, end } = holding(['a', 'b', 'c', 'd', 'e', 'f']);
     const [from, to] = [end - 5, end - 1];
     lab.restart(x, { faulty: { from, to } });
     withhold(lab, x, from);
@@ -131,12 +127,7 @@ describe('catching up', () => {
   });
 
   it('frames of a damaged range are not taken when the hash that its last slot must have is another one', () => {
-    const lab = elected(3);
-    const primary = primaryId(lab);
-    const x = lab.replicas.find((r) => r.id !== primary)!.id;
-    for (const text of ['a', 'b', 'c', 'd']) lab.submit(primary, text);
-    lab.run(10);
-    const { end, view } = lab.r(primary).node.state;
+    const { lab, primary, x, end, view } = holding(['a', 'b', 'c', 'd']);
     lab.restart(x, { faulty: { from: end - 3, to: end - 1 } });
     const right = lab.r(primary).frames.find((batch) => batch.contains(end - 1))!;
     const wrong = new FrameBatch(right.bytes, 1, new Uint8Array(16).fill(9));

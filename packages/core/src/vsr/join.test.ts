@@ -56,6 +56,18 @@ function handOver(from: number, successor: number): void {
   until(() => state(successor).serving);
 }
 
+/** The primary goes away with three frames that the others never hear of (it is `far` from now on); two views later its log is many frames behind theirs. */
+function givesUpThree(): void {
+  away(old);
+  [old, far] = [far, old];
+  for (const text of ['given up', 'given up', 'given up']) lab.submit(far, text);
+  lab.settle();
+  until(() => state(next).serving);
+  write(next, MANY);
+  handOver(next, old);
+  write(old, MANY);
+}
+
 function expectWhole(): void {
   lab.drop = () => false;
   lab.run(600);
@@ -180,14 +192,7 @@ describe('a log of which neither headers nor views tell where it leaves the one 
   });
 
   it('loses only what was given up, frame by frame', () => {
-    away(old);
-    [old, far] = [far, old];
-    for (const text of ['given up', 'given up', 'given up']) lab.submit(far, text);
-    lab.settle();
-    until(() => state(next).serving);
-    write(next, MANY);
-    handOver(next, old);
-    write(old, MANY);
+    givesUpThree();
     back((from, to, m) => frames(from, to, m) && state(far).joining === null);
     until(() => state(far).logView === state(old).view);
     expect(state(far).end).toBe(shared);
@@ -267,14 +272,7 @@ describe('a log that nothing connects to the headers of the manifest, with the t
   });
 
   it('loses what was given up, and nothing else', () => {
-    away(old);
-    [old, far] = [far, old];
-    for (const text of ['given up', 'given up', 'given up']) lab.submit(far, text);
-    lab.settle();
-    until(() => state(next).serving);
-    write(next, MANY);
-    handOver(next, old);
-    write(old, MANY);
+    givesUpThree();
     lab.drop = (from, to, m) => frames(from, to, m) && state(far).joining === null;
     interrupted();
     expect(state(far).end).toBe(shared + 3);
