@@ -164,8 +164,9 @@ export class ViewInvariants {
   private promisesFrames(replica: Observed, message: PrepareOk, log: DurableLog, checkpoint: number): void {
     const first = Math.max(message.first, checkpoint + 1);
     const { last, hash } = message;
-    const behindGap = !log.has(last, hash) && log.standsBehindGap(first, last, hash);
-    mustHold(behindGap || log.has(last, hash), 'durability', 'no-prepare-ok-for-what-is-not-durable', () => {
+    const inRun = log.has(last, hash);
+    const behindGap = !inRun && log.standsBehindGap(first, last, hash);
+    mustHold(inRun || behindGap, 'durability', 'no-prepare-ok-for-what-is-not-durable', () => {
       const found = log.hashAt(message.last);
       return `r${replica.id} promises ${message.first}..${message.last} with ${toHex(message.hash)}; on its medium at ${message.last} there is ${found === null ? 'nothing' : toHex(found)}`;
     });
